@@ -1,0 +1,143 @@
+"""The algebra of softmax: the state (m, w, s), its merge and what it finishes to.
+
+For a slice x of length n (with weights b, all 1 when there are none) the state is
+
+    m = max x_i,    w = sum of b_i over x_i == m,    s = sum of b_i exp(x_i - m) over the rest
+
+so that ``d = w + s`` is the normalizer of the online softmax (Milakov & Gimelshein 2018,
+arXiv:1805.02867, section 3) and ``sum b_i exp(x_i) = d exp(m)``.  The paper carries (m, d); w and
+s are kept apart because d rounds to w when everything but the maximum is small: for x = [0, -40]
+the log-sum-exp is log1p(s / w) = 4.2e-18, while log(d) is 0.
+
+States merge by an associative and commutative operator with the identity (-inf, 0, 0).  It is
+*total*: states of empty, all -inf, +inf and NaN slices merge like any other.
+
+This module knows arrays of any array-API library and nothing of Dask or of compilers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from ._dtypes import accumulator_name, dtype_name, dtype_of, is_complex, real_name, working_name
+
+Array = Any
+
+
+class State(NamedTuple):
+    """(m, w, s) of some slices, as arrays of one shape: reduced axes are kept with length 1.
+
+    ``m`` has the dtype that the exponentials are computed in, ``w`` and ``s`` at least float64.
+    """
+
+    m: Array
+    w: Array
+    s: Array
+
+    @property
+    def d(self) -> Array:
+        """The paper's normalizer, d = w + s."""
+        return self.w + self.s
+
+
+def quiet() -> np.errstate:
+    """Silence NumPy where inf - inf, log(0) and overflow are expected and dealt with."""
+    return np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore")
+
+
+def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) -> State:
+    """The state of nothing, (-inf, 0, 0), for inputs of dtype ``dtype_name``."""
+    working = dtype_of(xp, real_name(working_name(dtype_name)))
+    accumulator = dtype_of(xp, accumulator_name(dtype_name))
+    m = xp.full(shape, -float("inf"), dtype=working, **device)
+    zero = xp.zeros(shape, dtype=accumulator, **device)
+    return State(m, zero, zero)
+
+
+def merge(*states: State) -> State:
+    """The state of the union of the states' slices.
+
+    Every state is scaled once, straight to the common maximum, and the terms are added with
+    compensation (Knuth's TwoSum): merging k states costs one rounding, not k.  The largest element
+    of a slice is never multiplied by anything, so m and w stay exact.
+    """
+    first, *rest = states
+    if not rest:
+        return first
+    xp = array_namespace(first.m)
+    m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
+    with quiet():
+        w = _compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
+        s = _compensated_sum(xp, (_scaled_rest(xp, state, m) for state in states))
+    return State(m, w, s)
+
+
+def _scaled_rest(xp: Any, state: State, m: Array) -> Array:
+    """What a state adds to s at the maximum m: only s if it holds the maximum, else all of d.
+
+    Where both maxima are the same infinity the subtraction gives NaN, which is not selected.
+    """
+    dtype = dtype_of(xp, real_name(dtype_name(state.w.dtype)))
+    # In the accumulator's precision: float32 maxima would spoil 29 bits of the factor.
+    factor = xp.exp(xp.astype(state.m, dtype) - xp.astype(m, dtype))
+    return xp.where(state.m == m, state.s, state.d * factor)
+
+
+def _compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
+    terms = iter(terms)
+    total = next(terms)
+    error = 0 * total
+    for term in terms:
+        new = total + term
+        virtual = new - total
+        error = error + ((total - (new - virtual)) + (term - virtual))
+        total = new
+    return xp.where(xp.isfinite(total), total + error, total)
+
+
+def log_sum(state: State) -> Array:
+    """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
+    value, sign = signed_log_sum(state)
+    xp = array_namespace(value)
+    if is_complex(sign.dtype):
+        return value + 1j * xp.atan2(xp.imag(sign), xp.real(sign))
+    return xp.where(sign < 0, float("nan"), value)
+
+
+def signed_log_sum(state: State) -> tuple[Array, Array]:
+    """log|sum b exp(x)| and the sign of the sum: a phase if it is complex, 0 where the sum is 0."""
+    xp = array_namespace(state.m)
+    value, sign = _signed_log_d(xp, state)
+    with quiet():
+        value = value + xp.astype(state.m, value.dtype)
+    return value, xp.where(state.m == -float("inf"), 0.0, sign)
+
+
+def log_d(state: State) -> Array:
+    """log|d|, in the accumulator's precision."""
+    return _signed_log_d(array_namespace(state.m), state)[0]
+
+
+def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
+    """log1p(s / w) + log|w|, or log|s| where the weights at the maximum cancel."""
+    _, w, s = state
+    with quiet():
+        cancelled = w == 0
+        base = xp.where(cancelled, s, w)
+        ratio = xp.where(cancelled, 0.0, s / base)
+        value = _log_abs_one_plus(xp, ratio) + xp.log(xp.abs(base))
+        return value, xp.sign(base) * xp.sign(1 + ratio)
+
+
+def _log_abs_one_plus(xp: Any, r: Array) -> Array:
+    """log|1 + r| without losing a small r; r may be below -1, or complex."""
+    if not is_complex(r.dtype):
+        return xp.log1p(xp.where(r < -1, -2 - r, r))
+    re, im = xp.real(r), xp.imag(r)
+    near = 0.5 * xp.log1p(2 * re + (re * re + im * im))
+    return xp.where(xp.abs(r) < 0.5, near, xp.log(xp.abs(1 + r)))

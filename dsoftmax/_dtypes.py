@@ -1,0 +1,93 @@
+"""Which dtype goes in, computes, accumulates and comes out: one table for every array library.
+
+Dtypes are handled by name ("float32"), the one thing that NumPy, ml_dtypes, CuPy, torch and JAX
+agree on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+_INTEGERS = ("bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+_LONG = np.dtype(np.longdouble).name  # float128, float96, or float64 where there is no such type
+_CLONG = np.dtype(np.clongdouble).name
+
+# The exponentials are computed in the working dtype, d is summed in the accumulator.
+_WORKING = dict.fromkeys(_INTEGERS, "float64") | {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    _LONG: _LONG,
+    "complex64": "complex64",
+    "complex128": "complex128",
+    _CLONG: _CLONG,
+}
+_ACCUMULATOR = {
+    "float32": "float64",
+    "float64": "float64",
+    _LONG: _LONG,
+    "complex64": "complex128",
+    "complex128": "complex128",
+    _CLONG: _CLONG,
+}
+_REAL = {"complex64": "float32", "complex128": "float64", _CLONG: _LONG}
+
+
+def dtype_name(dtype: Any) -> str:
+    """'float32' for np.dtype('>f4'), torch.float32, ml_dtypes' and the like."""
+    if isinstance(dtype, (np.dtype, type)):
+        return np.dtype(dtype).name
+    return str(dtype).rsplit(".", 1)[-1]
+
+
+def is_complex(dtype: Any) -> bool:
+    return dtype_name(dtype) in _REAL
+
+
+def real_name(name: str) -> str:
+    return _REAL.get(name, name)
+
+
+def result_name(name: str) -> str:
+    """The dtype of a result: floats keep theirs, bool and integers give float64."""
+    return "float64" if name in _INTEGERS else name
+
+
+def working_name(name: str) -> str:
+    return _WORKING[name]
+
+
+def accumulator_name(name: str) -> str:
+    return _ACCUMULATOR[_WORKING[name]]
+
+
+def supported(name: str) -> bool:
+    return name in _WORKING
+
+
+def dtype_of(xp: Any, name: str) -> Any:
+    """The dtype object of a namespace, from its name."""
+    dtype = getattr(xp, name, None)
+    if isinstance(dtype, type) and issubclass(dtype, np.generic):
+        return np.dtype(dtype)
+    if dtype is not None:
+        return dtype
+    import ml_dtypes  # only arrays that already have such a dtype get here
+
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def result_dtype(x: Any, b: Any = None) -> Any:
+    """The dtype of a result of x, and of weights b (an array, or a Python scalar)."""
+    xp = np if isinstance(x.dtype, np.dtype) else array_namespace(x)
+    dtype = x.dtype if b is None else xp.result_type(x.dtype, getattr(b, "dtype", b))
+    return dtype_of(xp, result_name(dtype_name(dtype)))
+
+
+def accumulator_dtype(dtype: Any) -> np.dtype:
+    """The NumPy dtype that sums for a result of ``dtype`` are kept in."""
+    return np.dtype(accumulator_name(dtype_name(dtype)))

@@ -1,0 +1,103 @@
+"""One block on its own device: the state of a block, and the maps from a state to an output.
+
+Kernels know one block and nothing of its neighbours.  They are chosen by the type of the block:
+compiled ones for NumPy's, else those that any array-API library runs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from .._algebra import State, log_d
+from .._dtypes import dtype_name, result_name
+from . import cpu, portable
+
+Array = Any
+Axes = tuple[int, ...]
+
+
+class Weighted(NamedTuple):
+    """A block and its weights, which broadcast."""
+
+    a: Array
+    b: Array
+
+
+def of_block(x: Array | Weighted, axes: Axes) -> State:
+    """The state (m, w, s) of a block over ``axes``, which stay with length 1.
+
+    Masked entries take no part, and masked weights are 0.
+    """
+    if isinstance(x, Weighted):
+        a, b = _plain(x.a), _plain(x.b, fill=0)
+        a, b = array_namespace(a, b).broadcast_arrays(a, b)
+        return _kernels_for(a, b).of_block(a, axes, b)
+    x = _plain(x)
+    return _kernels_for(x).of_block(x, axes)
+
+
+def rescale(x: Array, state: State) -> Array:
+    """exp(x - m) / d; masked entries stay masked."""
+    data = _plain(x)
+    return _masked_like(x, _kernels_for(data).rescale(data, state.m, state.d))
+
+
+def log_rescale(x: Array, state: State) -> Array:
+    """(x - m) - log d; masked entries stay masked."""
+    data = _plain(x)
+    return _masked_like(x, _kernels_for(data).log_rescale(data, state.m, log_d(state)))
+
+
+def softmax(x: Array, axes: Axes) -> Array:
+    """The softmax of a block that holds its slices whole."""
+    data = _plain(x)
+    return _masked_like(x, _kernels_for(data).softmax(data, axes))
+
+
+def log_softmax(x: Array, axes: Axes) -> Array:
+    """The log-softmax of a block that holds its slices whole."""
+    data = _plain(x)
+    return _masked_like(x, _kernels_for(data).log_softmax(data, axes))
+
+
+def _kernels_for(*blocks: Array) -> ModuleType:
+    return cpu if all(map(cpu.supports, blocks)) and _can_compile() else portable
+
+
+@cache
+def _can_compile() -> bool:
+    """Whether kernels can be compiled here; one warning if not."""
+    try:
+        cpu.softmax(np.zeros(2), (0,))
+    except Exception as error:  # no Numba for this Python, no compiler for this machine, ...
+        warnings.warn(
+            f"dsoftmax runs without compiled kernels, several times slower ({error!r}); the "
+            "results are the same. Install a numba that supports this Python and this machine",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return False
+    return True
+
+
+def _plain(x: Array, fill: float = -np.inf) -> Array:
+    """The data with ``fill`` in place of what is masked: exp(-inf) adds nothing.
+
+    And aligned, as an array is not that came over a network.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        masked = x.mask is not np.ma.nomask
+        x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x.data
+    return np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
+
+
+def _masked_like(x: Array, y: Array) -> Array:
+    if not isinstance(x, np.ma.MaskedArray):
+        return y
+    return np.ma.array(y, mask=np.ma.getmask(x))

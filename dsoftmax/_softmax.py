@@ -1,0 +1,261 @@
+"""softmax, log_softmax and logsumexp: check the arguments, choose the stages, build or compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
+
+from . import _kernels, _states
+from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
+from ._dtypes import result_dtype
+from ._graph import SplitEvery, Stage, map_blocks, slices_in_one_block
+from ._normalizer import Normalizer, unwrap_scalar
+from ._reread import Reread, check_reread, second_read
+
+
+def softmax(
+    x: Any, axis: Axis = None, *, split_every: SplitEvery = None, reread: Reread = "auto"
+) -> Array:
+    r"""Softmax, :math:`e^{x_i} / \sum_j e^{x_j}`, over an array or some of its axes.
+
+    The same as `scipy.special.softmax`, and lazy and parallel for a Dask array: each chunk gives
+    its maximum m and its normalizer d, these are merged in a tree, and a second map computes
+    :math:`e^{x - m} / d`.
+
+    Parameters
+    ----------
+    x : array_like
+        Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
+        integers or booleans. Masked entries take no part and stay masked.
+    axis : int or tuple of ints, optional
+        Axis or axes along which the result sums to 1. None (the default) stands for all of them,
+        so that the whole array is one distribution; ``()`` makes each element one.
+    split_every : int or dict of int to int, optional
+        For a Dask array, how many partial results one task merges at most, in all or along each
+        axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result
+        exceeds 1 MiB).
+    reread : bool or "auto", optional
+        Whether the second map of a Dask array reads x again (True: twice the reading and computing
+        of x, and memory for a few chunks per worker however long x is) or takes the chunks that
+        were held (False: everything once, and memory for all chunks of x). "auto" (the default)
+        is Dask's ``dsoftmax.reread`` setting if there is one; else it holds what is in memory, what
+        is small and what may be dear to compute, and reads again what is loaded and mapped. The
+        choice and its reason go to the logger "dsoftmax" at level INFO.
+
+    Returns
+    -------
+    array
+        Of the shape of x, and its dtype if that is floating, else float64. For a Dask array a
+        lazy Dask array with the chunks of x, unknown ones included; otherwise an array of the
+        kind of x, or a NumPy scalar for a scalar.
+
+    Raises
+    ------
+    TypeError
+        If x is complex or not numeric, or a Dask collection other than an array, or if axis or
+        split_every is of the wrong type.
+    ValueError
+        If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
+        empty along axis, if split_every is less than 2, or if reread is something else. All errors
+        are raised at the call, before anything is computed.
+
+    See Also
+    --------
+    log_softmax : Its logarithm, without underflow.
+    logsumexp : The logarithm of the denominator (plus m).
+    Normalizer : (m, d) itself, to keep, merge and apply.
+    reread : An array to be read a second time, for passes of one's own.
+
+    Notes
+    -----
+    d is summed in float64 (or better) whatever the dtype of x; float16 and bfloat16 are computed
+    in float32 and rounded once. The result does not depend on the chunks beyond its last bits.
+    A slice that holds NaN or +inf, or nothing but -inf, gives NaN, as in SciPy.
+
+    With s chunks along ``axis`` there is one task per chunk for the state, about s / split_every
+    for the merges, and one per chunk for the result. Where a chunk holds its slices whole there
+    is one task per chunk, and no other.
+
+    References
+    ----------
+    .. [1] M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018,
+       arXiv:1805.02867, sections 3 and 3.1.
+    .. [2] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA J. Numer. Anal. 41(4), 2021, :doi:`10.1093/imanum/draa038`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dsoftmax
+    >>> x = da.from_array([[0.0, 1.0], [2.0, 3.0]], chunks=(1, 1))
+    >>> dsoftmax.softmax(x, axis=1)
+    dask.array<softmax-rescale, shape=(2, 2), dtype=float64, chunksize=(1, 1), ...>
+    >>> dsoftmax.softmax(x, axis=1).compute().round(4)
+    array([[0.2689, 0.7311],
+           [0.2689, 0.7311]])
+    """
+    return _rescaled("softmax", _kernels.softmax, _kernels.rescale, x, axis, split_every, reread)
+
+
+def log_softmax(
+    x: Any, axis: Axis = None, *, split_every: SplitEvery = None, reread: Reread = "auto"
+) -> Array:
+    r"""Logarithm of the softmax, :math:`x_i - \log \sum_j e^{x_j}`.
+
+    The same as `scipy.special.log_softmax`, and lazy and parallel for a Dask array. Exact where
+    ``log(softmax(x))`` has underflowed to -inf.
+
+    Parameters
+    ----------
+    x : array_like
+        Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
+        integers or booleans. Masked entries take no part and stay masked.
+    axis : int or tuple of ints, optional
+        Axis or axes along which the exponentials of the result sum to 1; None (the default)
+        stands for all of them.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+    reread : bool or "auto", optional
+        Whether the second map reads a Dask array again, as in `softmax`.
+
+    Returns
+    -------
+    array
+        As of `softmax`: of the shape of x, its dtype if that is floating, else float64; lazy,
+        with the chunks of x, for a Dask array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`, at the call.
+
+    Notes
+    -----
+    Computed as (x - m) - log d and never as x - logsumexp(x), whose rounding at the size of x
+    loses the digits of x - m [1]_. A slice that holds NaN, or nothing but -inf, gives NaN; where
+    the maximum is +inf, it gives NaN at +inf and -inf elsewhere, as in SciPy.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA J. Numer. Anal. 41(4), 2021, :doi:`10.1093/imanum/draa038`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dsoftmax
+    >>> dsoftmax.log_softmax(da.from_array([1000.0, 1.0], chunks=1)).compute()
+    array([   0., -999.])
+    """
+    return _rescaled(
+        "log-softmax", _kernels.log_softmax, _kernels.log_rescale, x, axis, split_every, reread
+    )
+
+
+def logsumexp(
+    a: Any,
+    axis: Axis = None,
+    b: Any = None,
+    keepdims: bool = False,
+    return_sign: bool = False,
+    *,
+    split_every: SplitEvery = None,
+) -> Array:
+    r"""Logarithm of a sum of exponentials, :math:`\log \sum_i b_i e^{a_i}`.
+
+    The same as `scipy.special.logsumexp`, and lazy and parallel for a Dask array, which it reads
+    once, chunk by chunk.
+
+    Parameters
+    ----------
+    a : array_like
+        Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
+        integers, booleans or complex numbers. Masked entries take no part.
+    axis : int or tuple of ints, optional
+        Axis or axes to sum over; None (the default) stands for all of them.
+    b : array_like, optional
+        Weights, which broadcast with a; they may be negative. Where one is 0, a is ignored
+        whatever it is, and a masked weight is 0.
+    keepdims : bool, optional
+        Whether the axes summed over stay, with length 1.
+    return_sign : bool, optional
+        Whether to return the sign too, and the logarithm of the absolute value.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+
+    Returns
+    -------
+    res : array
+        The logarithm; -inf for an empty sum, and NaN for a negative one unless ``return_sign``.
+        Of the dtype that a and b have together if that is floating or complex, else float64.
+        Lazy for Dask arrays, with their chunks along the axes that stay; NumPy scalars for
+        NumPy results without axes.
+    sgn : array
+        Only if ``return_sign``: 1, 0 or -1, in the dtype of res; a phase for complex sums.
+
+    Raises
+    ------
+    TypeError
+        If a or b is not numeric, or a Dask collection other than an array.
+    ValueError
+        If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b does not broadcast
+        with a, or their unknown chunk sizes may not agree. Raised at the call.
+
+    Notes
+    -----
+    The state of a chunk is (m, w, s): the maximum, the weights at the maximum and the rest of the
+    sum over exp(m), the last two at least in float64. The result is m + log|w| + log1p(s / w), so
+    that the small terms of ``logsumexp([0, -40])`` are not lost.
+
+    References
+    ----------
+    .. [1] M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018,
+       arXiv:1805.02867, section 3.1.
+    .. [2] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA J. Numer. Anal. 41(4), 2021, :doi:`10.1093/imanum/draa038`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dsoftmax
+    >>> dsoftmax.logsumexp(da.arange(10, chunks=4)).compute().item()
+    9.45862974442671
+    >>> dsoftmax.logsumexp([1, 2], b=[1, -1], return_sign=True)
+    (np.float64(1.5413248546129181), np.float64(-1.0))
+    """
+    x = as_array(a, "logsumexp", "a", complex_ok=True)
+    if x.ndim == 0:
+        x = x[None]  # as SciPy: a scalar is an array of one element
+    terms, axes, dtype = _states.as_terms("logsumexp", x, axis, b, split_every)
+    if isinstance(terms, da.Array) and not return_sign:
+        return _states.logsumexp(terms, axes, dtype, keepdims, split_every)
+    states = _states.states("logsumexp", terms, axes, split_every)
+    return Normalizer(states, axes, dtype).logsumexp(keepdims, return_sign)
+
+
+def _rescaled(
+    name: str,
+    within_block: Callable[..., Any],
+    rescale: Callable[..., Any],
+    x: Any,
+    axis: Axis,
+    split_every: SplitEvery,
+    reread: Reread,
+) -> Array:
+    """What softmax and log_softmax have in common."""
+    function = name.replace("-", "_")
+    x = as_array(x, function)
+    axes = check_axis(axis, x.shape, function)
+    check_not_empty(x, axes, function)
+    check_split_every(split_every, x.ndim, function)
+    reread = check_reread(reread, function)
+    if not isinstance(x, da.Array):
+        return unwrap_scalar(within_block(x, axes))
+    dtype = result_dtype(x)
+    if slices_in_one_block(x, axes):
+        return map_blocks(Stage(name, within_block, dtype, axes=axes), x)
+    states = _states.states(name, x, axes, split_every)
+    x = second_read(function, x, states, axes, reread)
+    return map_blocks(Stage(f"{name}-rescale", rescale, dtype), x, states)

@@ -1,0 +1,114 @@
+"""From data to states and from states to logarithms, in memory or as a Dask graph."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+from array_api_compat import array_namespace
+
+from . import _kernels
+from ._algebra import State, log_sum, merge, signed_log_sum
+from ._arguments import Array, Axes, Axis, as_array, check_axis, check_broadcast, check_split_every
+from ._dtypes import accumulator_dtype, dtype_name, dtype_of, result_dtype
+from ._graph import (
+    SplitEvery,
+    Stage,
+    reduce_within_blocks,
+    slices_in_one_block,
+    tree_reduce,
+    zip_blocks,
+)
+
+
+def as_terms(
+    function: str, x: Array, axis: Axis, b: object, split_every: SplitEvery
+) -> tuple[Array | _kernels.Weighted, Axes, np.dtype]:
+    """What `states` takes, the axes and the dtype of the result, from the user's arguments.
+
+    The terms are an array and, if there are weights, a pair of them, or a Dask array of pairs.
+    """
+    shape, weights, dtype = x.shape, None, result_dtype(x)
+    if b is not None:
+        weights = as_array(b, function, "b", complex_ok=True)
+        shape = check_broadcast(x, weights, function)
+        # A Python scalar adapts to the dtype of x, an array promotes it.
+        dtype = result_dtype(x, b if isinstance(b, (int, float, complex)) else weights)
+    axes = check_axis(axis, shape, function)
+    check_split_every(split_every, len(shape), function)
+    if weights is None:
+        return x, axes, dtype
+    if isinstance(x, da.Array) or isinstance(weights, da.Array):
+        join = Stage(f"{function}-weighted", _kernels.Weighted, dtype)
+        return zip_blocks(join, da.asarray(x), da.asarray(weights)), axes, dtype
+    return _kernels.Weighted(x, weights), axes, dtype
+
+
+def states(name: str, x: Array, axes: Axes, split_every: SplitEvery = None) -> State | da.Array:
+    """The state of every slice; of a Dask array lazily, as blocks of length 1 along ``axes``.
+
+    ``name`` begins the names of the tasks.
+    """
+    if not isinstance(x, da.Array):
+        return _kernels.of_block(x, axes)
+    return _reduced(name, x, axes, split_every)
+
+
+def logsumexp(
+    x: da.Array, axes: Axes, dtype: np.dtype, keepdims: bool, split_every: SplitEvery
+) -> da.Array:
+    """The log-sum-exp of a Dask array, finished by the tasks that merge."""
+    options = {"result": dtype_name(dtype), "drop": () if keepdims else axes}
+    if slices_in_one_block(x, axes):
+        stage = Stage("logsumexp", _log_of_block, dtype, axes=axes, **options)
+        return reduce_within_blocks(stage, x, axes, keepdims)
+    finish = Stage("logsumexp-merge", _log_of_union, dtype, **options)
+    return _reduced("logsumexp", x, axes, split_every, finish, keepdims)
+
+
+def _reduced(
+    name: str,
+    x: da.Array,
+    axes: Axes,
+    split_every: SplitEvery,
+    finish: Stage | None = None,
+    keepdims: bool = True,
+) -> da.Array:
+    dtype = accumulator_dtype(x.dtype)
+    of_block = Stage(f"{name}-normalizer", _kernels.of_block, dtype, axes=axes)
+    if slices_in_one_block(x, axes):
+        return reduce_within_blocks(of_block, x, axes, keepdims)
+    union = Stage(f"{name}-merge", merge, dtype)
+    return tree_reduce(of_block, union, finish or union, x, axes, keepdims, split_every)
+
+
+# What stages call: module-level functions, so that keys are deterministic. ``result`` names the
+# dtype to return, ``drop`` the axes of length 1 to remove.
+
+
+def log(state: State, result: str, drop: Axes) -> Array:
+    """log(sum), NaN where the sum is negative."""
+    return _shaped(log_sum(state), result, drop)
+
+
+def log_abs(state: State, result: str, drop: Axes) -> Array:
+    """log|sum|."""
+    return _shaped(signed_log_sum(state)[0], result, drop)
+
+
+def sign(state: State, result: str, drop: Axes) -> Array:
+    """The sign of the sum, or its phase."""
+    return _shaped(signed_log_sum(state)[1], result, drop)
+
+
+def _log_of_block(x: Array, axes: Axes, result: str, drop: Axes) -> Array:
+    return log(_kernels.of_block(x, axes), result, drop)
+
+
+def _log_of_union(*parts: State, result: str, drop: Axes) -> Array:
+    return log(merge(*parts), result, drop)
+
+
+def _shaped(value: Array, result: str, drop: Axes) -> Array:
+    xp = array_namespace(value)
+    value = xp.astype(value, dtype_of(xp, result), copy=False)
+    return xp.squeeze(value, axis=drop) if drop else value
