@@ -1,0 +1,17 @@
+"""What the compiled kernels and their callers agree on.  Does not import Numba."""
+
+from __future__ import annotations
+
+# What to do with a slice: take its state (m, w, s); map it to the output, which is exp(x - m) / d
+# or, with LOGARITHM, (x - m) - log d.
+REDUCE, APPLY, LOGARITHM = 1, 2, 4
+
+# A tile is what a kernel works on at a time: small enough that it stays in the first-level cache
+# with all that is made of it.
+TILE_BYTES = 8192
+LANE_BYTES = 1024  # one row of the widest tile of columns
+# Slices of up to so many elements fit in one tile of columns; of longer ones it takes half as many
+# rows, and twice as many columns.
+SHORT = 16
+
+SCRATCH_BYTES = 80 * 1024

@@ -1,0 +1,318 @@
+"""Compiled block kernels for NumPy: from a block of any layout to calls of two kernels.
+
+The axes of a block are loops.  Those that run through memory as one are joined; of what remains,
+one reduced and up to two kept loops are given to a compiled kernel, and the others, if there are
+any, run here.  `_rows` takes slices along the fastest axis, `_columns` slices across it, and many
+short ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._algebra import State, log_d, merge
+from .._dtypes import dtype_name, dtype_of, result_name, working_name
+from . import portable
+from ._compiler import address, compiled
+from ._protocol import APPLY, LOGARITHM, REDUCE, SCRATCH_BYTES
+
+Array = np.ndarray
+Axes = tuple[int, ...]
+Strides = tuple[int, ...]
+
+_INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
+_NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
+
+# Rows shorter than this are worked on side by side if there are MANY; FEW columns one by one.
+SHORT_ROW, MANY, FEW = 40, 16, 4
+
+CACHE_LINE = 64
+_MERGED_AT_ONCE = 16
+
+
+def supports(x: Any) -> bool:
+    """Whether x is a block for these kernels: NumPy's, not empty, of a dtype they know."""
+    return (
+        isinstance(x, np.ndarray)
+        and dtype_name(x.dtype) in _NAMES
+        and x.size > 0
+        and x.flags.aligned
+        and not any(stride % x.itemsize for stride in x.strides)
+    )
+
+
+def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
+    """The state (m, w, s) of a block over ``axes``, which stay with length 1.
+
+    ``b`` holds weights of the shape of x.
+    """
+    call = _Call(_reduced(x, axes), x, b=b)
+    states: list[State] = []
+    for start in call.offsets(reduced=True):
+        states.append(call.reduce(start))
+        if len(states) == _MERGED_AT_ONCE:
+            states = [merge(*states)]
+    return State(*map(call.to_block, merge(*states)))
+
+
+def rescale(x: Array, m: Array, d: Array) -> Array:
+    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
+    if not _fits(x, m, d):
+        return portable.rescale(x, m, d)
+    return _apply(x, m, d, APPLY)
+
+
+def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
+    """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``."""
+    if not _fits(x, m, logarithm):
+        return portable.log_rescale(x, m, logarithm)
+    return _apply(x, m, logarithm, APPLY | LOGARITHM)
+
+
+def softmax(x: Array, axes: Axes) -> Array:
+    """The softmax of a block that holds its slices whole."""
+    y = _empty_like(x)
+    call = _Call(_reduced(x, axes), x, y=y)
+    if not call.sees_whole_slices:
+        state = of_block(x, axes)
+        return rescale(x, state.m, state.d)
+    call.run(REDUCE | APPLY)
+    return y
+
+
+def log_softmax(x: Array, axes: Axes) -> Array:
+    """The log-softmax of a block that holds its slices whole."""
+    y = _empty_like(x)
+    call = _Call(_reduced(x, axes), x, y=y)
+    if not call.sees_whole_slices:
+        state = of_block(x, axes)
+        return log_rescale(x, state.m, log_d(state))
+    call.run(REDUCE | APPLY | LOGARITHM)
+    return y
+
+
+def _reduced(x: Array, axes: Axes) -> tuple[bool, ...]:
+    return tuple(i in axes for i in range(x.ndim))
+
+
+def _fits(x: Array, m: Array, d: Array) -> bool:
+    """Whether m and d are of the dtypes and shape that `of_block` gives for blocks like x."""
+    return (
+        m.dtype == working_name(dtype_name(x.dtype))
+        and d.dtype == np.float64
+        and m.shape == d.shape
+        and m.ndim == x.ndim
+        and all(k in (1, n) for k, n in zip(m.shape, x.shape, strict=True))
+    )
+
+
+def _apply(x: Array, m: Array, d_or_log: Array, mode: int) -> Array:
+    y = _empty_like(x)
+    call = _Call(tuple(k != n for k, n in zip(m.shape, x.shape, strict=True)), x, y=y)
+    m, d_or_log = call.from_block(m), call.from_block(d_or_log)
+    for start in call.offsets(reduced=True):
+        call.run(mode, start, State(m, d_or_log, d_or_log))
+    return y
+
+
+def _empty_like(x: Array) -> Array:
+    """An array for the result, of the memory layout of x: passes over both run side by side."""
+    return np.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))), subok=False)
+
+
+class _Loop(NamedTuple):
+    """Axes that run through memory as one, with the strides in bytes of x, b and y."""
+
+    length: int
+    strides: Strides
+    reduced: bool
+    axes: Axes
+
+
+_NO_LOOP = _Loop(1, (0, 0, 0), True, ())
+
+
+class _Plan(NamedTuple):
+    """How the loops over blocks of one layout are shared out between a kernel and Python."""
+
+    kernel: Callable[..., None]
+    layout: tuple[int, ...]  # what the kernel has to know of it
+    working: type
+    outer: list[_Loop]  # the loops that run here
+    states: int  # how many of them one run of the kernel takes
+    order: Axes  # of the kept axes in flat arrays of states, in which the kernel's are fastest
+
+
+@lru_cache(maxsize=256)
+def _plan(
+    shape: tuple[int, ...],
+    reduced: tuple[bool, ...],
+    dtypes: tuple[np.dtype | None, ...],
+    strides: tuple[Strides, ...],
+    working: type,
+) -> _Plan:
+    loops = _loops(shape, reduced, strides)
+    inner = loops[-1] if loops else _NO_LOOP
+    longest = _longest(loop for loop in loops if not loop.reduced)
+    if inner.reduced:
+        row, column = inner, longest
+        side_by_side = row.length < SHORT_ROW and column.length >= MANY
+    else:
+        row = _longest(loop for loop in loops if loop.reduced)
+        column = inner if inner.length >= min(MANY, longest.length) else longest
+        side_by_side = column.length >= FEW or row is _NO_LOOP
+    outer = [loop for loop in loops if loop is not row and loop is not column]
+    plane = _NO_LOOP
+    if side_by_side:
+        plane = _longest(loop for loop in outer if not loop.reduced)
+        outer = [loop for loop in outer if loop is not plane]
+    kept = [loop for loop in (*outer, plane, column) if not loop.reduced]
+    counted = (plane, row, column) if side_by_side else (column, row)
+    return _Plan(
+        kernel=compiled(
+            "_columns.columns" if side_by_side else "_rows.rows", working, dtypes[1] is not None
+        ),
+        layout=(
+            *(loop.length for loop in counted),
+            *(stride for loop in counted for stride in loop.strides),
+            *_codecs(dtypes, counted[-1], working),
+        ),
+        working=working,
+        outer=outer,
+        states=plane.length * column.length,
+        order=tuple(axis for loop in kept for axis in loop.axes),
+    )
+
+
+def _loops(
+    shape: tuple[int, ...], reduced: tuple[bool, ...], strides: tuple[Strides, ...]
+) -> list[_Loop]:
+    """The axes as loops from the slowest to the fastest, joined where that is possible."""
+    loops = [
+        _Loop(n, tuple(s[i] for s in strides), reduced[i], (i,))
+        for i, n in enumerate(shape)
+        if n > 1
+    ]
+    loops.sort(key=lambda loop: -max(map(abs, loop.strides)))
+    joined: list[_Loop] = []
+    for loop in loops:
+        if joined and _continues(joined[-1], loop):
+            outer = joined.pop()
+            loop = loop._replace(length=outer.length * loop.length, axes=outer.axes + loop.axes)
+        joined.append(loop)
+    return joined
+
+
+def _continues(outer: _Loop, inner: _Loop) -> bool:
+    """Whether a step of the outer loop leads to where the inner one ends."""
+    return outer.reduced == inner.reduced and all(
+        a == b * inner.length for a, b in zip(outer.strides, inner.strides, strict=True)
+    )
+
+
+def _longest(loops: Iterable[_Loop]) -> _Loop:
+    return max(loops, key=lambda loop: loop.length, default=_NO_LOOP)
+
+
+def _codecs(
+    dtypes: tuple[np.dtype | None, ...], lanes: _Loop, working: type
+) -> tuple[int, int, int]:
+    """Addresses of the functions that load x and b and store y, 0 where none is needed."""
+    x, b, y = dtypes
+    load = load_b = store = 0
+    item = np.dtype(working).itemsize
+    x_step, _, y_step = (item, item, item) if lanes is _NO_LOOP else lanes.strides
+    if b is not None or x != working or x_step != item:
+        load = _load(x, working)
+    if b is not None:
+        load_b = _load(b, np.float64)
+    if y is not None and (y != working or y_step != item):
+        store = address("_codecs.store", dtype_name(y), working)
+    return load, load_b, store
+
+
+def _load(dtype: Any, working: type) -> int:
+    return address("_codecs.load", dtype_name(dtype), not dtype.isnative, working)
+
+
+class _Call:
+    """A plan with the arrays to run it on."""
+
+    def __init__(
+        self, reduced: tuple[bool, ...], x: Array, b: Array | None = None, y: Array | None = None
+    ) -> None:
+        arrays = (x, b, y)
+        joint = dtype_name(x.dtype if b is None else np.result_type(x, b))
+        self.shape = x.shape
+        self.plan = _plan(
+            x.shape,
+            reduced,
+            tuple(None if a is None else a.dtype for a in arrays),
+            tuple((0,) * x.ndim if a is None else a.strides for a in arrays),
+            np.dtype(working_name(joint)).type,  # type: ignore[arg-type]  # it is hashable
+        )
+        self.addresses = tuple(0 if a is None else _address(a) for a in arrays)
+        self.arrays = arrays  # the kernels only see addresses: keep the memory
+
+    @property
+    def sees_whole_slices(self) -> bool:
+        """Whether a run of the kernel does."""
+        return not any(loop.reduced for loop in self.plan.outer)
+
+    def offsets(self, reduced: bool) -> Iterator[tuple[int, ...]]:
+        """Offsets in bytes of x, b and y in each pass of the outer loops of one sort."""
+        loops = [loop for loop in self.plan.outer if loop.reduced == reduced]
+        for index in itertools.product(*(range(loop.length) for loop in loops)):
+            yield tuple(
+                sum(i * loop.strides[k] for i, loop in zip(index, loops, strict=True))
+                for k in range(3)
+            )
+
+    def reduce(self, start: tuple[int, ...]) -> State:
+        """The flat states of one pass of the reduced outer loops."""
+        size = math.prod(self.shape[axis] for axis in self.plan.order)
+        state = State(np.empty(size, self.plan.working), np.empty(size), np.empty(size))
+        self.run(REDUCE, start, state)
+        return state
+
+    def run(
+        self, mode: int, start: tuple[int, ...] = (0, 0, 0), state: State | None = None
+    ) -> None:
+        """Run the kernel over all kept loops."""
+        plan = self.plan
+        m, w, s = (0, 0, 0) if state is None else map(_address, state)
+        m_step, sum_step = np.dtype(plan.working).itemsize * plan.states, 8 * plan.states
+        scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
+        aligned = -(-_address(scratch) // CACHE_LINE) * CACHE_LINE
+        for i, offsets in enumerate(self.offsets(reduced=False)):
+            plan.kernel(
+                *map(sum, zip(self.addresses, start, offsets, strict=True)),
+                m + i * m_step,
+                w + i * sum_step,
+                s + i * sum_step,
+                *plan.layout,
+                aligned,
+                mode,
+            )
+
+    def to_block(self, flat: Array) -> Array:
+        """A flat state as an array of as many dimensions as the block."""
+        order = self.plan.order
+        array = flat.reshape([self.shape[axis] for axis in order])
+        array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
+        return array.reshape([n if i in order else 1 for i, n in enumerate(self.shape)])
+
+    def from_block(self, array: Array) -> Array:
+        order = self.plan.order
+        others = [i for i in range(array.ndim) if i not in order]
+        return np.ascontiguousarray(array.transpose(*order, *others)).reshape(-1)
+
+
+def _address(x: Array) -> int:
+    return x.__array_interface__["data"][0]

@@ -1,0 +1,216 @@
+"""The compiled kernels: equal to the portable ones in every layout, and exact by themselves."""
+
+import itertools
+import math
+import subprocess
+import sys
+import tracemalloc
+
+import ml_dtypes
+import mpmath
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from dsoftmax._algebra import log_d, log_sum
+from dsoftmax._kernels import cpu, portable
+
+from .oracle import EPS
+from .test_kernels_portable import ADVERSARIAL, LAYOUTS
+
+# rounding of the result, of the exponentials, and of their arguments up to 100
+RTOL = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 2e-5, "float64": 4e-14}
+SHAPES = [(7,), (5000,), (1,), (3, 5), (300, 10), (10, 300), (20, 4, 60), (4, 20, 3), (2, 3, 4, 5)]
+DTYPES = ["float16", "float32", "float64", ">f4", ">f8", "bool", "int8", "uint16", "int64"]
+
+
+def every_axes(ndim):
+    return [c for r in range(ndim + 1) for c in itertools.combinations(range(ndim), r)]
+
+
+def assert_like_portable(x, axes):
+    expected = portable.of_block(x, axes)
+    state = cpu.of_block(x, axes)
+    y, log_y = portable.softmax(x, axes), portable.log_softmax(x, axes)
+    rtol = RTOL.get(y.dtype.name)
+    tiny = float(ml_dtypes.finfo(y.dtype).smallest_normal)
+    assert [a.dtype for a in state] == [a.dtype for a in expected]
+    assert_array_equal(state.m, expected.m)
+    assert_array_equal(state.w, expected.w)
+    assert_allclose(state.s, expected.s, rtol=2e-6 if state.m.dtype == "f4" else 1e-14)
+    for actual in (cpu.softmax(x, axes), cpu.rescale(x, expected.m, expected.d)):
+        assert (actual.dtype, actual.shape) == (y.dtype, y.shape)
+        assert_allclose(actual.astype("f8"), y.astype("f8"), rtol=rtol, atol=tiny)
+    for actual in (cpu.log_softmax(x, axes), cpu.log_rescale(x, expected.m, log_d(expected))):
+        assert (actual.dtype, actual.shape) == (log_y.dtype, log_y.shape)
+        assert_allclose(actual.astype("f8"), log_y.astype("f8"), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [*DTYPES, ml_dtypes.bfloat16], ids=str)
+def test_shapes_axes_and_dtypes(shape, dtype):
+    x = (np.random.default_rng(0).normal(size=shape) * 5).astype(dtype)
+    x.flags.writeable = False
+    for axes in every_axes(x.ndim):
+        assert_like_portable(x, axes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+@pytest.mark.parametrize("shape", [(5, 7, 6), (40, 6, 200)], ids=str)
+def test_layouts(layout, dtype, shape):
+    x = LAYOUTS[layout]((np.random.default_rng(0).normal(size=shape) * 4).astype(dtype))
+    x.flags.writeable = False
+    for axes in every_axes(3):
+        assert_like_portable(x, axes)
+
+
+@pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (700, 20), (20, 12), (5000,)], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_special_values_at_any_place(shape, value, dtype):
+    n = math.prod(shape)
+    for position in {0, 1, 7, 8, 11, 1023, 1024, 2047, 2048, n // 2, n - 2, n - 1}:
+        x = np.zeros(shape, dtype)
+        x.flat[position % n] = value
+        for axes in every_axes(x.ndim):
+            assert_like_portable(x, axes)
+    for axes in every_axes(len(shape)):
+        assert_like_portable(np.full(shape, value, dtype), axes)
+
+
+@pytest.mark.parametrize("kind", ADVERSARIAL)
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((200_003,), 0), ((50_001, 4), 0), ((4, 50_001), 1), ((9000, 30), 0)]
+)
+def test_long_sums(kind, shape, axis):
+    x = ADVERSARIAL[kind](np.random.default_rng(0), math.prod(shape)).reshape(shape)
+    state = cpu.of_block(x, (axis,))
+    m = x.max(axis=axis, keepdims=True)
+    assert_array_equal(state.m, m)
+    columns = np.moveaxis(x, axis, -1).reshape(-1, shape[axis])
+    for d, row, top in zip(state.d.ravel(), columns, m.ravel(), strict=True):
+        # exponentials in longdouble: their own rounding, up to 1 ulp here, averages out
+        exact = math.fsum(np.exp(row.astype("g") - top).astype("f8"))
+        assert abs(d - exact) <= 8 * EPS * exact
+
+
+def test_a_slowly_rising_row_loses_nothing():
+    x = np.linspace(0, 0.9, 3_000_000)  # a new maximum in every tile
+    exact = math.fsum(np.exp(x.astype("g") - x.max()).astype("f8"))
+    assert abs(cpu.of_block(x, (0,)).d.item() - exact) <= 8 * EPS * exact
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1), ()], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
+@pytest.mark.parametrize("weights", ["float32", "float64", "int8", "bool"])
+def test_weights(axes, dtype, weights):
+    rng = np.random.default_rng(4)
+    x, b = (rng.normal(size=(60, 70)) * 3).astype(dtype), rng.normal(size=(60, 70)) * 2
+    b = b.astype(weights)
+    expected, state = portable.of_block(x, axes, b), cpu.of_block(x, axes, b)
+    assert_array_equal(state.m, expected.m)
+    assert_allclose(state.w, expected.w, rtol=1e-13)
+    assert_allclose(state.s, expected.s, rtol=1e-5, atol=1e-5)
+
+
+SPECIAL = [0.0, 1.0, -1.0, np.inf, -np.inf, np.nan]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_special_weights(axis):
+    pairs = list(itertools.product(SPECIAL, SPECIAL, SPECIAL, SPECIAL))
+    a = np.array([[p[0], p[1]] for p in pairs])
+    b = np.array([[p[2], p[3]] for p in pairs])
+    a, b = (a, b) if axis == 1 else (a.T.copy(), b.T.copy())
+    expected = log_sum(portable.of_block(a, (axis,), b))
+    assert_allclose(log_sum(cpu.of_block(a, (axis,), b)), expected, rtol=1e-15)
+
+
+def test_x_above_the_maximum_of_another_state():
+    x = np.array([0.0, 60, 80, 88, 200])
+    for dtype in ("float32", "float64"):
+        m, d = np.zeros(1, dtype), np.full(1, 2.0)
+        expected = portable.rescale(x.astype(dtype), m, d)
+        assert_allclose(cpu.rescale(x.astype(dtype), m, d), expected, rtol=1e-5)
+
+
+def ulps_of_exp(x):
+    """Errors of exp(x) for x <= 0, in units of the last place of the exact value."""
+    y = cpu.rescale(x, np.zeros(1, x.dtype), np.ones(1))
+    exact = np.exp(x.astype("g"))
+    return np.abs(y - exact) / np.spacing(np.maximum(exact.astype(x.dtype), np.finfo(x.dtype).tiny))
+
+
+def test_exp_of_float32_is_within_2_ulp_everywhere():
+    bits = np.arange(int(np.float32(-104).view("u4")), int(np.float32(-0.0).view("u4")), -131)
+    x = bits.astype("u4").view("f4")  # every 131st float32 from -104 to -0
+    assert ulps_of_exp(x).max() <= 2
+
+
+def test_exp_of_float64_is_within_2_ulp():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([-rng.uniform(0, 708, 10**6), -(10 ** rng.uniform(-17, 2.8, 10**6))])
+    assert ulps_of_exp(x).max() <= 2
+    for value in (-0.34657359, -708.3, -1e-300, -36.7):  # longdouble is no oracle for itself
+        y = cpu.rescale(np.array([value]), np.zeros(1), np.ones(1))[0]
+        assert abs(y - mpmath.exp(value)) <= 2 * np.spacing(y)
+
+
+def test_gradual_underflow():
+    for dtype, x in (("f4", -100.0), ("f8", -740.0)):
+        y = cpu.rescale(np.array([x], dtype), np.zeros(1, dtype), np.ones(1))
+        assert 0 < y[0] < np.finfo(dtype).tiny
+        assert_allclose(
+            y[0], np.exp(np.longdouble(x)), rtol=0, atol=np.finfo(dtype).smallest_subnormal
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("shape", "axis"), [((10**6,), 0), ((1000, 1000), 0), ((10**5, 10), 1)])
+def test_no_memory_beyond_the_result(dtype, shape, axis):
+    x = np.zeros(shape, dtype)
+    cpu.softmax(x, (axis,))
+    tracemalloc.start()
+    y = cpu.softmax(x, (axis,))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - y.nbytes < 200 * 1024
+
+
+COLD = """
+import threading, numpy as np, dsoftmax
+x = [np.random.default_rng(i).normal(size=5000) for i in range(8)]
+y = [None] * 8
+def work(i): y[i] = dsoftmax.softmax(x[i])
+threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+[t.start() for t in threads], [t.join() for t in threads]
+assert all(abs(v.sum() - 1) < 1e-14 for v in y)
+"""
+
+
+def test_threads_that_meet_at_a_cold_kernel(tmp_path):
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
+    subprocess.run([sys.executable, "-c", COLD], check=True, env=environment)
+
+
+WITHOUT = """
+import sys, warnings
+sys.modules["numba"] = None
+import numpy as np, dsoftmax
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for x in ([1.0, 2.0], [3.0, 4.0]):
+        y = dsoftmax.softmax(x)
+        dsoftmax.logsumexp(np.float32(x))
+print(y[1], *[w.category.__name__ for w in caught], "numba" in str(caught[0].message))
+"""
+
+
+def test_without_numba_there_is_one_warning_and_the_same_result():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT], check=True, capture_output=True, text=True
+    )
+    value, *rest = done.stdout.split()
+    assert float(value) == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-15)
+    assert rest == ["RuntimeWarning", "True"]
