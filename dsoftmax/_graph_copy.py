@@ -1,0 +1,269 @@
+"""A copy of the graph below an array under other names, which may wait for something else.
+
+`dask.graph_manipulation.clone` and ``bind`` are made for this, but leave references to the original
+chunks in the graphs of slices, rechunked, reshaped and delayed arrays, and many more: these chunks
+are then held after all, without an error (dask/dask#12455; dask 2026.8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import copy
+from typing import Any
+
+import dask.array as da
+from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
+from dask.base import clone_key, tokenize
+from dask.blockwise import Blockwise, blockwise_token
+from dask.graph_manipulation import chunks
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+
+Key = Any
+
+
+def task_layers(x: da.Array) -> dict[str, Layer]:
+    """The layers that are computed for x: none if it is in memory.
+
+    Not those that hold nothing but data (arrays, futures, handles of files), nor what x only waits
+    for: what is below a checkpoint.
+    """
+    graph = x.dask
+    keys = _Keys(graph.layers)
+    found: dict[str, Layer] = {}
+    todo = [x.name] if x.name in graph.layers else list(graph.layers)
+    while todo:
+        name = todo.pop()
+        layer = graph.layers[name]
+        if name not in found and not _is_barrier(layer) and not _in_memory(layer, keys):
+            found[name] = layer
+            todo.extend(graph.dependencies[name])
+    return found
+
+
+def copy_graph(x: da.Array, seed: str, barrier: Any = None) -> da.Array:
+    """x computed by other tasks, whose sources wait for ``barrier``.
+
+    Parameters
+    ----------
+    x : dask.array.Array
+    seed : str
+        The names of the copy follow from those of x and from this.
+    barrier : dask.delayed.Delayed, optional
+        Made by `dask.graph_manipulation.checkpoint`.
+
+    Returns
+    -------
+    dask.array.Array
+        It shares with x only what is in memory. Blockwise layers are copied as such, others task
+        by task; a shuffle ("P2P") is a second shuffle.
+    """
+    graph, tasks = x.dask, task_layers(x)
+    kept = {name for layer in tasks for name in graph.dependencies[layer]} - tasks.keys()
+    copies: dict[str, Layer] = {}
+    dependencies: dict[str, set[str]] = {}
+    handles: dict[str, Layer] = {}
+    if barrier is not None:
+        copies |= barrier.dask.layers
+        dependencies |= barrier.dask.dependencies
+        handles = {name: graph.layers[name] for name in kept if _is_handle(graph.layers[name])}
+    copier = _Copier(graph, tasks | handles, seed, None if barrier is None else barrier.key)
+    for name, layer in handles.items():
+        new = copier.layer_name(name)
+        copies[new], dependencies[new] = copier.handle(layer), {name, barrier.key}
+    for name, layer in tasks.items():
+        new = copier.layer_name(name)
+        copies[new], waits = copier.copy(layer)
+        dependencies[new] = set(map(copier.layer_name, graph.dependencies[name]))
+        if waits:
+            dependencies[new].add(barrier.key)
+    while kept:  # what the copies share with x, and all that is below it
+        name = kept.pop()
+        copies[name], dependencies[name] = graph.layers[name], graph.dependencies[name]
+        kept |= dependencies[name] - copies.keys()
+    return da.Array(
+        HighLevelGraph(copies, dependencies), copier.key(x.name), x.chunks, meta=x._meta
+    )
+
+
+class _Copier:
+    """Copies the layers of one graph: what is renamed, and what the sources wait for."""
+
+    def __init__(
+        self, graph: HighLevelGraph, layers: dict[str, Layer], seed: str, barrier: str | None
+    ) -> None:
+        self.layers, self.seed, self.barrier = layers, seed, barrier
+        names = {key for layer in layers.values() for key in _names(layer)}
+        others = [graph.layers[name] for name in graph.layers.keys() - layers.keys()]
+        kept = {key for layer in others for key in _names(layer)}
+        self.keys = _Keys(names | kept)
+        self.renamed = {name: self._renamed(name) for name in names - kept}
+
+    def _renamed(self, name: Key) -> str:
+        layer = self.layers.get(name)
+        if layer is not None and _is_shuffle(layer):
+            return layer.name.replace(layer.token, self._token(layer))
+        return clone_key(name if isinstance(name, str) else f"key-{tokenize(name)}", self.seed)
+
+    def _token(self, shuffle: Any) -> str:
+        return tokenize(shuffle.token, self.seed)
+
+    def layer_name(self, name: str) -> str:
+        if name not in self.layers:
+            return name
+        return self.renamed.get(name) or clone_key(name, self.seed)
+
+    def key(self, key: Key) -> Key:
+        """The key in the copy: another one for tasks, the same object for anything else."""
+        name = _name(key)
+        if name not in self.renamed:
+            return key
+        return self.renamed[name] if name is key else (self.renamed[name], *key[1:])
+
+    def copy(self, layer: Layer) -> tuple[Layer, bool]:
+        """The copy of a layer, and whether it waits for the barrier."""
+        if _is_shuffle(layer):
+            return self._shuffle(layer)
+        if isinstance(layer, Blockwise) and not _has_key_tables(layer):
+            return self._blockwise(layer)
+        tasks: dict[Key, Any] = {}
+        waits = False
+        # Lazy layers keep what they list, and would be sent to the scheduler with it: not a copy's.
+        for key, value in copy(layer).items():
+            new = self.key(key)
+            node = convert_legacy_task(key, value, self.keys)
+            if new is key:  # data that another layer has too
+                tasks[key] = value
+                continue
+            if not isinstance(node, GraphNode):
+                node = DataNode(key, value)
+            tasks[new] = self._substituted(node, new)
+            if self._is_source(node.dependencies):
+                tasks[new], waits = self._waiting(new, tasks[new], TaskRef(self.barrier)), True
+        return MaterializedLayer(tasks, annotations=layer.annotations), waits
+
+    def handle(self, layer: Layer) -> Layer:
+        """What is read from, handed out when the barrier opens.
+
+        The tasks that read stay as they are, and Dask goes on to make z[:, :9] one reading.
+        """
+        (key,) = layer
+        new = self.key(key)
+        task = Task(new, chunks.bind, TaskRef(key), TaskRef(self.barrier), _data_producer=True)
+        return MaterializedLayer({new: task}, annotations=layer.annotations)
+
+    def _blockwise(self, layer: Blockwise) -> tuple[Layer, bool]:
+        """As Blockwise.clone does it, which forgets the references in keyword arguments."""
+        name = self.key(layer.output)
+        task = self._substituted(layer.task, name)
+        indices = [(self._reference(k), index) for k, index in layer.indices]
+        references = [k for k, _ in layer.indices if isinstance(k, (str, TaskRef))]
+        waits = self._is_source([*references, *layer.task.dependencies])
+        if waits:
+            placeholder = TaskRef(blockwise_token(len(indices)))
+            task = self._waiting(name, layer.task, placeholder)
+            indices.append((TaskRef(self.barrier), None))
+        new = Blockwise(
+            name,
+            layer.output_indices,
+            task,
+            indices,
+            {self.key(k): n for k, n in layer.numblocks.items()},
+            concatenate=layer.concatenate,
+            new_axes=layer.new_axes,
+            output_blocks=layer.output_blocks,
+            annotations=layer.annotations,
+            io_deps=layer.io_deps,
+        )
+        return new, waits
+
+    def _shuffle(self, original: Any) -> tuple[Layer, bool]:
+        layer = copy(original)
+        layer.name, layer.token = self.key(original.name), self._token(original)
+        layer.name_input = self.key(original.name_input)
+        layer._cached_dict = None
+        if not self._is_source([original.name_input]):
+            return layer, False
+        tasks = dict(layer)
+        for key, node in tasks.items():
+            if layer.name_input in map(_name, node.dependencies):
+                tasks[key] = self._waiting(key, node, TaskRef(self.barrier))
+        return MaterializedLayer(tasks, annotations=layer.annotations), True
+
+    def _substituted(self, node: GraphNode, key: Key) -> GraphNode:
+        if isinstance(node, Alias):  # its substitute takes a new key only with a new target
+            return Alias(key, self.key(node.target))
+        return node.substitute({k: self.key(k) for k in node.dependencies}, key=key)
+
+    def _reference(self, reference: Any) -> Any:
+        """An input of a Blockwise layer: the name of one, a key, a literal."""
+        if isinstance(reference, TaskRef):
+            return TaskRef(self.key(reference.key))
+        if isinstance(reference, GraphNode):
+            return self._substituted(reference, reference.key)
+        return self.key(reference) if isinstance(reference, str) else reference
+
+    def _is_source(self, references: Iterable[Any]) -> bool:
+        """Whether what refers to these, and so to no copied task, has to wait by itself."""
+        keys = (getattr(reference, "key", reference) for reference in references)
+        return self.barrier is not None and all(self.key(key) is key for key in keys)
+
+    def _waiting(self, key: Key, node: GraphNode, barrier: TaskRef) -> Task:
+        return Task(key, chunks.bind, node, barrier, _data_producer=node.data_producer)
+
+
+class _Keys:
+    """All keys of some names, without listing them."""
+
+    def __init__(self, names: Iterable[Key]) -> None:
+        self.names = frozenset(names)
+
+    def __contains__(self, key: Key) -> bool:
+        return _name(key) in self.names
+
+
+def _name(key: Key) -> Key:
+    return key[0] if isinstance(key, tuple) and key and isinstance(key[0], str) else key
+
+
+def _names(layer: Layer) -> set[Key]:
+    if isinstance(layer, Blockwise):
+        return {layer.output}
+    return {layer.name} if _is_shuffle(layer) else set(map(_name, copy(layer)))
+
+
+def _in_memory(layer: Layer, keys: _Keys) -> bool:
+    """Whether a layer holds nothing but data: arrays, futures, handles of files."""
+    return (
+        isinstance(layer, MaterializedLayer)
+        and len(layer) > 0
+        and all(_is_datum(value, keys) for value in layer.values())
+    )
+
+
+def _is_datum(value: Any, keys: _Keys) -> bool:
+    if isinstance(value, GraphNode):
+        return isinstance(value, DataNode)
+    if isinstance(value, TaskRef) or getattr(value, "__dask_future__", False):
+        return type(value) is not TaskRef  # a Future is one that stands for a result
+    return not isinstance(convert_legacy_task("", value, keys), GraphNode)
+
+
+def _is_barrier(layer: Layer) -> bool:
+    """Whether it is the last one of a checkpoint, of legacy tasks or others."""
+    task = next(iter(layer.values()), None) if isinstance(layer, MaterializedLayer) else None
+    func = task[0] if isinstance(task, tuple) and task else getattr(task, "func", None)
+    return func is chunks.checkpoint
+
+
+def _is_handle(layer: Layer) -> bool:
+    """Whether it is one object, as a file or a Zarr array that all chunks are read from."""
+    return len(layer) == 1 and isinstance(layer, MaterializedLayer)
+
+
+def _is_shuffle(layer: Any) -> bool:
+    """Whether it is distributed's P2P rechunk, which knows its tasks by a token."""
+    return hasattr(layer, "name_input") and hasattr(layer, "token")
+
+
+def _has_key_tables(layer: Blockwise) -> bool:
+    return any(table.produces_keys for table in layer.io_deps.values())
