@@ -1,0 +1,152 @@
+"""The k best elements of every slice of a block, with or without the normalizer of the slice.
+
+*Best first* is one total order: NaN, then descending values, and ascending indices where values
+are equal.  It is the order of the exact probabilities, which are distinct where the elements are;
+rounded, they may be equal (or both be 0), so that no order of theirs could be kept in k candidates.
+
+The state of a part of a slice is `Top`, the paper's Algorithm 4 as a product of two monoids: the
+normalizer and the k best.  Indices count from the start of the part, and merging consecutive parts
+shifts those of the later ones.  So a block need not know where it is in its array.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace, device
+
+from .. import _kernels
+from .._algebra import merge as merge_normalizers
+from .._dtypes import dtype_name, dtype_of, result_name, working_name
+from . import topk_cpu
+
+Array = Any
+
+
+class Top(NamedTuple):
+    """The best elements of one part of every slice: k of them, or all of a shorter part.
+
+    ``values`` and ``indices`` have them best first along the axis of the slices.  ``indices``
+    (int64) count the part's elements in C order; ``lengths`` is its shape along the axes of the
+    slices.  ``normalizer`` is the part's state (m, w, s), or None where no softmax is asked for.
+    """
+
+    values: Array
+    indices: Array
+    lengths: tuple[int, ...]
+    normalizer: Any  # a `State`, or None
+
+
+def of_block(x: Array, axis: int | None, k: int, normalized: bool) -> Top:
+    """The state of a block: of its slices along ``axis``, or of all of it, flattened, for None."""
+    x = _kernels._plain(x)
+    lengths = tuple(x.shape) if axis is None else (x.shape[axis],)
+    if axis is None:
+        x, axis = array_namespace(x).reshape(x, (-1,)), 0
+    k = min(k, x.shape[axis])
+    if k > 0 and topk_cpu.supports(x) and _kernels._can_compile():
+        values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
+    else:
+        values, indices = select(x, axis, k)
+        normalizer = _kernels.of_block(x, (axis,)) if normalized else None
+    return Top(values, indices, lengths, normalizer)
+
+
+def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
+    """The state of consecutive parts together.
+
+    ``axis`` is that of the candidates, ``along`` the place in ``lengths`` of the axis on which the
+    parts follow one another; their other lengths are the same.
+    """
+    first, *rest = parts
+    if not rest:
+        return first
+    xp = array_namespace(first.values)
+    length = sum(part.lengths[along] for part in parts)
+    lengths = (*first.lengths[:along], length, *first.lengths[along + 1 :])
+    shifted, start = [], 0
+    for part in parts:
+        shifted.append(_embedded(part, along, start, length))
+        start += part.lengths[along]
+    values = xp.concat([part.values for part in parts], axis=axis)
+    indices = xp.concat(shifted, axis=axis)
+    if along > 0:  # along the first axis, equal values follow one another as their indices do
+        order = xp.argsort(indices, axis=axis)
+        values, indices = (xp.take_along_axis(a, order, axis=axis) for a in (values, indices))
+    best = _best_first(values, axis, k)
+    normalizers = [part.normalizer for part in parts if part.normalizer is not None]
+    return Top(
+        xp.take_along_axis(values, best, axis=axis),
+        xp.take_along_axis(indices, best, axis=axis),
+        lengths,
+        merge_normalizers(*normalizers) if normalizers else None,
+    )
+
+
+def select(x: Array, axis: int, k: int) -> tuple[Array, Array]:
+    """The k best elements along an axis and where they are, best first.
+
+    The k best lie in the k groups of consecutive elements with the best maxima.  In groups of
+    sqrt(n / k), all that is sorted is about 2 sqrt(n k) elements, and the rest is a maximum: on
+    every device, and without a branch that depends on the data.
+    """
+    xp, n, k = array_namespace(x), x.shape[axis], min(k, x.shape[axis])
+    size = math.isqrt(n // max(k, 1))
+    if k == 0 or size < 2:
+        positions = _best_first(x, axis, k)
+        return xp.take_along_axis(x, positions, axis=axis), positions
+    ahead, behind = x.shape[:axis], x.shape[axis + 1 :]
+    count = n // size
+    grouped = x[(slice(None),) * axis + (slice(0, count * size), ...)]
+    grouped = xp.reshape(grouped, (*ahead, count, size, *behind))
+    _, groups = select(_max(xp, grouped, axis + 1), axis, k)
+    groups = xp.sort(groups, axis=axis)  # so that equal elements stay in the order of x
+
+    def counted(*bounds: int, ndim: int) -> Array:
+        numbers = xp.arange(*bounds, dtype=xp.int64, device=device(x))
+        return xp.reshape(numbers, (-1,) + (1,) * (ndim - 1))
+
+    starts = xp.expand_dims(groups * size, axis=axis + 1)
+    members = starts + counted(size, ndim=1 + len(behind))
+    members = xp.reshape(members, (*ahead, k * size, *behind))
+    rest = counted(count * size, n, ndim=1 + len(behind))
+    rest = xp.broadcast_to(rest, (*ahead, n - count * size, *behind))
+    positions = xp.concat([members, rest], axis=axis)
+    values = xp.take_along_axis(x, positions, axis=axis)
+    best = _best_first(values, axis, k)
+    return tuple(xp.take_along_axis(a, best, axis=axis) for a in (values, positions))
+
+
+def _best_first(x: Array, axis: int, k: int) -> Array:
+    """The positions of the k best along an axis, by a stable sort of everything."""
+    xp = array_namespace(x)
+    first = (slice(None),) * axis + (slice(0, k), ...)
+    name = dtype_name(x.dtype)
+    if name == "bool":
+        x = xp.astype(x, xp.uint8)
+    if result_name(name) != name:  # integers have no NaN
+        order = xp.argsort(x, axis=axis, descending=True, stable=True)
+        return xp.astype(order[first], xp.int64, copy=False)
+    # Where argsort puts NaN is left open by the array API.
+    x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
+    nan = xp.isnan(x)
+    order = xp.argsort(xp.where(nan, float("inf"), x), axis=axis, descending=True, stable=True)
+    nan = xp.take_along_axis(xp.astype(nan, xp.uint8), order, axis=axis)
+    nan_first = xp.argsort(nan, axis=axis, descending=True, stable=True)
+    order = xp.take_along_axis(order, nan_first[first], axis=axis)
+    return xp.astype(order, xp.int64, copy=False)
+
+
+def _max(xp: Any, x: Array, axis: int) -> Array:
+    if dtype_name(x.dtype) == "bool":
+        return xp.any(x, axis=axis)
+    return xp.max(x, axis=axis)
+
+
+def _embedded(part: Top, along: int, start: int, length: int) -> Array:
+    """The indices of a part in the C order of a whole that has ``length`` along one axis."""
+    inner = math.prod(part.lengths[along + 1 :])
+    own = part.lengths[along]
+    outer = part.indices // max(own * inner, 1)
+    return part.indices + (outer * (length - own) + start) * inner
