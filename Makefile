@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= build/nile
-CORE := algebra arguments graph imports kernels_portable normalizer reference schedulers softmax
+CORE := algebra arguments graph imports kernels_cpu kernels_portable normalizer reference schedulers softmax
 
 .PHONY: demo test lint lowest benchmark clean
 
