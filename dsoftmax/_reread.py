@@ -93,12 +93,12 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
 
     >>> import dask.array as da
     >>> import dsoftmax
-    >>> x = da.random.default_rng(0).normal(size=1000, chunks=100)
+    >>> x = da.linspace(-3, 3, 1000, chunks=100)
     >>> n = dsoftmax.Normalizer.of(x)
     >>> again = dsoftmax.reread(x, after=n.d)
     >>> entropy = n.logsumexp() - (n.softmax(again) * again).sum()
     >>> entropy.compute().round(3)
-    np.float64(6.396)
+    np.float64(6.098)
     """
     if not isinstance(x, da.Array):
         raise TypeError(
