@@ -79,6 +79,20 @@ def test_special_values_at_any_place(shape, value, dtype):
         assert_like_portable(np.full(shape, value, dtype), axes)
 
 
+@pytest.mark.parametrize("first", [-np.inf, 0.0])
+@pytest.mark.parametrize("then", [-np.inf, -3.0, 5.0, np.inf, np.nan])
+@pytest.mark.parametrize("shape", [(5000,), (3, 5000), (5000, 20), (5000, 3)], ids=str)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_tiles_of_one_value_followed_by_another(first, then, shape, dtype):
+    x = np.full(shape, first, dtype)
+    axis = int(np.argmax(shape))
+    x[(slice(None),) * axis + (slice(3000, None, 7),)] = then
+    assert_like_portable(x, (axis,))
+    ones = np.ones(shape)
+    state, expected = cpu.of_block(x, (axis,), ones), portable.of_block(x, (axis,), ones)
+    assert_allclose(log_sum(state), log_sum(expected), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ADVERSARIAL)
 @pytest.mark.parametrize(
     ("shape", "axis"), [((200_003,), 0), ((50_001, 4), 0), ((4, 50_001), 1), ((9000, 30), 0)]

@@ -104,8 +104,10 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     top = largest(tile, maxima, part)
                     if top > m:
                         if w != 0:  # what was at the maximum joins the rest
-                            factor = math.exp(float64(m) - float64(reference)) * scale
-                            s, s_error = add_compensated(s, s_error, (w + w_error) * factor)
+                            term = (w + w_error) * scale
+                            if m != reference:  # nor both -inf
+                                term *= math.exp(float64(m) - float64(reference))
+                            s, s_error = add_compensated(s, s_error, term)
                             w, w_error = 0.0, 0.0
                         m = top
                         if m > reference + one:
