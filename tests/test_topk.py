@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from functools import reduce
+from pathlib import Path
 
 import array_api_strict
 import dask
@@ -25,6 +26,7 @@ from scipy import special
 from dsoftmax import log_softmax, softmax, softmax_topk, topk
 from dsoftmax._algebra import log_sum
 from dsoftmax._kernels import topk as kernel
+from dsoftmax._kernels import topk_cpu
 
 from .compare import assert_allclose, assert_array_equal
 from .strategies import chunkings, floats
@@ -391,6 +393,7 @@ class TestBlocks:
         for values, indices in (
             kernel.of_block(x, axis, k, normalized=True)[:2],
             kernel.of_block(x, axis, k, normalized=False)[:2],
+            topk_cpu.of_block(flat, place, k, normalized=True)[:2],
             kernel.select(flat, place, k),
         ):
             assert_array_equal(indices, expected)
@@ -408,6 +411,21 @@ class TestBlocks:
             expected = special.logsumexp(x.astype(float), axis=1, keepdims=True)
         assert_allclose(log_sum(normalizer), expected, rtol=1e-15, atol=precision)
         assert_array_equal(normalizer.m, x.max(axis=1, keepdims=True))
+
+    @settings(deadline=None, max_examples=150, derandomize=True)
+    @given(cases(), st.sampled_from(["float64", "float32", "float16", ">f4", "bfloat16"]))
+    def test_small_blocks(self, case, dtype):
+        x, _, axis, k = case
+        axis = (axis or 0) % x.ndim
+        k = max(1, min(k, x.shape[axis]))
+        with np.errstate(over="ignore"):
+            x = x.astype(dtype)
+        values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized=True)
+        expected = expected_indices(x, k, axis)
+        assert_array_equal(indices, expected)
+        assert values.dtype == x.dtype
+        assert_array_equal(values.astype(float), taken(x, expected, axis).astype(float))
+        assert_array_equal(normalizer.m, x.astype(float).max(axis=axis, keepdims=True))
 
     @pytest.mark.parametrize("k", [0, 1, 4, 60, 1000])
     @pytest.mark.parametrize("axis", [0, 1])
@@ -560,6 +578,14 @@ class TestPlan:
             assert_topk(result, x, 7, None)
         with dask.config.set(scheduler="processes", num_workers=2):
             assert_topk(result, x, 7, None)
+
+
+def test_the_benchmark_in_quick_mode():
+    command = [sys.executable, "-m", "benchmarks.topk", "--quick"]
+    root = Path(__file__).parent.parent
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert all(way in done.stdout for way in ("safe, unfused (5)", "online, fused (1)", "Dask"))
 
 
 def test_results_in_the_array_expression_mode():

@@ -6,8 +6,10 @@ compiled ones for NumPy's, else those that any array-API library runs.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -20,6 +22,12 @@ from . import cpu, portable
 
 Array = Any
 Axes = tuple[int, ...]
+
+# Smaller blocks are not worth the import of a compiler, which takes a second: without it they take
+# 0.2 ms at most.
+_SMALL = 1 << 12
+
+_lock = threading.Lock()
 
 
 class Weighted(NamedTuple):
@@ -67,20 +75,37 @@ def log_softmax(x: Array, axes: Axes) -> Array:
 
 
 def _kernels_for(*blocks: Array) -> ModuleType:
-    return cpu if all(map(cpu.supports, blocks)) and _can_compile() else portable
+    if not all(map(cpu.supports, blocks)):
+        return portable
+    if blocks[0].size < _SMALL and _numba_is_installed():
+        return portable
+    return cpu if _can_compile() else portable
 
 
 @cache
+def _numba_is_installed() -> bool:
+    try:
+        return find_spec("numba") is not None
+    except (ImportError, ValueError):  # it is kept from being imported
+        return False
+
+
 def _can_compile() -> bool:
     """Whether kernels can be compiled here; one warning if not."""
+    with _lock:
+        return _can_compile_once()
+
+
+@cache
+def _can_compile_once() -> bool:
     try:
-        cpu.softmax(np.zeros(2), (0,))
+        cpu.compile_something()
     except Exception as error:  # no Numba for this Python, no compiler for this machine, ...
         warnings.warn(
             f"dsoftmax runs without compiled kernels, several times slower ({error!r}); the "
             "results are the same. Install a numba that supports this Python and this machine",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
         return False
     return True

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numba.extending import intrinsic
 
 from ._exp import bits_of_float32, float32_of_bits
-from ._primitives import pointer
+from ._primitives import inlined, pointer
 
 Codec = Callable[[int, int, int, int], None]
 
@@ -85,7 +84,7 @@ _INFINITY_32 = _u32(0x7F800000)
 _16, _13 = _u32(16), _u32(13)
 
 
-@njit
+@inlined
 def _widen_float16(bits: Any) -> Any:
     # With the fields moved in place the value is off by the difference of the exponents' biases;
     # a multiplication mends that for subnormal numbers too.
@@ -96,7 +95,7 @@ def _widen_float16(bits: Any) -> Any:
     return float32_of_bits(value | ((bits & _SIGN_16) << _16))
 
 
-@njit
+@inlined
 def _narrow_to_float16(value: Any) -> Any:
     bits = bits_of_float32(value)
     sign = (bits >> _16) & _SIGN_16
@@ -114,7 +113,7 @@ def _narrow_to_float16(value: Any) -> Any:
     return _u16(result | sign)
 
 
-@njit
+@inlined
 def _narrow_to_bfloat16(value: Any) -> Any:
     bits = bits_of_float32(value)
     if value != value:

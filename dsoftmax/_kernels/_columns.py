@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ._exp import HIGH, SCALE
-from ._primitives import add_compensated, convert, pointer, prefetch
+from ._primitives import add_compensated, convert, inlined, pointer, prefetch
 from ._protocol import APPLY, LANE_BYTES, LOGARITHM, REDUCE, SHORT, TILE_BYTES
 from ._tiles import BLOCK, CACHE_LINE, absorb_special_weights, exponentials, multiply
 
@@ -39,7 +38,8 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
     high = HIGH[working]
     loaded_at = TILE_BYTES + BLOCK * item
     last_at = loaded_at + TILE_BYTES
-    maxima_at = last_at + TILE_BYTES
+    ready_at = last_at + TILE_BYTES
+    maxima_at = ready_at + TILE_BYTES
     sums_at = maxima_at + 5 * LANE_BYTES
     table_at = sums_at + 5 * 8 * lanes
     weights_at = table_at + 8 * SHORT
@@ -85,7 +85,9 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
             absent[i] = -infinity
         whole_in_tile = length <= SHORT
         depth = length if whole_in_tile else SHORT // 2
-        panel = min(lanes, tile_size // ((depth + 3) // 4 * 4)) if mode & REDUCE else tile_size
+        panel = tile_size
+        if mode & REDUCE:  # whole vectors
+            panel = min(lanes, tile_size // (32 * ((depth + 3) // 4 * 4)) * 32)
         for plane in range(count):
             for first in range(0, width, panel):
                 n = min(panel, width - first)
@@ -108,25 +110,15 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                         padded = (size + 3) // 4 * 4
                         begin = source + start * x_row
                         if weighted:
+                            weights_to = scratch + weights_at
                             begin_b = b + plane * b_plane + first * b_step + start * b_row
-                            locate(
-                                row_at,
-                                size,
-                                begin_b,
-                                b_row,
-                                load_b,
-                                scratch + weights_at,
-                                b_step,
-                                n,
-                                8,
-                            )
-                        locate(
-                            row_at, size, begin, x_row, load, scratch + loaded_at, x_step, n, item
-                        )
+                            locate(row_at, size, begin_b, b_row, load_b, weights_to, b_step, n, 8)
+                        loaded_to = scratch + loaded_at
+                        locate(row_at, size, begin, x_row, load, loaded_to, x_step, n, item)
                         for row in range(size, padded):
                             row_at[row] = scratch + maxima_at
                         if weighted:
-                            loaded = pointer(scratch + loaded_at, working)
+                            loaded = pointer(loaded_to, working)
                             for i in range(size * n, padded * n):
                                 weights[i] = 0.0
                             absorb_special_weights(loaded, weights, size * n, infinity)
@@ -160,7 +152,7 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                             else:
                                 for i in range(n):
                                     number[i] = zero
-                        for row in range(padded):
+                        for row in range(size):
                             r = pointer(row_at[row], working)
                             out = pointer(scratch + row * n * item, working)
                             if at_max:
@@ -177,7 +169,9 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                         if at_max and not weighted:
                             for i in range(n):
                                 w[i] += number[i]
-                        exponentials(e, padded * n, item, scratch)
+                        exponentials(e, size * n, item, scratch)
+                        for i in range(size * n, padded * n):
+                            e[i] = zero
                         if weighted:
                             multiply(products, e, weights, padded * n)
                             add_rows(products, padded, n, sums, s, s_error)
@@ -202,6 +196,8 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                                 w[i] = float64(length)  # and nothing that fills the last tile
 
                 if mode & APPLY:
+                    # A slice in one tile has its exponentials there, all but those of the maximum.
+                    reuse = mode & REDUCE and whole_in_tile and not mode & LOGARITHM
                     for i in range(n):
                         if mode & LOGARITHM:
                             if mode & REDUCE:
@@ -209,55 +205,54 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                             last[i] = s[i]
                         else:
                             d = w[i] + s[i] if mode & REDUCE else s[i]
-                            last[i] = nan if m[i] == infinity else working(1 / d)
+                            undefined = m[i] == infinity or (reuse and m[i] == -infinity)
+                            last[i] = nan if undefined else working(1 / d)
                     depth_out = min(tile_size // n, depth)
                     for start in range(0, length, depth_out):
                         size = min(depth_out, length - start)
-                        if not (mode & REDUCE and whole_in_tile):
+                        final = unscale
+                        if not reuse:
                             begin = source + start * x_row
-                            locate(
-                                row_at,
-                                size,
-                                begin,
-                                x_row,
-                                load,
-                                scratch + loaded_at,
-                                x_step,
-                                n,
-                                item,
-                            )
-                        too_high = False
-                        for row in range(size):
-                            r = pointer(row_at[row], working)
-                            out = pointer(scratch + row * n * item, working)
-                            for i in range(n):
-                                out[i] = r[i] - m[i]
-                                too_high |= out[i] > high
-                        final = one
-                        if not mode & LOGARITHM:
-                            if too_high:
+                            loaded_to = scratch + loaded_at
+                            locate(row_at, size, begin, x_row, load, loaded_to, x_step, n, item)
+                            too_high = False
+                            for row in range(size):
+                                r = pointer(row_at[row], working)
+                                out = pointer(scratch + row * n * item, working)
+                                for i in range(n):
+                                    out[i] = r[i] - m[i]
+                                    too_high |= out[i] > high
+                            if mode & LOGARITHM:
+                                pass
+                            elif too_high:  # x is not of the slice that m is of
+                                final = one
                                 for i in range(size * n):
                                     e[i] = math.exp(float64(e[i]))
                             else:
-                                final = unscale
                                 exponentials(e, size * n, item, scratch)
                         for row in range(size):
-                            r = pointer(scratch + row * n * item, working)
                             into = target + (start + row) * y_row
-                            out = r if store else pointer(into, working)
+                            r = pointer(row_at[row], working)
+                            term = pointer(scratch + row * n * item, working)
+                            # Not over the terms: loops over what overlaps are not vectorised.
+                            out = pointer(scratch + ready_at if store else into, working)
                             if mode & LOGARITHM:
                                 for i in range(n):
-                                    out[i] = r[i] - last[i]
+                                    out[i] = term[i] - last[i]
+                            elif reuse:
+                                for i in range(n):
+                                    value = one if r[i] == m[i] else term[i] * unscale
+                                    out[i] = value * last[i]
                             else:
                                 for i in range(n):
-                                    out[i] = (r[i] * final) * last[i]
+                                    out[i] = (term[i] * final) * last[i]
                             if store:
-                                convert(store, scratch + row * n * item, into, y_step, n)
+                                convert(store, scratch + ready_at, into, y_step, n)
 
     return kernel
 
 
-@njit
+@inlined
 def locate(
     row_at: Any,
     size: int,
@@ -277,7 +272,7 @@ def locate(
             row_at[i] = loaded + i * n * item
 
 
-@njit
+@inlined
 def rise(
     n: int,
     top: Any,
@@ -307,7 +302,7 @@ def rise(
                 reference[i] = m[i]
 
 
-@njit
+@inlined
 def add_rows(e: Any, rows: int, n: int, sums: Any, total: Any, error: Any) -> None:
     """Add the rows of a tile of n columns to compensated totals."""
     for i in range(n):

@@ -19,70 +19,66 @@ import hashlib
 import threading
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-Kernel = Callable[..., None]
-
-_compiled: dict[tuple[Any, ...], Kernel] = {}
+_functions: dict[tuple[Any, ...], Any] = {}
 _lock = threading.Lock()
 
 
-def compiled(factory_name: str, *parameters: Any) -> Kernel:
+def compiled(factory: str, *parameters: Any) -> Callable[..., None]:
     """The compiled ``factory(*parameters)``, a function of integers that releases the GIL.
 
-    ``factory_name`` is "module.function".  Whatever goes wrong on the way, from the import of
-    Numba on, is raised.
+    ``factory`` is "module.function", and the parameters are names, booleans and NumPy scalar
+    types.  Whatever goes wrong on the way, from the import of Numba on, is raised.
     """
-    key = (factory_name, *parameters)
-    kernel = _compiled.get(key)
-    if kernel is None:
+    return _function(factory, parameters).ctypes
+
+
+def address(factory: str, *parameters: Any) -> int:
+    """The address of that function, for other compiled functions to call."""
+    return _function(factory, parameters).address
+
+
+def _function(factory: str, parameters: tuple[Any, ...]) -> Any:
+    key = (factory, *parameters)
+    function = _functions.get(key)
+    if function is None:
         with _lock:  # threads of a worker meet here
-            kernel = _compiled.get(key)
-            if kernel is None:
-                kernel = _compiled[key] = _compile(factory_name, parameters)
-    return kernel
+            function = _functions.get(key)
+            if function is None:
+                function = _functions[key] = _compile(factory, parameters)
+    return function
 
 
-def address(factory_name: str, *parameters: Any) -> int:
-    """The address of such a function, for other kernels to call."""
-    compiled(factory_name, *parameters)
-    return _addresses[factory_name, *parameters]
-
-
-_addresses: dict[tuple[Any, ...], int] = {}
-_keep_alive: list[Any] = []
-
-
-def _compile(factory_name: str, parameters: tuple[Any, ...]) -> Kernel:
-    from importlib import import_module
-
+def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
     from numba import cfunc, types
 
-    module, name = factory_name.split(".")
-    factory = getattr(import_module(f".{module}", __package__), name)
-    function = factory(*parameters)
-    words = (getattr(p, "__name__", str(p)) for p in parameters)
-    function.__qualname__ = "_".join((name, *words, _digest()))
-    signature = types.void(*[types.int64] * function.__code__.co_argcount)
+    module, name = factory.split(".")
+    source = getattr(import_module(f".{module}", __package__), name)(*parameters)
+    words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
+    signature = types.void(*[types.int64] * source.__code__.co_argcount)
+    options = {"error_model": "numpy"}  # no exceptions: division by 0 is inf
     try:
-        result = cfunc(signature, error_model="numpy", cache=True)(function)
+        source.__qualname__ = "-".join((*words, _digest()))
+        return cfunc(signature, cache=True, **options)(source)
     except Exception:  # no directory, no room, a damaged file; an error of compilation comes again
-        result = cfunc(signature, error_model="numpy")(function)
-    _keep_alive.append(result)
-    _addresses[factory_name, *parameters] = result.address
-    return result.ctypes
+        return cfunc(signature, **options)(source)
 
 
 @cache
 def _digest() -> str:
+    """What the machine code depends on, in few letters."""
     import llvmlite
     import llvmlite.binding as llvm
     import numba
 
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
     processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    digest.update(repr((processor, numba.__version__, llvmlite.__version__)).encode())
+    settings = (numba.config.CPU_NAME, numba.config.CPU_FEATURES)
+    versions = (numba.__version__, llvmlite.__version__)
+    digest.update(repr((processor, settings, versions)).encode())
     return digest.hexdigest()[:16]

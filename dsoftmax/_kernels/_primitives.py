@@ -15,6 +15,9 @@ from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
 
+# For functions that only kernels call: nothing is compiled for calls from Python and C.
+inlined = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 
 @intrinsic
 def pointer(typing_context: Any, address: Any, dtype: Any) -> Any:
@@ -62,7 +65,7 @@ def convert(
     return types.void(*[types.int64] * 5), codegen
 
 
-@njit
+@inlined
 def add_compensated(total: Any, error: Any, term: Any) -> Any:
     """(total, error) after adding a term: Knuth's TwoSum, which needs no order of sizes."""
     new = total + term

@@ -17,10 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ._exp import HIGH, SCALE
-from ._primitives import add_compensated, convert, pointer
+from ._primitives import add_compensated, convert, inlined, pointer
 from ._protocol import APPLY, LOGARITHM, REDUCE, TILE_BYTES
 from ._tiles import BLOCK, absorb_special_weights, exponentials, multiply
 
@@ -45,7 +44,8 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     zero, one, infinity, nan = map(working, (0, 1, np.inf, np.nan))
     high = HIGH[working]
     loaded_at = TILE_BYTES + BLOCK * item
-    maxima_at = loaded_at + TILE_BYTES
+    ready_at = loaded_at + TILE_BYTES
+    maxima_at = ready_at + TILE_BYTES
     sums_at = maxima_at + tile_size // 8 * item
     weights_at = sums_at + tile_size
     products_at = weights_at + 8 * tile_size
@@ -170,7 +170,8 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     if load:
                         convert(load, source, scratch + loaded_at, x_step, size)
                         tile = loaded
-                    out = e if store else pointer(target, working)
+                    # Not over e: loops over what overlaps are not vectorised.
+                    out = pointer(scratch + ready_at if store else target, working)
                     if mode & LOGARITHM:
                         for i in range(size):
                             out[i] = (tile[i] - m) - factor_or_log
@@ -189,12 +190,12 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                         for i in range(size):
                             out[i] = (e[i] * last) * factor_or_log
                     if store:
-                        convert(store, scratch, target, y_step, size)
+                        convert(store, scratch + ready_at, target, y_step, size)
 
     return kernel
 
 
-@njit
+@inlined
 def largest(tile: Any, maxima: Any, part: int) -> Any:
     """The maximum of eight parts; NaN is passed over, and gets into s."""
     p = part
@@ -215,7 +216,7 @@ def largest(tile: Any, maxima: Any, part: int) -> Any:
     return top
 
 
-@njit
+@inlined
 def total(e: Any, sums: Any, part: int) -> Any:
     """The sum of eight parts in float64, pairwise."""
     p = part

@@ -6,16 +6,15 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from ._exp import scaled_exp
-from ._primitives import prefetch
+from ._primitives import inlined, prefetch
 
 BLOCK = 32  # exponentials are computed so many at a time: tiles have room beyond their end
 CACHE_LINE = 64
 
 
-@njit
+@inlined
 def exponentials(e: Any, size: int, item: int, ahead: int) -> None:
     """Replace elements by their scaled exponentials, and prefetch as many bytes from ``ahead``.
 
@@ -30,7 +29,7 @@ def exponentials(e: Any, size: int, item: int, ahead: int) -> None:
             e[start + i] = scaled_exp(e[start + i])
 
 
-@njit
+@inlined
 def absorb_special_weights(tile: Any, weights: Any, size: int, infinity: Any) -> None:
     """Turn weights of 0, inf and NaN into values of x, so that all that remain are finite.
 
@@ -48,7 +47,7 @@ def absorb_special_weights(tile: Any, weights: Any, size: int, infinity: Any) ->
             weights[i] = 1.0
 
 
-@njit
+@inlined
 def multiply(products: Any, e: Any, weights: Any, size: int) -> None:
     for i in range(size):
         products[i] = np.float64(e[i]) * weights[i]

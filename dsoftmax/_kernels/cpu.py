@@ -20,7 +20,7 @@ from .._algebra import State, log_d, merge
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import portable
 from ._compiler import address, compiled
-from ._protocol import APPLY, LOGARITHM, REDUCE, SCRATCH_BYTES
+from ._protocol import APPLY, LANE_BYTES, LOGARITHM, REDUCE, SCRATCH_BYTES
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -29,10 +29,13 @@ Strides = tuple[int, ...]
 _INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
 _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
 
-# Rows shorter than this are worked on side by side if there are MANY; FEW columns one by one.
-SHORT_ROW, MANY, FEW = 40, 16, 4
+# Rows shorter than this are worked on side by side if there are MANY of them; if a state is given,
+# there is less to do for each row.  FEW columns are worked on one by one.
+SHORT_ROW, SHORT_GIVEN, MANY, FEW = 40, 20, 16, 4
 
-CACHE_LINE = 64
+# Of the caches: what a panel of columns may take to be read twice, and the size of a line.
+CACHE_BYTES, CACHE_LINE = 1 << 19, 64
+
 _MERGED_AT_ONCE = 16
 
 
@@ -45,6 +48,11 @@ def supports(x: Any) -> bool:
         and x.flags.aligned
         and not any(stride % x.itemsize for stride in x.strides)
     )
+
+
+def compile_something() -> None:
+    """Raise what is raised where kernels cannot be compiled, at little cost where they can."""
+    _load(np.dtype(np.float32), np.float32)
 
 
 def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
@@ -63,7 +71,8 @@ def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
 
 def rescale(x: Array, m: Array, d: Array) -> Array:
     """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
-    if not _fits(x, m, d):
+    # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
+    if not _fits(x, m, d) or np.abs(d).min() < np.finfo(m.dtype).smallest_normal:
         return portable.rescale(x, m, d)
     return _apply(x, m, d, APPLY)
 
@@ -79,9 +88,9 @@ def softmax(x: Array, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     y = _empty_like(x)
     call = _Call(_reduced(x, axes), x, y=y)
-    if not call.sees_whole_slices:
+    if not call.plan.at_once:
         state = of_block(x, axes)
-        return rescale(x, state.m, state.d)
+        return _apply(x, state.m, state.d, APPLY, y)
     call.run(REDUCE | APPLY)
     return y
 
@@ -90,9 +99,9 @@ def log_softmax(x: Array, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
     y = _empty_like(x)
     call = _Call(_reduced(x, axes), x, y=y)
-    if not call.sees_whole_slices:
+    if not call.plan.at_once:
         state = of_block(x, axes)
-        return log_rescale(x, state.m, log_d(state))
+        return _apply(x, state.m, log_d(state), APPLY | LOGARITHM, y)
     call.run(REDUCE | APPLY | LOGARITHM)
     return y
 
@@ -112,9 +121,10 @@ def _fits(x: Array, m: Array, d: Array) -> bool:
     )
 
 
-def _apply(x: Array, m: Array, d_or_log: Array, mode: int) -> Array:
-    y = _empty_like(x)
-    call = _Call(tuple(k != n for k, n in zip(m.shape, x.shape, strict=True)), x, y=y)
+def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = None) -> Array:
+    y = _empty_like(x) if y is None else y
+    reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
+    call = _Call(reduced, x, y=y, short=SHORT_GIVEN)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
     for start in call.offsets(reduced=True):
         call.run(mode, start, State(m, d_or_log, d_or_log))
@@ -147,6 +157,7 @@ class _Plan(NamedTuple):
     outer: list[_Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the kept axes in flat arrays of states, in which the kernel's are fastest
+    at_once: bool  # whether a slice is best reduced and mapped before the next one is
 
 
 @lru_cache(maxsize=256)
@@ -156,13 +167,14 @@ def _plan(
     dtypes: tuple[np.dtype | None, ...],
     strides: tuple[Strides, ...],
     working: type,
+    short: int,
 ) -> _Plan:
     loops = _loops(shape, reduced, strides)
     inner = loops[-1] if loops else _NO_LOOP
     longest = _longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
         row, column = inner, longest
-        side_by_side = row.length < SHORT_ROW and column.length >= MANY
+        side_by_side = row.length < short and column.length >= MANY
     else:
         row = _longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest.length) else longest
@@ -187,6 +199,8 @@ def _plan(
         outer=outer,
         states=plane.length * column.length,
         order=tuple(axis for loop in kept for axis in loop.axes),
+        at_once=not any(loop.reduced for loop in outer)
+        and (not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES),
     )
 
 
@@ -245,7 +259,12 @@ class _Call:
     """A plan with the arrays to run it on."""
 
     def __init__(
-        self, reduced: tuple[bool, ...], x: Array, b: Array | None = None, y: Array | None = None
+        self,
+        reduced: tuple[bool, ...],
+        x: Array,
+        b: Array | None = None,
+        y: Array | None = None,
+        short: int = SHORT_ROW,
     ) -> None:
         arrays = (x, b, y)
         joint = dtype_name(x.dtype if b is None else np.result_type(x, b))
@@ -256,14 +275,10 @@ class _Call:
             tuple(None if a is None else a.dtype for a in arrays),
             tuple((0,) * x.ndim if a is None else a.strides for a in arrays),
             np.dtype(working_name(joint)).type,  # type: ignore[arg-type]  # it is hashable
+            short,
         )
         self.addresses = tuple(0 if a is None else _address(a) for a in arrays)
         self.arrays = arrays  # the kernels only see addresses: keep the memory
-
-    @property
-    def sees_whole_slices(self) -> bool:
-        """Whether a run of the kernel does."""
-        return not any(loop.reduced for loop in self.plan.outer)
 
     def offsets(self, reduced: bool) -> Iterator[tuple[int, ...]]:
         """Offsets in bytes of x, b and y in each pass of the outer loops of one sort."""

@@ -16,7 +16,7 @@ from ._protocol import SCRATCH_BYTES, TILE_BYTES
 
 SEGMENT_BYTES = 1 << 18  # of the second-level cache
 CACHE_LINE = 64
-SHORTEST_RUN = 64
+SHORTEST_RUN = 128
 
 
 def supports(x: Any) -> bool:
