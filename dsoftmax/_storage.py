@@ -134,7 +134,12 @@ class ZarrArray(StoredArray):
     format = "zarr"
 
     def __getitem__(self, index: Any) -> Any:
-        return import_zarr().open_array(self.path, mode="r")[index]
+        try:
+            return import_zarr().open_array(self.path, mode="r")[index]
+        except Exception as error:  # of any kind: codecs raise their own, and none says where
+            where = ", ".join(f"{i.start}:{i.stop}" for i in index)
+            error.add_note(f"while reading [{where}] of {self.path}")
+            raise
 
     def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
         import_zarr().open_array(self.path, mode="r+")[index] = value
@@ -267,10 +272,11 @@ def import_zarr() -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, on one line and without the number of an OSError."""
+    """What an exception and its notes say, on one line and without the number of an OSError."""
+    message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+        message = error.strerror
+    return "; ".join([message, *getattr(error, "__notes__", ())])
 
 
 @contextlib.contextmanager

@@ -267,6 +267,16 @@ def test_a_file_that_a_worker_does_not_see(tmp_path, npy, cluster):
         _job.compute("softmax", client, [x])
 
 
+def test_a_damaged_chunk_is_named(tmp_path, cluster):
+    x = zarr.create_array(str(tmp_path / "x.zarr"), shape=(2**18,), chunks=(2**17,), dtype="f8")
+    x[:] = np.arange(2**18)
+    (tmp_path / "x.zarr" / "c" / "1").write_bytes(b"no chunk")
+    done = run(tmp_path, "softmax", "x.zarr", "y.zarr", "--scheduler", cluster.scheduler_address)
+    assert done.returncode == 1
+    assert f"while reading [131072:262144] of {tmp_path / 'x.zarr'}" in done.stderr
+    assert not (tmp_path / "y.zarr").exists()
+
+
 def test_an_error_of_a_task(cluster):
     def fail(block):
         raise ArithmeticError("too\nmany")
