@@ -301,22 +301,22 @@ def main(
             everything["results"] = [asdict(result) for result in results]
             json_path.write_text(json.dumps(everything, indent=1))
 
-    names = [name for name in PEERS if name in _split(peers)]
+    names = [name for name in PEERS if name in split(peers)]
     with tempfile.TemporaryDirectory(dir=folder, prefix="dsoftmax-memory-") as temporary:
         place = Path(temporary)
-        for gigabytes in map(float, _split(stored)):
+        for gigabytes in map(float, split(stored)):
             shutil.rmtree(place / "source", ignore_errors=True)
             write_source(place / "source", int(gigabytes * 1e9 / 4))
             for i in range(rounds):
                 for peer in names[i % len(names) :] + names[: i % len(names)]:
                     measure(peer, gigabytes, place, True)
         shutil.rmtree(place / "source", ignore_errors=True)
-        for gigabytes in map(float, _split(generated)):
+        for gigabytes in map(float, split(generated)):
             measure("dsoftmax", gigabytes, place, False)
     click.echo(table(results))
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
