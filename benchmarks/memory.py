@@ -222,7 +222,7 @@ def _warm_up() -> None:
 
     import dsoftmax
 
-    x = da.ones(10, dtype="f4", chunks=5)
+    x = da.ones(2 * 10**5, dtype="f4", chunks=10**5)  # as small blocks need no compiler
     dask.compute(dsoftmax.softmax(x, reread=True), scheduler="synchronous")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dsoftmax import logsumexp, softmax
 from dsoftmax._algebra import log_d, log_sum
 from dsoftmax._kernels import cpu, portable
 
@@ -107,6 +108,22 @@ def test_long_sums(kind, shape, axis):
         # exponentials in longdouble: their own rounding, up to 1 ulp here, averages out
         exact = math.fsum(np.exp(row.astype("g") - top).astype("f8"))
         assert abs(d - exact) <= 8 * EPS * exact
+
+
+@pytest.mark.parametrize("shape", [(2**31 + 16,), (2**31 + 16, 1), (1, 2**31 + 16)], ids=str)
+def test_more_than_two_to_the_31_elements(shape):
+    x = np.zeros(shape, np.int8)  # in memory only where it is written to
+    x.flat[-1] = 21
+    result = logsumexp(x, axis=int(np.argmax(shape)))
+    assert_allclose(result, np.log(2**31 + 15 + np.exp(21.0)), rtol=1e-15)
+
+
+def test_more_than_two_to_the_31_results():
+    x = np.zeros(2**31 + 16, np.float16)
+    x[-1] = 20
+    y = softmax(x)
+    assert_allclose(y[-1], np.exp(20.0) / (2**31 + 15 + np.exp(20.0)), rtol=1e-3)
+    assert y[-2] == 0
 
 
 def test_a_slowly_rising_row_loses_nothing():

@@ -427,6 +427,13 @@ class TestBlocks:
         assert_array_equal(values.astype(float), taken(x, expected, axis).astype(float))
         assert_array_equal(normalizer.m, x.astype(float).max(axis=axis, keepdims=True))
 
+    def test_more_than_two_to_the_31_elements(self):
+        x = np.zeros(2**31 + 16, np.int8)  # in memory only where it is written to
+        x[-1] = 21
+        result = softmax_topk(x, 2)
+        assert_array_equal(result.indices, [2**31 + 15, 0])
+        assert_allclose(result.values[0], 1 / (1 + (2**31 + 15) * np.exp(-21.0)), rtol=1e-15)
+
     @pytest.mark.parametrize("k", [0, 1, 4, 60, 1000])
     @pytest.mark.parametrize("axis", [0, 1])
     def test_any_array_library(self, k, axis):
