@@ -42,14 +42,25 @@ class Stage:
         A module-level function, called with the blocks (so that keys are deterministic).
     dtype : dtype
         Of the blocks it returns; of the accumulator where these are states.
+    nbytes : float, optional
+        Of the whole array that the blocks are of, for those who watch.
     **options
         Keyword arguments of ``func``.
     """
 
-    def __init__(self, name: str, func: Callable[..., Any], dtype: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        func: Callable[..., Any],
+        dtype: Any,
+        *,
+        nbytes: float | None = None,
+        **options: Any,
+    ) -> None:
         self.__name__ = name
         self.func = func
         self.dtype = np.dtype(dtype)
+        self.nbytes = nbytes
         self.options = options
 
     def __call__(

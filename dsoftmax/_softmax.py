@@ -255,7 +255,7 @@ def _rescaled(
         return unwrap_scalar(within_block(x, axes))
     dtype = result_dtype(x)
     if slices_in_one_block(x, axes):
-        return map_blocks(Stage(name, within_block, dtype, axes=axes), x)
+        return map_blocks(Stage(name, within_block, dtype, nbytes=x.nbytes, axes=axes), x)
     states = _states.states(name, x, axes, split_every)
     x = second_read(function, x, states, axes, reread)
     return map_blocks(Stage(f"{name}-rescale", rescale, dtype), x, states)

@@ -59,7 +59,7 @@ def logsumexp(
     """The log-sum-exp of a Dask array, finished by the tasks that merge."""
     options = {"result": dtype_name(dtype), "drop": () if keepdims else axes}
     if slices_in_one_block(x, axes):
-        stage = Stage("logsumexp", _log_of_block, dtype, axes=axes, **options)
+        stage = Stage("logsumexp", _log_of_block, dtype, nbytes=x.nbytes, axes=axes, **options)
         return reduce_within_blocks(stage, x, axes, keepdims)
     finish = Stage("logsumexp-merge", _log_of_union, dtype, **options)
     return _reduced("logsumexp", x, axes, split_every, finish, keepdims)
@@ -74,7 +74,7 @@ def _reduced(
     keepdims: bool = True,
 ) -> da.Array:
     dtype = accumulator_dtype(x.dtype)
-    of_block = Stage(f"{name}-normalizer", _kernels.of_block, dtype, axes=axes)
+    of_block = Stage(f"{name}-normalizer", _kernels.of_block, dtype, nbytes=x.nbytes, axes=axes)
     if slices_in_one_block(x, axes):
         return reduce_within_blocks(of_block, x, axes, keepdims)
     union = Stage(f"{name}-merge", merge, dtype)

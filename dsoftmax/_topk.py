@@ -236,7 +236,8 @@ def _states(
         return _kernel.of_block(x, axis, k, normalized)
     axes = tuple(range(x.ndim)) if axis is None else (axis,)
     name, dtype = function.replace("_", "-"), result_dtype(x)
-    stage = Stage(f"{name}-block", _kernel.of_block, dtype, axis=axis, k=k, normalized=normalized)
+    options: dict[str, Any] = {"axis": axis, "k": k, "normalized": normalized}
+    stage = Stage(f"{name}-block", _kernel.of_block, dtype, nbytes=x.nbytes, **options)
     several = [i for i in axes if x.numblocks[i] > 1]
     if not several:
         return reduce_within_blocks(stage, x, axes, True)

@@ -1,0 +1,155 @@
+"""A page of Dask's dashboard that shows a softmax at work: ``/softmax`` on the scheduler.
+
+On a new scheduler, ``dask scheduler --preload dsoftmax.dashboard`` (or the setting
+``distributed.scheduler.preload``); on a running one, ``dsoftmax.dashboard.show(client)``.  It needs
+bokeh where the scheduler is.  With the page, Dask's own pages draw the tasks in its colours.
+
+`_jobs` reads what there is to be seen from the scheduler, `_page` draws it.  Nothing is recorded
+while nobody looks: there is no cost then, and what ended before somebody looked is not shown.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from time import monotonic, thread_time
+from typing import Any
+
+from distributed import Client, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from ._colours import colour_tasks
+from ._jobs import Watch, fetch, find_jobs, joined, unmerged
+
+__all__ = ["dask_setup", "show"]
+
+ROUTE = "/softmax"
+_PERIOD = 0.5  # seconds between two looks
+_SHARE = 0.02  # of the scheduler's time that looking may take
+
+
+def show(client: Client) -> str:
+    """Add the page to the dashboard of a running scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Its scheduler has to have dsoftmax, bokeh and a dashboard.
+
+    Returns
+    -------
+    str
+        The address of the page.
+
+    Raises
+    ------
+    TypeError
+        If client is not a client.
+    RuntimeError
+        If the scheduler has no dashboard.
+
+    Examples
+    --------
+    >>> from distributed import Client
+    >>> import dsoftmax.dashboard
+    >>> with Client(processes=False, dashboard_address=":0") as client:
+    ...     dsoftmax.dashboard.show(client)
+    'http://...:.../softmax'
+    """
+    if not isinstance(client, Client):
+        raise TypeError(
+            f"show: client is of type {type(client).__name__}; pass a distributed.Client"
+        )
+    client.register_plugin(_Installer())
+    return client.dashboard_link.removesuffix("/status") + ROUTE
+
+
+def dask_setup(scheduler: Scheduler) -> None:
+    """What Dask calls of a module that is preloaded; it starts the plugins afterwards."""
+    if _dashboard(scheduler) is None:
+        logging.getLogger(__name__).warning(_NO_DASHBOARD)
+    else:
+        scheduler.add_plugin(_Installer(), idempotent=True)
+
+
+_NO_DASHBOARD = (
+    f"the scheduler has no dashboard to add {ROUTE} to: install bokeh where it runs, and start it "
+    "with a dashboard"
+)
+
+
+def _dashboard(scheduler: Scheduler) -> Any:
+    """The application that has Dask's own pages, if there is one."""
+    if find_spec("bokeh") is None:
+        return None
+    from bokeh.server.tornado import BokehTornado
+
+    applications = scheduler.http_application.applications
+    return next((each for each in applications if isinstance(each, BokehTornado)), None)
+
+
+class _Installer(SchedulerPlugin):
+    """Brings the page to a scheduler, once."""
+
+    name = "dsoftmax-dashboard"
+    idempotent = True
+
+    async def start(self, scheduler: Scheduler) -> None:
+        pages = _dashboard(scheduler)
+        if pages is None:
+            raise RuntimeError(_NO_DASHBOARD)
+        from distributed.dashboard.core import BokehApplication
+        from distributed.dashboard.scheduler import template_variables
+        from tornado.ioloop import IOLoop
+
+        application = scheduler.http_application
+        variables = template_variables(scheduler)
+        page = BokehApplication(
+            {ROUTE: _document}, scheduler, prefix=pages.prefix, template_variables=variables
+        )
+        application.add_application(page)
+        page.initialize(IOLoop.current())
+        page.start()
+        variables["pages"].append(ROUTE[1:])  # a link in the bar on top of all pages
+        colour_tasks()
+
+
+def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
+    """One viewer's page; the watch on the scheduler ends with the last viewer."""
+    from distributed.dashboard.components.scheduler import BOKEH_THEME, env
+
+    from ._page import Page
+
+    watch = Watch.join(scheduler)
+    page = Page(watch)
+    next_look = 0.0
+
+    async def look() -> None:
+        nonlocal next_look
+        if monotonic() < next_look:
+            return
+        next_look = float("inf")  # a look that takes longer than the period is not overtaken
+        cost, start = 0.0, thread_time()  # of the scheduler's own work, whoever else has the core
+        try:
+            jobs = find_jobs(scheduler)
+            watch.follow(jobs)
+            job = page.choose(jobs)
+            states = None if job is None else unmerged(scheduler, job)
+            cost = thread_time() - start
+            values = await fetch(scheduler, states)  # the scheduler does other things
+            start = thread_time()
+            page.draw(job, joined(states, values))
+        finally:
+            cost += thread_time() - start
+            next_look = monotonic() + cost * (1 / _SHARE - 1)
+
+    def leave(context: Any) -> None:
+        watch.leave()
+
+    doc.title = "Dask: softmax"
+    doc.add_root(page.root)
+    doc.template = env.get_template("simple.html")
+    doc.template_variables.update(extra)
+    doc.theme = BOKEH_THEME
+    doc.on_session_destroyed(leave)
+    doc.add_periodic_callback(look, int(_PERIOD * 1000))

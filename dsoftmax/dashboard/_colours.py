@@ -1,0 +1,38 @@
+"""One colour for each part of the algorithm, on the page, on Dask's pages and in the docs."""
+
+from __future__ import annotations
+
+# Neither red nor orange: these are Dask's transfers, and what goes to the disk or comes from it.
+# The second pass has the colour that Dask gives to ``store-map``, the name of its tasks where Dask
+# has fused them with the writing of a store.
+FIRST, TREE, SECOND = "#1f77b4", "#9467bd", "#2eb27c"
+
+
+def colour_of(name: str) -> str | None:
+    """The colour of a task by its name without the token, None if it is not one of ours."""
+    if "logsumexp" not in name and "softmax" not in name and "topk" not in name:
+        return None
+    if "-merge" in name:
+        return TREE
+    if name.endswith(("-normalizer", "-block")):
+        return FIRST
+    return SECOND
+
+
+def colour_tasks() -> None:
+    """Let Dask's pages use these colours in this process.
+
+    Dask takes one of its 80 by a hash of the name, and has the same for ``softmax-normalizer``,
+    ``softmax-merge-aggregate`` and ``softmax-rescale``.
+    """
+    from distributed.dashboard.components import scheduler as pages
+    from distributed.diagnostics import progress_stream, task_stream
+    from distributed.utils import color_of
+
+    def colour(name: str) -> str:
+        return colour_of(str(name)) or color_of(name)
+
+    progress_stream.color_of = colour
+    task_stream.color_of = colour
+    pages.color_of = colour
+    pages.ts_color_of = colour

@@ -1,0 +1,306 @@
+"""What a scheduler knows of the softmaxes that it runs.
+
+A job is found by the names of its task groups, as `dsoftmax._graph` gives them: a first pass, the
+levels of the tree, and a second pass, which Dask may have fused with what follows it and named so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from dask._task_spec import Alias
+from distributed import Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.protocol.serialize import deserialize
+from distributed.scheduler import TaskGroup, TaskState
+from distributed.utils_comm import gather_from_workers
+
+from .._algebra import State, log_d, log_sum, merge
+from .._graph import Stage
+
+_FIRST = re.compile(r"(softmax-topk|topk|log-softmax|softmax|logsumexp)-(normalizer|block)$")
+_WITHIN = re.compile(r"(log-softmax|softmax|logsumexp)$")
+_AHEAD = ("memory", "released", "forgotten")
+_LARGEST_STATE = 2**16  # bytes; larger ones are not fetched
+_MOST_STATES = 256  # fetched at a time
+_PATIENCE = 2.0  # seconds for a worker to answer
+
+
+class Progress(NamedTuple):
+    """How many tasks of a group are done, and how many have failed for good."""
+
+    done: int
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """The task groups of one softmax: the levels of the tree from the leaves to the root.
+
+    ``nbytes`` is the size of the whole array, NaN where its shape is not known.
+    """
+
+    kind: str
+    first: TaskGroup
+    levels: tuple[TaskGroup, ...]
+    second: TaskGroup | None
+    nbytes: float
+
+    @property
+    def name(self) -> str:
+        """The key of its first pass, which no other job has."""
+        return self.first.name
+
+    @property
+    def groups(self) -> tuple[TaskGroup, ...]:
+        """All of them, in the order in which they run."""
+        return (self.first, *self.levels, *([self.second] if self.second else []))
+
+
+def progress(group: TaskGroup) -> Progress:
+    """Of a group; a released task has been computed, as those to come are waiting or queued."""
+    done = sum(group.states[state] for state in _AHEAD)
+    return Progress(done, sum(group.states.values()), group.states["erred"])
+
+
+def find_jobs(scheduler: Scheduler) -> list[Job]:
+    """The jobs that the scheduler has tasks of, the oldest first."""
+    used_by: dict[str, list[TaskGroup]] = {}
+    for group in scheduler.task_groups.values():
+        for other in group.dependencies:
+            used_by.setdefault(other.name, []).append(group)
+    jobs = []
+    for group in scheduler.task_groups.values():
+        # Tasks that Dask has fused and renamed are there once more, under the name that others use.
+        if any(group.name.endswith(f"-{other.name}") for other in used_by.get(group.name, ())):
+            continue
+        if found := _FIRST.search(group.prefix.name):
+            levels: list[TaskGroup] = []
+            last = group
+            while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
+                last = after[0]
+                levels.append(last)
+            second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
+        elif found := _WITHIN.search(group.prefix.name):
+            if any("-merge" in other.prefix.name for other in group.dependencies):
+                continue  # the end of a job
+            levels, second = [], None
+        else:
+            continue
+        jobs.append(Job(found[1], group, tuple(levels), second, _nbytes(scheduler, group)))
+    return jobs
+
+
+def _maps(group: TaskGroup, first: TaskGroup) -> bool:
+    """Whether a group that uses the root has a task for each chunk: one reduction has not."""
+    return progress(group).total == progress(first).total > 1
+
+
+def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
+    """The first task of a group."""
+    keys = ((group.name, *(0,) * ndim) for ndim in range(1, 33))
+    return next((scheduler.tasks[key] for key in keys if key in scheduler.tasks), None)
+
+
+def _nbytes(scheduler: Scheduler, group: TaskGroup) -> float:
+    """The size of the array, which the stage of the first pass has with it."""
+    task = _any_task(scheduler, group)
+    tasks = [] if task is None else [task, *task.dependencies]
+    stages = _stages([task.run_spec for task in tasks])
+    return next((stage.nbytes for stage in stages if stage.nbytes is not None), float("nan"))
+
+
+def _stages(part: Any, depth: int = 8) -> Iterator[Stage]:
+    """The stages in the specification of a task, in which Dask may have fused others."""
+    if isinstance(part, Stage):
+        yield part
+    elif depth:
+        if isinstance(part, dict):
+            parts = list(part.values())
+        elif isinstance(part, (list, tuple)):
+            parts = list(part)
+        else:
+            parts = [getattr(part, name, None) for name in ("func", "args", "kwargs")]
+            parts = [inner for inner in parts if inner is not None]
+        for inner in parts:
+            yield from _stages(inner, depth - 1)
+
+
+class Unmerged(NamedTuple):
+    """The tasks of a job whose states are on the workers and not in another state yet.
+
+    Of one slice, the first; with the number of chunks that each state is of, and of the slice.
+    """
+
+    tasks: dict[TaskState, int]
+    chunks: int
+
+
+class Seen(NamedTuple):
+    """The sum over the chunks whose states are on the workers now: of one slice, the first.
+
+    ``m`` and ``log_d`` are None where the workers have the finished log-sum-exp only.
+    """
+
+    chunks: int
+    of: int
+    m: float | None
+    log_d: float | None
+    logsumexp: float
+    slices: int
+
+
+def _root(scheduler: Scheduler, job: Job) -> TaskState | None:
+    """The task that merges all of the first slice.
+
+    Found from below, for its own key may be any where Dask has fused it with what follows.
+    """
+    task = _any_task(scheduler, job.first) if job.levels else None
+    for level in job.levels:
+        if task is not None:
+            task = next((other for other in task.dependents if other.group is level), None)
+    return task
+
+
+def _holder(task: TaskState) -> TaskState:
+    """The task that has its value: itself, or one that stands for it, where Dask has renamed it."""
+    aliases = (other for other in task.dependents if isinstance(other.run_spec, Alias))
+    return next(aliases, task)
+
+
+def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
+    """What there is to be fetched; None where the job has no tree, or is forgotten."""
+    root = _root(scheduler, job)
+    if root is None:
+        return None
+    groups = {job.first, *job.levels}
+    chunks: dict[TaskState, int] = {}
+
+    def parts(task: TaskState) -> list[TaskState]:
+        return [other for other in task.dependencies if other.group in groups]
+
+    def chunks_below(task: TaskState) -> int:
+        if task.group is job.first:
+            return 1
+        if task not in chunks:
+            chunks[task] = sum(map(chunks_below, parts(task)))
+        return chunks[task]
+
+    found: dict[TaskState, int] = {}
+    ahead = [root]
+    while ahead and len(found) < _MOST_STATES:
+        task = ahead.pop()
+        holder = _holder(task)
+        if holder.state == "memory":
+            if holder.nbytes <= _LARGEST_STATE:
+                found[holder] = chunks_below(task)
+        elif task.state != "released":
+            ahead.extend(parts(task))
+    return Unmerged(found, chunks_below(root))
+
+
+async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]:
+    """The values of those tasks that the workers still have, by key; as they were sent."""
+    if states is None or not states.tasks:
+        return {}
+    who_has = {task.key: [ws.address for ws in task.who_has or ()] for task in states.tasks}
+    try:
+        gathered = gather_from_workers(who_has, rpc=scheduler.rpc)
+        values, *_ = await asyncio.wait_for(gathered, _PATIENCE)
+    except TimeoutError:
+        return {}
+    return values
+
+
+def joined(states: Unmerged | None, values: dict[Any, Any]) -> Seen | None:
+    """The sum over all of them, None if there is nothing to sum."""
+    found, chunks = [], 0
+    for task, below in states.tasks.items() if states else ():
+        value = _deserialized(values.get(task.key))
+        if isinstance(value, (np.ndarray, np.generic)) and value.size:  # a log-sum-exp, finished by the root
+            return Seen(below, states.chunks, None, None, _first(value), value.size)
+        state = getattr(value, "normalizer", value)  # of a top-k
+        if isinstance(state, State) and isinstance(state.m, (np.ndarray, np.generic)):
+            found.append(state)
+            chunks += below
+    if not found or np.size(found[0].m) == 0:
+        return None
+    total = merge(*found)
+    sums = map(_first, (total.m, log_d(total), log_sum(total)))
+    return Seen(chunks, states.chunks, *sums, slices=np.size(total.m))
+
+
+def _first(value: Any) -> float:
+    """Of the first slice; the real part of a complex logarithm."""
+    return float(np.real(np.ravel(value)[0]))
+
+
+def _deserialized(sent: Any) -> Any:
+    """What a worker sent; None if it is of a library that the scheduler does not have."""
+    try:
+        return deserialize(sent.header, sent.frames) if hasattr(sent, "frames") else sent
+    except ImportError:
+        return None
+
+
+class Watch(SchedulerPlugin):
+    """Counts what is finished of the jobs that are followed, for as long as somebody looks."""
+
+    name = "dsoftmax-watch"
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.viewers = 0
+        self.followed: set[str] = set()
+        self.last: dict[str, Progress] = {}  # of each followed group, when it last finished a task
+        self.finished: Counter[tuple[str, str]] = Counter()  # of a group, on a worker
+
+    @classmethod
+    def join(cls, scheduler: Scheduler) -> Watch:
+        """The scheduler's watch, with one viewer more."""
+        watch = scheduler.plugins.get(cls.name)
+        if watch is None:
+            watch = cls(scheduler)
+            scheduler.add_plugin(watch, name=cls.name)
+        watch.viewers += 1
+        return watch
+
+    def leave(self) -> None:
+        """One viewer less; the last one ends the watch."""
+        self.viewers -= 1
+        if self.viewers == 0:
+            self.scheduler.remove_plugin(self.name)
+
+    def follow(self, jobs: Iterable[Job]) -> None:
+        """Count for these from now on."""
+        for job in jobs:
+            for group in job.groups:
+                if group.name not in self.followed:
+                    self.followed.add(group.name)
+                    self.last[group.name] = progress(group)
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
+        """Called by the scheduler for each change of a task."""
+        if start == "processing" and finish == "memory":
+            group = self.scheduler.tasks[key].group
+            if group.name in self.followed:
+                self.last[group.name] = progress(group)
+                self.finished[group.name, kwargs.get("worker", "")] += 1
+
+    def progress(self, group: TaskGroup) -> Progress:
+        """Of a group: now, or when the scheduler last knew it."""
+        if self.scheduler.task_groups.get(group.name) is group:
+            return progress(group)
+        return self.last.get(group.name, Progress(0, progress(group).total, 0))
+
+    def by_worker(self, group: TaskGroup | None) -> dict[str, int]:
+        """The tasks of a group that each worker has finished since somebody looks."""
+        name = group.name if group is not None else None
+        return {worker: n for (of, worker), n in self.finished.items() if of == name}

@@ -1,0 +1,389 @@
+"""The page /softmax: what it reads from a scheduler, what it shows, and that it costs nothing else.
+
+`watched` opens the page with Bokeh's own client, and reads what the scheduler draws for it; what a
+browser makes of that is in test_browser.py.
+"""
+
+import contextlib
+import http.client
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
+
+import dask.array as da
+import numpy as np
+import pytest
+from distributed import Client, Event, LocalCluster, wait
+
+from dsoftmax import log_softmax, logsumexp, softmax, softmax_topk, topk
+
+pytest.importorskip("bokeh", reason="draws the page")
+
+from bokeh.client import pull_session
+from bokeh.server.tornado import BokehTornado
+from distributed.diagnostics.task_stream import rectangles
+
+from dsoftmax import dashboard
+from dsoftmax.dashboard import _colours, _jobs
+
+
+@contextlib.contextmanager
+def a_cluster(**options):
+    """A client of threads in this process, whose scheduler can be looked into."""
+    arguments = {
+        "n_workers": 2,
+        "threads_per_worker": 4,  # two of which may be held up
+        "processes": False,
+        "protocol": "tcp",
+        "host": "127.0.0.1",
+        "dashboard_address": "127.0.0.1:0",
+        "scheduler_kwargs": {"preload": ["dsoftmax.dashboard"]},
+    }
+    with LocalCluster(**arguments | options) as cluster, Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client():
+    with a_cluster() as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(client):
+    """Each test finds no job of another."""
+    yield
+    until(lambda: not client.cluster.scheduler.tasks)
+
+
+def until(true, seconds=20):
+    """Wait for something to come true."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        if time.monotonic() > end:
+            pytest.fail(f"it does not happen within {seconds} s")
+        time.sleep(0.05)
+    return value
+
+
+def page(client):
+    return client.dashboard_link.replace("/status", "/softmax")
+
+
+@contextlib.contextmanager
+def watched(client):
+    """The document of a viewer who looks at the page, as the scheduler draws it."""
+    session = pull_session(url=page(client))
+    applications = client.cluster.scheduler.http_application.applications
+    sessions = {
+        drawn.id: drawn
+        for application in applications
+        if isinstance(application, BokehTornado) and "/softmax" in application.app_paths
+        for drawn in application.get_sessions("/softmax")
+    }
+    try:
+        yield sessions[session.id].document
+    finally:
+        session.close()
+
+
+def shown(document, name):
+    return document.get_model_by_name(name)
+
+
+def bars(document):
+    """The parts of the job that is shown and the text on their bars."""
+    data = shown(document, "parts").data
+    return dict(zip(data["part"], data["text"], strict=True))
+
+
+def gate(block, names, block_id=None):
+    """Hold up a block until the event of its name is set, if it has one."""
+    if block_id is not None and block_id[0] in names:
+        Event(names[block_id[0]]).wait(30)
+    return block
+
+
+FIRST = "first pass: (m, d) of each chunk"
+SECOND = "second pass: exp(x - m) / d"
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "sizes"),
+    [
+        (lambda x: softmax(x, split_every=2), "softmax", [8, 4, 2, 1, 8]),
+        (lambda x: softmax(x + 1, reread=True), "softmax", [8, 1, 8]),
+        (lambda x: log_softmax(x, split_every=4), "log-softmax", [8, 2, 1, 8]),
+        (lambda x: logsumexp(x, split_every=3), "logsumexp", [8, 3, 1]),
+        (lambda x: softmax_topk(x, 3)[0], "softmax-topk", [8, 1]),
+        (lambda x: topk(x, 3)[1], "topk", [8, 1]),
+        (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
+        (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
+    ],
+)
+def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
+    x = da.random.default_rng(1).normal(size=800, chunks=100)
+    future = client.compute(function(x))
+    wait(future)
+    (job,) = _jobs.find_jobs(client.cluster.scheduler)
+    assert job.kind == kind
+    assert job.nbytes == x.nbytes
+    parts = [_jobs.progress(group) for group in job.groups]
+    assert [(part.done, part.failed) for part in parts] == [(size, 0) for size in sizes]
+
+
+def test_the_second_pass_is_found_under_another_name(client):
+    x = da.random.default_rng(1).normal(size=800, chunks=100)
+    future = client.compute(softmax(x, reread=True) * 2)
+    wait(future)
+    (job,) = _jobs.find_jobs(client.cluster.scheduler)
+    assert job.second.prefix.name == "mul"
+    assert _jobs.progress(job.second) == (8, 8, 0)
+
+
+def test_two_jobs_are_told_apart(client):
+    x = da.random.default_rng(1).normal(size=800, chunks=100)
+    futures = client.compute([softmax(x), logsumexp(2 * x)])
+    wait(futures)
+    jobs = _jobs.find_jobs(client.cluster.scheduler)
+    assert sorted(job.kind for job in jobs) == ["logsumexp", "softmax"]
+    assert len({job.name for job in jobs}) == 2
+
+
+def test_other_work_is_no_job(client):
+    future = client.compute(da.ones(800, chunks=100).sum())
+    wait(future)
+    assert _jobs.find_jobs(client.cluster.scheduler) == []
+
+
+def look(client, job):
+    """What the page would say of the sum, asked for as it does."""
+    scheduler = client.cluster.scheduler
+
+    async def seen():
+        states = _jobs.unmerged(scheduler, job)
+        return _jobs.joined(states, await _jobs.fetch(scheduler, states))
+
+    return client.sync(seen)
+
+
+def started(scheduler, done):
+    """The only job, once so many of its chunks are done and the rest are held up."""
+
+    def found():
+        jobs = _jobs.find_jobs(scheduler)
+        busy = sum(task.state == "processing" for task in scheduler.tasks.values())
+        finished = jobs and _jobs.progress(jobs[0].first).done == done
+        return jobs[0] if finished and busy == 8 - done else None
+
+    return until(found)
+
+
+@pytest.fixture
+def held_up(client):
+    """A chunked array of which the sixth and the eighth block wait for their release."""
+    names = {5: "sixth", 7: "eighth"}
+
+    def release():
+        for name in names.values():
+            Event(name, client=client).set()
+
+    x = da.from_array(np.random.default_rng(2).normal(size=(800, 3)), chunks=(100, 3))
+    for name in names.values():
+        Event(name, client=client).clear()
+    yield x, x.map_blocks(gate, names, dtype=x.dtype, meta=x._meta), release
+    release()
+
+
+def test_the_running_sum_is_that_of_the_chunks_that_are_done(client, held_up):
+    x, slowly, release = held_up
+    future = client.compute(logsumexp(slowly, axis=0, split_every=2))
+    seen = look(client, started(client.cluster.scheduler, done=6))
+    done = np.delete(x.compute(), np.r_[500:600, 700:800], axis=0)
+    assert (seen.chunks, seen.of, seen.slices) == (6, 8, 3)
+    assert seen.m == done[:, 0].max()
+    assert seen.logsumexp == pytest.approx(logsumexp(done[:, 0]), rel=1e-15)
+    assert seen.log_d == pytest.approx(seen.logsumexp - seen.m, rel=1e-14)
+
+    release()
+    wait(future)
+    seen = look(client, _jobs.find_jobs(client.cluster.scheduler)[0])
+    assert (seen.chunks, seen.of, seen.m, seen.log_d) == (8, 8, None, None)
+    assert seen.logsumexp == future.result()[0]
+
+
+def test_a_softmax_has_its_sum_while_the_second_pass_needs_it(client):
+    x = da.random.default_rng(3).normal(size=800, chunks=100)
+    held = softmax(x, reread=True).map_blocks(gate, {3: "fourth"}, dtype="f8", meta=x._meta)
+    Event("fourth", client=client).clear()
+    future = client.compute(held)
+    seen = until(lambda: _complete(client))
+    assert seen.logsumexp == pytest.approx(logsumexp(x).compute(), rel=1e-15)
+    Event("fourth", client=client).set()
+    wait(future)
+
+
+def _complete(client):
+    jobs = _jobs.find_jobs(client.cluster.scheduler)
+    seen = look(client, jobs[0]) if jobs else None
+    return seen if seen and seen.chunks == 8 else None
+
+
+def test_large_states_are_not_fetched(client):
+    x = da.zeros((8, 20_000), chunks=(1, 20_000))
+    future = client.compute(logsumexp(x, axis=0))
+    wait(future)
+    assert look(client, _jobs.find_jobs(client.cluster.scheduler)[0]) is None
+
+
+def test_the_page_follows_a_job_to_its_end(client, held_up):
+    x, slowly, release = held_up
+    with watched(client) as document:
+        assert "No softmax is running" in shown(document, "head").text
+        stored = client.compute(softmax(slowly, axis=0).sum())
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        assert "of an array of 18.75 kiB" in shown(document, "head").text
+        part = np.delete(x.compute(), np.r_[500:600, 700:800], axis=0)[:, 0]
+        text = until(lambda: shown(document, "sum").text)
+        assert text.startswith("<p>6 of 8 chunks seen: m = ")
+        printed = float(re.search(r"logsumexp = (\S+)</b>", text)[1])
+        assert printed == pytest.approx(logsumexp(part), rel=1e-15)
+
+        release()
+        assert stored.result() == pytest.approx(3)
+        del stored
+        until(lambda: "has left the scheduler, complete" in shown(document, "head").text)
+        assert bars(document)[FIRST] == "8 of 8"
+        workers = shown(document, "workers").data
+        assert sum(workers["first"]) >= 2  # those that were held up finished while we looked
+
+
+def test_the_page_says_what_was_not_finished(client, held_up):
+    _, slowly, release = held_up
+    with watched(client) as document:
+        future = client.compute(softmax(slowly, axis=0))
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        future.cancel()
+        del future
+        until(lambda: "has left the scheduler, not complete" in shown(document, "head").text)
+        assert bars(document)[FIRST] == "6 of 8"
+        release()
+
+
+def test_the_page_counts_what_failed(client):
+    def fails(block):
+        raise OSError("no such chunk")
+
+    x = da.ones(800, chunks=100).map_blocks(fails, dtype="f8", meta=np.ones(0))
+    with watched(client) as document:
+        future = client.compute(logsumexp(x))
+        until(lambda: "failed" in bars(document).get(FIRST, ""))
+        assert future.status == "error"
+
+
+def test_sizes_that_are_not_known_are_not_made_up(client):
+    x = da.arange(800, chunks=100)
+    with watched(client) as document:
+        future = client.compute(logsumexp(x[x > 150].astype("f8")))
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        assert "of an array of unknown size" in shown(document, "head").text
+        assert shown(document, "size").data == {"seconds": [], "bytes": []}
+        wait(future)
+
+
+def test_nobody_pays_for_a_page_that_nobody_looks_at(client):
+    scheduler = client.cluster.scheduler
+    until(lambda: "dsoftmax-watch" not in scheduler.plugins, seconds=60)
+    with watched(client), watched(client):
+        until(lambda: "dsoftmax-watch" in scheduler.plugins)
+    until(lambda: "dsoftmax-watch" not in scheduler.plugins, seconds=60)
+
+
+def test_it_goes_on_after_a_restart_of_the_workers():
+    with a_cluster(processes=True, threads_per_worker=1) as client, watched(client) as document:
+        client.restart()
+        future = client.compute(logsumexp(da.zeros(800, chunks=100)))
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        wait(future)
+
+
+def test_tasks_have_one_colour_for_each_part_on_all_pages(client):
+    names = ["softmax-normalizer", "softmax-merge-aggregate", "softmax-rescale", "inc"]
+    messages = [
+        {"key": (f"{name}-{'0' * 32}", 0), "status": "OK", "worker": "w", "thread": 1}
+        | {"startstops": [{"action": "compute", "start": 0, "stop": 1}]}
+        for name in names
+    ]
+    *ours, other = rectangles(messages)["color"]
+    assert ours == [_colours.FIRST, _colours.TREE, _colours.SECOND]
+    assert other not in ours
+
+
+def get(address):
+    """The status and the text of a page."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", parts.path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+
+
+def test_a_running_scheduler_gets_the_page_once():
+    with a_cluster(scheduler_kwargs={}) as client:
+        assert get(page(client))[0] == 404
+        assert dashboard.show(client) == dashboard.show(client) == page(client)
+        assert get(page(client))[0] == 200
+        _, status = get(client.dashboard_link)
+        assert status.count('href="softmax"') == 1
+
+
+def test_what_show_needs():
+    with pytest.raises(TypeError, match=r"show: client is of type str; pass a distributed.Client"):
+        dashboard.show("tcp://127.0.0.1:8786")
+    with (
+        a_cluster(scheduler_kwargs={"dashboard": False}) as client,
+        pytest.raises(RuntimeError, match="the scheduler has no dashboard to add /softmax to"),
+    ):
+        dashboard.show(client)
+
+
+def test_a_preload_without_a_dashboard_says_so(caplog):
+    without = {"dashboard": False, "preload": ["dsoftmax.dashboard"]}
+    with a_cluster(scheduler_kwargs=without):
+        assert "the scheduler has no dashboard to add /softmax to" in caplog.text
+
+
+def free_ports(number):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextlib.contextmanager
+def a_scheduler(port, dashboard_port):
+    """A scheduler as a process of its own, with the page."""
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--dashboard-address", f"127.0.0.1:{dashboard_port}"]
+    command += ["--preload", "dsoftmax.dashboard"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            next(line for line in process.stderr if "Registering Worker" in line or "Scheduler at" in line)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+
+
+def test_it_is_there_again_after_a_restart_of_the_scheduler():
+    ports = free_ports(2)
+    for _ in range(2):
+        with a_scheduler(*ports):
+            assert until(lambda: get(f"http://127.0.0.1:{ports[1]}/softmax"))[0] == 200
+            assert 'href="softmax"' in get(f"http://127.0.0.1:{ports[1]}/status")[1]
