@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dask.array as da
 import numpy as np
 from array_api_compat import array_namespace
@@ -57,7 +59,7 @@ def logsumexp(
     x: da.Array, axes: Axes, dtype: np.dtype, keepdims: bool, split_every: SplitEvery
 ) -> da.Array:
     """The log-sum-exp of a Dask array, finished by the tasks that merge."""
-    options = {"result": dtype_name(dtype), "drop": () if keepdims else axes}
+    options: dict[str, Any] = {"result": dtype_name(dtype), "drop": () if keepdims else axes}
     if slices_in_one_block(x, axes):
         stage = Stage("logsumexp", _log_of_block, dtype, nbytes=x.nbytes, axes=axes, **options)
         return reduce_within_blocks(stage, x, axes, keepdims)

@@ -88,7 +88,7 @@ def _dashboard(scheduler: Scheduler) -> Any:
     return next((each for each in applications if isinstance(each, BokehTornado)), None)
 
 
-class _Installer(SchedulerPlugin):
+class _Installer(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
     """Brings the page to a scheduler, once."""
 
     name = "dsoftmax-dashboard"

@@ -221,10 +221,13 @@ async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]
 
 def joined(states: Unmerged | None, values: dict[Any, Any]) -> Seen | None:
     """The sum over all of them, None if there is nothing to sum."""
+    if states is None:
+        return None
     found, chunks = [], 0
-    for task, below in states.tasks.items() if states else ():
+    for task, below in states.tasks.items():
         value = _deserialized(values.get(task.key))
-        if isinstance(value, (np.ndarray, np.generic)) and value.size:  # a log-sum-exp, finished by the root
+        if isinstance(value, (np.ndarray, np.generic)) and value.size:
+            # A log-sum-exp, which the root has finished.
             return Seen(below, states.chunks, None, None, _first(value), value.size)
         state = getattr(value, "normalizer", value)  # of a top-k
         if isinstance(state, State) and isinstance(state.m, (np.ndarray, np.generic)):
@@ -233,8 +236,8 @@ def joined(states: Unmerged | None, values: dict[Any, Any]) -> Seen | None:
     if not found or np.size(found[0].m) == 0:
         return None
     total = merge(*found)
-    sums = map(_first, (total.m, log_d(total), log_sum(total)))
-    return Seen(chunks, states.chunks, *sums, slices=np.size(total.m))
+    m, logarithm, result = map(_first, (total.m, log_d(total), log_sum(total)))
+    return Seen(chunks, states.chunks, m, logarithm, result, np.size(total.m))
 
 
 def _first(value: Any) -> float:
@@ -250,7 +253,7 @@ def _deserialized(sent: Any) -> Any:
         return None
 
 
-class Watch(SchedulerPlugin):
+class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
     """Counts what is finished of the jobs that are followed, for as long as somebody looks."""
 
     name = "dsoftmax-watch"

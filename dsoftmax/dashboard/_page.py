@@ -9,14 +9,7 @@ from time import monotonic
 from typing import Any
 
 from bokeh.layouts import column, row
-from bokeh.models import (
-    ColumnDataSource,
-    DataTable,
-    Div,
-    NumeralTickFormatter,
-    Select,
-    TableColumn,
-)
+from bokeh.models import AdaptiveTicker, ColumnDataSource, Div, NumeralTickFormatter, Select
 from bokeh.plotting import figure
 from dask.utils import format_bytes
 
@@ -25,14 +18,7 @@ from ._jobs import Job, Progress, Seen, Watch
 
 _WINDOW = 5.0  # seconds over which a speed is measured
 _HISTORY = 2000  # points of a curve
-_WORKER_COLUMNS = {
-    "worker": "worker",
-    "first": "first pass, finished while watched",
-    "second": "second pass, finished while watched",
-    "share": "share of these",
-    "memory": "memory of the process",
-    "spilled": "spilled to disk",
-}
+_WORKER_COLUMNS = ("worker", "first pass", "second pass", "share", "memory", "spilled")
 
 
 class Page:
@@ -50,13 +36,13 @@ class Page:
         self.sums = _source("sums", "share", "logsumexp")
         self.held = _source("held", "seconds", "bytes")
         self.size = _source("size", "seconds", "bytes")
-        self.workers = _source("workers", *_WORKER_COLUMNS)
+        self.workers = _text("workers", "")
         self.root = column(
             self.select,
             self.head,
             row(self._bars(), self._convergence(), sizing_mode="stretch_width"),
             self.sum_text,
-            row(self._memory(), self._table(), sizing_mode="stretch_width"),
+            row(self._memory(), self.workers, sizing_mode="stretch_width"),
             sizing_mode="stretch_width",
             margin=12,
         )
@@ -88,18 +74,9 @@ class Page:
         plot.line("seconds", "bytes", source=self.size, color="#888888", line_dash="dashed")
         plot.y_range.start = 0
         plot.xaxis.axis_label = "seconds since you look at this job; dashed: the size of the array"
+        plot.yaxis.ticker = AdaptiveTicker(mantissas=[1, 256, 512], base=1024)
         plot.yaxis.formatter = NumeralTickFormatter(format="0.[0] b")
         return plot
-
-    def _table(self) -> Any:
-        columns = [TableColumn(field=k, title=title) for k, title in _WORKER_COLUMNS.items()]
-        return DataTable(
-            source=self.workers,
-            columns=columns,
-            index_position=None,
-            height=240,
-            sizing_mode="stretch_width",
-        )
 
     def choose(self, jobs: list[Job]) -> Job | None:
         """The job that the viewer selected, or the newest of those that have come since."""
@@ -162,7 +139,7 @@ class Page:
         self.parts.data = {
             "part": names,
             "share": [part.done / part.total if part.total else 0.0 for _, _, part in rows],
-            "text": [self._count(job, part, running and colour != TREE) for _, colour, part in rows],
+            "text": [self._count(job, p, running and colour != TREE) for _, colour, p in rows],
             "colour": [colour for _, colour, _ in rows],
         }
 
@@ -207,17 +184,24 @@ class Page:
     def _draw_workers(self, job: Job) -> None:
         first, second = self.watch.by_worker(job.first), self.watch.by_worker(job.second)
         total = sum(first.values()) + sum(second.values())
-        rows: dict[str, list[Any]] = {name: [] for name in _WORKER_COLUMNS}
+        rows = [_WORKER_COLUMNS]
         for address, worker in self.watch.scheduler.workers.items():
-            n = first.get(address, 0) + second.get(address, 0)
-            limit = f" of {format_bytes(worker.memory_limit)}" if worker.memory_limit else ""
-            rows["worker"].append(str(worker.name))
-            rows["first"].append(first.get(address, 0))
-            rows["second"].append(second.get(address, 0))
-            rows["share"].append(f"{n / total:.0%}" if total else "")
-            rows["memory"].append(format_bytes(worker.memory.process) + limit)
-            rows["spilled"].append(format_bytes(worker.memory.spilled))
-        self.workers.data = rows
+            ours = first.get(address, 0), second.get(address, 0)
+            share = f"{sum(ours) / total:.0%}" if total else ""
+            memory = format_bytes(worker.memory.process)
+            if worker.memory_limit:
+                memory += f" of {format_bytes(worker.memory_limit)}"
+            spilled = format_bytes(worker.memory.spilled)
+            rows.append((str(worker.name), *map(str, ours), share, memory, spilled))
+        caption = "<b>tasks that each worker has finished since you look at this job</b>"
+        self.workers.text = f"{caption}<table>{''.join(map(_row, rows))}</table>"
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    """Of an HTML table."""
+    style = "padding: 2px 18px 2px 0; border-bottom: 1px solid #e0e0e0"
+    joined = f'</td><td style="{style}">'.join(map(escape, cells))
+    return f'<tr><td style="{style}">{joined}</td></tr>'
 
 
 def _source(name: str, *columns: str) -> Any:
