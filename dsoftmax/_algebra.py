@@ -50,6 +50,20 @@ def quiet() -> np.errstate:
     return np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore")
 
 
+def common_namespace(*arrays: Array) -> Any:
+    """The array-API namespace of the arrays; a TypeError where they have none in common."""
+    try:
+        return array_namespace(*arrays)
+    except TypeError:
+        names = sorted({type(array).__module__.partition(".")[0] for array in arrays})
+        if len(names) == 1:
+            raise
+        raise TypeError(
+            f"blocks of {' and '.join(names)} do not mix; convert all to one kind before, as "
+            "x.map_blocks(cupy.asarray) does of a Dask array x"
+        ) from None
+
+
 def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) -> State:
     """The state of nothing, (-inf, 0, 0), for inputs of dtype ``dtype_name``."""
     working = dtype_of(xp, real_name(working_name(dtype_name)))
@@ -69,7 +83,7 @@ def merge(*states: State) -> State:
     first, *rest = states
     if not rest:
         return first
-    xp = array_namespace(first.m)
+    xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
         w = _compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))

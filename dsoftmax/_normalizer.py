@@ -326,7 +326,7 @@ class Normalizer:
         if self._lazy:
             fields = [field.rechunk(chunks) for field in (self.m, self.w, self.s)]
         else:
-            fields = [da.from_array(np.asarray(field), chunks=chunks) for field in self._states]
+            fields = [da.from_array(_lasting(field), chunks=chunks) for field in self._states]
         return map_blocks(Stage("normalizer-state", State, accumulator_dtype(self.dtype)), *fields)
 
 
@@ -337,6 +337,11 @@ def unwrap_scalar(x: Array) -> Array:
 
 def _field(state: State, field: str) -> Array:
     return getattr(state, field)
+
+
+def _lasting(x: Array) -> Array:
+    """x as Dask keeps it: on its device if it is CuPy's, else in NumPy's memory."""
+    return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
 def _read_only(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """One block on its own device: the state of a block, and the maps from a state to an output.
 
 Kernels know one block and nothing of its neighbours.  They are chosen by the type of the block:
-compiled ones for NumPy's, else those that any array-API library runs.
+compiled ones for NumPy's, CUDA for CuPy's, else those that any array-API library runs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import device
 
-from .._algebra import State, log_d
-from .._dtypes import dtype_name, result_name
-from . import cpu, portable
+from .._algebra import State, common_namespace, log_d
+from .._dtypes import dtype_name, dtype_of, result_name
+from . import cpu, gpu, portable
 
 Array = Any
 Axes = tuple[int, ...]
@@ -44,7 +44,9 @@ def of_block(x: Array | Weighted, axes: Axes) -> State:
     """
     if isinstance(x, Weighted):
         a, b = _plain(x.a), _plain(x.b, fill=0)
-        a, b = array_namespace(a, b).broadcast_arrays(a, b)
+        if isinstance(b, np.ndarray) and b.size == 1 and not isinstance(a, np.ndarray):
+            b = _moved(b, a)
+        a, b = common_namespace(a, b).broadcast_arrays(a, b)
         return _kernels_for(a, b).of_block(a, axes, b)
     x = _plain(x)
     return _kernels_for(x).of_block(x, axes)
@@ -53,12 +55,14 @@ def of_block(x: Array | Weighted, axes: Axes) -> State:
 def rescale(x: Array, state: State) -> Array:
     """exp(x - m) / d; masked entries stay masked."""
     data = _plain(x)
+    common_namespace(data, state.m)
     return _masked_like(x, _kernels_for(data).rescale(data, state.m, state.d))
 
 
 def log_rescale(x: Array, state: State) -> Array:
     """(x - m) - log d; masked entries stay masked."""
     data = _plain(x)
+    common_namespace(data, state.m)
     return _masked_like(x, _kernels_for(data).log_rescale(data, state.m, log_d(state)))
 
 
@@ -76,7 +80,7 @@ def log_softmax(x: Array, axes: Axes) -> Array:
 
 def _kernels_for(*blocks: Array) -> ModuleType:
     if not all(map(cpu.supports, blocks)):
-        return portable
+        return gpu if all(map(gpu.supports, blocks)) else portable
     if blocks[0].size < _SMALL and _numba_is_installed():
         return portable
     return cpu if _can_compile() else portable
@@ -120,6 +124,12 @@ def _plain(x: Array, fill: float = -np.inf) -> Array:
         masked = x.mask is not np.ma.nomask
         x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x.data
     return np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
+
+
+def _moved(b: Array, a: Array) -> Array:
+    """One number, which is NumPy's at first, as an array of the library and on the device of a."""
+    xp = common_namespace(a)
+    return xp.full(b.shape, b.item(), dtype=dtype_of(xp, dtype_name(b.dtype)), device=device(a))
 
 
 def _masked_like(x: Array, y: Array) -> Array:

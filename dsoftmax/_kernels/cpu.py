@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from .._algebra import State, log_d, merge
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import portable
 from ._compiler import address, compiled
+from ._loops import NO_LOOP, Loop, longest, loops_of
 from ._protocol import APPLY, LANE_BYTES, LOGARITHM, REDUCE, SCRATCH_BYTES
 
 Array = np.ndarray
@@ -136,25 +137,13 @@ def _empty_like(x: Array) -> Array:
     return np.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))), subok=False)
 
 
-class _Loop(NamedTuple):
-    """Axes that run through memory as one, with the strides in bytes of x, b and y."""
-
-    length: int
-    strides: Strides
-    reduced: bool
-    axes: Axes
-
-
-_NO_LOOP = _Loop(1, (0, 0, 0), True, ())
-
-
 class _Plan(NamedTuple):
     """How the loops over blocks of one layout are shared out between a kernel and Python."""
 
     kernel: Callable[..., None]
     layout: tuple[int, ...]  # what the kernel has to know of it
     working: type
-    outer: list[_Loop]  # the loops that run here
+    outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the kept axes in flat arrays of states, in which the kernel's are fastest
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
@@ -169,20 +158,20 @@ def _plan(
     working: type,
     short: int,
 ) -> _Plan:
-    loops = _loops(shape, reduced, strides)
-    inner = loops[-1] if loops else _NO_LOOP
-    longest = _longest(loop for loop in loops if not loop.reduced)
+    loops = loops_of(shape, reduced, strides)
+    inner = loops[-1] if loops else NO_LOOP
+    longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
-        row, column = inner, longest
+        row, column = inner, longest_kept
         side_by_side = row.length < short and column.length >= MANY
     else:
-        row = _longest(loop for loop in loops if loop.reduced)
-        column = inner if inner.length >= min(MANY, longest.length) else longest
-        side_by_side = column.length >= FEW or row is _NO_LOOP
+        row = longest(loop for loop in loops if loop.reduced)
+        column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
+        side_by_side = column.length >= FEW or row is NO_LOOP
     outer = [loop for loop in loops if loop is not row and loop is not column]
-    plane = _NO_LOOP
+    plane = NO_LOOP
     if side_by_side:
-        plane = _longest(loop for loop in outer if not loop.reduced)
+        plane = longest(loop for loop in outer if not loop.reduced)
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, column) if not loop.reduced]
     counted = (plane, row, column) if side_by_side else (column, row)
@@ -204,44 +193,14 @@ def _plan(
     )
 
 
-def _loops(
-    shape: tuple[int, ...], reduced: tuple[bool, ...], strides: tuple[Strides, ...]
-) -> list[_Loop]:
-    """The axes as loops from the slowest to the fastest, joined where that is possible."""
-    loops = [
-        _Loop(n, tuple(s[i] for s in strides), reduced[i], (i,))
-        for i, n in enumerate(shape)
-        if n > 1
-    ]
-    loops.sort(key=lambda loop: -max(map(abs, loop.strides)))
-    joined: list[_Loop] = []
-    for loop in loops:
-        if joined and _continues(joined[-1], loop):
-            outer = joined.pop()
-            loop = loop._replace(length=outer.length * loop.length, axes=outer.axes + loop.axes)
-        joined.append(loop)
-    return joined
-
-
-def _continues(outer: _Loop, inner: _Loop) -> bool:
-    """Whether a step of the outer loop leads to where the inner one ends."""
-    return outer.reduced == inner.reduced and all(
-        a == b * inner.length for a, b in zip(outer.strides, inner.strides, strict=True)
-    )
-
-
-def _longest(loops: Iterable[_Loop]) -> _Loop:
-    return max(loops, key=lambda loop: loop.length, default=_NO_LOOP)
-
-
 def _codecs(
-    dtypes: tuple[np.dtype | None, ...], lanes: _Loop, working: type
+    dtypes: tuple[np.dtype | None, ...], lanes: Loop, working: type
 ) -> tuple[int, int, int]:
     """Addresses of the functions that load x and b and store y, 0 where none is needed."""
     x, b, y = dtypes
     load = load_b = store = 0
     item = np.dtype(working).itemsize
-    x_step, _, y_step = (item, item, item) if lanes is _NO_LOOP else lanes.strides
+    x_step, _, y_step = (item, item, item) if lanes is NO_LOOP else lanes.strides
     if b is not None or x != working or x_step != item:
         load = _load(x, working)
     if b is not None:

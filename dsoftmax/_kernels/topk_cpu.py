@@ -12,6 +12,7 @@ from .._algebra import State
 from .._dtypes import dtype_name, working_name
 from . import cpu
 from ._compiler import address, compiled
+from ._loops import NO_LOOP, longest, loops_of
 from ._protocol import SCRATCH_BYTES, TILE_BYTES
 
 SEGMENT_BYTES = 1 << 18  # of the second-level cache
@@ -32,11 +33,11 @@ def of_block(
     k is from 1 to the length of the axis.
     """
     reduced = tuple(i == axis for i in range(x.ndim))
-    loops = cpu._loops(x.shape, reduced, (x.strides,))
-    slices = next((loop for loop in loops if loop.reduced), cpu._NO_LOOP)
+    loops = loops_of(x.shape, reduced, (x.strides,))
+    slices = next((loop for loop in loops if loop.reduced), NO_LOOP)
     kept = [loop for loop in loops if not loop.reduced]
     side_by_side = loops[-1:] == kept[-1:] != [] and kept[-1].length >= cpu.MANY
-    row = kept[-1] if side_by_side else cpu._longest(kept)
+    row = kept[-1] if side_by_side else longest(kept)
     outer = [loop for loop in kept if loop is not row]
     working = np.dtype(working_name(dtype_name(x.dtype))).type
     lengths = [loop.length for loop in outer]

@@ -1,0 +1,80 @@
+"""A device for tests: the CUDA sources of dsoftmax compiled for the host, on NumPy arrays.
+
+`Emulator` stands in for the module `dsoftmax._kernels._device`: the sources are those that CuPy
+would be given, and so are the launches.
+"""
+
+import ctypes
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from dsoftmax._kernels import _cuda_source
+from dsoftmax._kernels._device import Properties
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
+FLAGS += ["-fno-strict-aliasing"]
+PRELUDE = Path(__file__).with_name("emulator.hpp")
+
+
+def compile_library(code, folder):
+    """A shared library of C++ code which may use the prelude."""
+    source, library = folder / "code.cpp", folder / "code.so"
+    source.write_text(PRELUDE.read_text() + code)
+    done = subprocess.run(
+        [COMPILER, *FLAGS, source, "-o", library], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[:4000]
+    return ctypes.CDLL(str(library))
+
+
+class Emulator:
+    """A device with few multiprocessors, so that small blocks are taken in parts."""
+
+    def __init__(self, folder, multiprocessors=2, l2_bytes=1 << 20):
+        kernels = _cuda_source.every_kernel()
+        launchers = (
+            f"LAUNCHER({kernel.name}, {'Merge' if kernel.name.startswith('merge') else 'Call'})"
+            for kernel in kernels
+        )
+        code = _cuda_source.source(kernels) + "\n".join(launchers)
+        self.library = compile_library(code, folder)
+        self.lock = threading.Lock()  # it runs one block at a time
+        self.launched = []
+        self.multiprocessors, self.l2_bytes = multiprocessors, l2_bytes
+
+    def is_array(self, x):
+        return isinstance(x, np.ndarray)
+
+    def properties(self, x):
+        return Properties(self.multiprocessors, self.l2_bytes)
+
+    def address(self, x):
+        return x.__array_interface__["data"][0]
+
+    def empty(self, like, shape, dtype):
+        return np.full(shape, 77, dtype)  # nothing is to be left of it
+
+    def empty_like(self, x, dtype):
+        y = np.empty_like(x, dtype, subok=False)
+        y[...] = 77
+        return y
+
+    def flat(self, x):
+        return np.ascontiguousarray(x).reshape(-1)
+
+    def launch(self, kernel, on, grid, threads, call):
+        assert call.shape == (1,)
+        assert 0 < threads <= 1024
+        assert 0 < grid[0] < 2**31
+        assert 0 < grid[1] < 2**16
+        with self.lock:
+            self.launched.append(kernel.name)
+            function = getattr(self.library, f"launch_{kernel.name}")
+            function.restype = ctypes.c_bool
+            argument = ctypes.c_void_p(call.ctypes.data)
+            assert function(*grid, threads, argument), "threads that wait for others in vain"
