@@ -15,9 +15,9 @@ from ._cuda_source import MAX_LOOPS, THREADS
 from ._device import Properties
 from ._loops import Axes, Loop, Strides, loops_of
 
-# Thread blocks for each multiprocessor: as many as it can hold at a time, so that all of them are
-# busy to the end and wait for memory in turns.
-BLOCKS = 8
+# Thread blocks that a multiprocessor holds at a time, 3 or 4 with the registers that the kernels
+# take; and how many of them are wanted, a multiple of both so that all are busy to the end.
+RESIDENT, BLOCKS = 4, 12
 
 # A thread is given so many elements if it can be, for it works on up to 16 at a time.
 WORTH = 16
@@ -31,7 +31,7 @@ LONG_RUN = 4096
 
 LINE_BYTES = 128  # of memory that the threads of a warp fetch together
 MAX_GRID = (2**31 - 1, 65535)  # kernels go on from block to block where there are more
-LEAST_CACHE = 8192  # bytes that a thread block can count on to find again
+LEAST_CACHE = 8192  # bytes that a thread block finds again on any device
 
 
 class Plan(NamedTuple):
@@ -101,7 +101,8 @@ def plan(
     groups = _quotient_up(slices, lanes)
     portion = _portion(length, team, groups * math.prod(loop.length for loop in outer), device)
     parts = _quotient_up(length, portion) * math.prod(loop.length for loop in outer)
-    in_cache = max(LEAST_CACHE, device.l2_bytes // (2 * BLOCKS * device.multiprocessors))
+    # half of the cache is for what is written
+    in_cache = max(LEAST_CACHE, device.l2_bytes // (2 * RESIDENT * device.multiprocessors))
     return Plan(
         kept=kept,
         outer=outer,

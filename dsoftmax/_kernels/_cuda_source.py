@@ -86,10 +86,10 @@ def every_kernel() -> list[Kernel]:
 
 def source(kernels: Iterable[Kernel]) -> str:
     """The CUDA source of some kernels."""
-    return "\n".join([_common(), *(kernel.line for kernel in kernels), ""])
+    return "\n".join([*map(text, FILES), *(kernel.line for kernel in kernels), ""])
 
 
 @cache
-def _common() -> str:
-    folder = files(__package__).joinpath("cuda")
-    return "\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in FILES)
+def text(name: str) -> str:
+    """What is in one of the `FILES`."""
+    return files(__package__).joinpath("cuda", name).read_text(encoding="utf-8")

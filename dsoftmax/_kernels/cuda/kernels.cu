@@ -5,6 +5,8 @@
 // memory, is up to the call: those of a team where slices run along memory, the lanes where they
 // run across it.  How slices are cut and teams are made is decided in `_cuda_plan.py`.
 
+// Only loops over the elements of a tile are unrolled: the others would take registers for nothing.
+
 // What to do with a slice, as in `_protocol.py`: take its state, or map it to the result, or both.
 const int REDUCE = 1, APPLY = 2;
 
@@ -54,6 +56,7 @@ struct Place {
 __device__ __forceinline__ Place place(const Loops &loops, unsigned long long index)
 {
     Place at = {0, 0, 0};
+#pragma unroll 1
     for (int i = int(loops.count) - 1; i >= 0; --i) {
         const Loop &loop = loops.loop[i];
         unsigned long long step = index, length = loop.length;
@@ -89,6 +92,7 @@ struct Team {
         __shared__ double table[THREADS];
         double *own = table + threadIdx.x;
         *own = number;
+#pragma unroll 1
         for (int half = size / 2; half > 0; half /= 2) {
             __syncthreads();
             if (member < half) *own = larger(*own, own[half * hop]);
@@ -107,6 +111,7 @@ struct Team {
         double *value = values + threadIdx.x, *error = errors + threadIdx.x;
         *value = part.value;
         *error = part.error;
+#pragma unroll 1
         for (int half = size / 2; half > 0; half /= 2) {
             __syncthreads();
             if (member < half) {
@@ -153,6 +158,7 @@ __device__ __forceinline__ void reduce_run(
     const Cut<Element> cut(run, count);
     const Piece *pieces = (const Piece *)(run + cut.head * Cut<Element>::ITEM);
     long long i = team.member;
+#pragma unroll 1
     for (; i + (AT_ONCE - 1) * team.size < cut.pieces; i += AT_ONCE * team.size) {
         Piece loaded[AT_ONCE];
 #pragma unroll
@@ -165,6 +171,7 @@ __device__ __forceinline__ void reduce_run(
             );
         state.add(tile);
     }
+#pragma unroll 1
     for (; i < cut.pieces; i += team.size) {
         Piece loaded = pieces[i];
         Real tile[PER_PIECE];
@@ -175,6 +182,7 @@ __device__ __forceinline__ void reduce_run(
     }
     // The single elements at both ends, as if they were one after the other.
     long long ends = cut.head + (count - cut.tail), skipped = cut.tail - cut.head;
+#pragma unroll 1
     for (i = team.member; i < ends; i += team.size) {
         long long index = i < cut.head ? i : i + skipped;
         Real one[1] = {load<Element>(run + index * Cut<Element>::ITEM)};
@@ -196,6 +204,7 @@ __device__ __forceinline__ void reduce_strided(
     const int TILE = single ? 8 : 2;
     const long long stride = loops.loop[0].x;
     long long i = start + team.member;
+#pragma unroll 1
     for (; i + (TILE - 1) * team.size < stop; i += TILE * team.size) {
         typename Element::Real tile[TILE];
 #pragma unroll
@@ -205,6 +214,7 @@ __device__ __forceinline__ void reduce_strided(
         }
         state.add(tile);
     }
+#pragma unroll 1
     for (; i < stop; i += team.size) {
         typename Element::Real one[1] = {load<Element>(x + place(loops, i).x)};
         state.add(one);
@@ -218,6 +228,7 @@ __device__ __forceinline__ void reduce_weighted(
 )
 {
     const char *x = call.x + base.x, *b = call.b + base.b;
+#pragma unroll 1
     for (long long i = start + team.member; i < stop; i += team.size) {
         Place at = place(call.inner, i);
         Real value = load_any<Real>(x + at.x, int(call.x_dtype));
@@ -263,6 +274,7 @@ __device__ __forceinline__ void apply_run(
     const Piece *pieces = (const Piece *)(run + cut.head * ITEM);
     Piece *results = (Piece *)(result + cut.head * RESULT);
     long long i = team.member;
+#pragma unroll 1
     for (; i + (AT_ONCE - 1) * team.size < cut.pieces; i += AT_ONCE * team.size) {
         Piece loaded[AT_ONCE];
 #pragma unroll
@@ -271,9 +283,11 @@ __device__ __forceinline__ void apply_run(
         for (int k = 0; k < AT_ONCE; ++k)
             apply_piece<Element>(map, loaded[k], results + (i + k * team.size) * RESULTS);
     }
+#pragma unroll 1
     for (; i < cut.pieces; i += team.size)
         apply_piece<Element>(map, pieces[i], results + i * RESULTS);
     long long ends = cut.head + (count - cut.tail), skipped = cut.tail - cut.head;
+#pragma unroll 1
     for (i = team.member; i < ends; i += team.size) {
         long long index = i < cut.head ? i : i + skipped;
         ((ResultBits *)result)[index] = Result::encode(map(load<Element>(run + index * ITEM)));
@@ -295,6 +309,7 @@ __device__ __forceinline__ void apply_strided(
     const int TILE = single ? 8 : 2;
     const Loop &only = loops.loop[0];
     long long i = start + team.member;
+#pragma unroll 1
     for (; i + (TILE - 1) * team.size < stop; i += TILE * team.size) {
         typename Element::Real tile[TILE];
         long long to[TILE];
@@ -309,6 +324,7 @@ __device__ __forceinline__ void apply_strided(
         for (int k = 0; k < TILE; ++k)
             *(typename Result::Bits *)(y + to[k]) = Result::encode(map(tile[k]));
     }
+#pragma unroll 1
     for (; i < stop; i += team.size) {
         const Place at = place(loops, i);
         *(typename Result::Bits *)(y + at.y) = Result::encode(map(load<Element>(x + at.x)));
@@ -330,10 +346,12 @@ __device__ __forceinline__ void slices(const Call &call)
     typedef typename Element::Real Real;
     const Team team(int(call.team), int(call.lanes), call.members_adjacent);
     const long long in_outer = (call.length + call.portion - 1) / call.portion;
+#pragma unroll 1
     for (long long part = blockIdx.y; part < call.parts; part += gridDim.y) {
         const Place outer = place(call.outer, part / in_outer);
         const long long start = part % in_outer * call.portion;
         const long long stop = shortest(start + call.portion, call.length);
+#pragma unroll 1
         for (long long first = blockIdx.x * call.lanes; first < call.slices;
              first += gridDim.x * call.lanes) {
             const long long slice = first + team.lane;
@@ -394,6 +412,7 @@ __device__ __forceinline__ void slices(const Call &call)
 template <typename Real> __device__ __forceinline__ void merge(const Merge &call)
 {
     const Team team(int(call.team), int(call.lanes), true);
+#pragma unroll 1
     for (long long first = blockIdx.x * call.lanes; first < call.slices;
          first += gridDim.x * call.lanes) {
         const long long slice = first + team.lane;
@@ -401,9 +420,11 @@ template <typename Real> __device__ __forceinline__ void merge(const Merge &call
         const Real *m = (const Real *)call.m + slice * call.parts;
         const double *w = call.w + slice * call.parts, *s = call.s + slice * call.parts;
         Real top = Running<Real>().m;
+#pragma unroll 1
         for (long long i = team.member; i < parts; i += team.size) top = larger(top, m[i]);
         top = Real(team.largest(top));
         Sum at_top, rest;
+#pragma unroll 1
         for (long long i = team.member; i < parts; i += team.size) {
             const State<Real> state = {m[i], w[i], s[i]};
             const Running<Real> part(state);
