@@ -8,7 +8,7 @@ import sys
 def test_results_in_the_array_expression_mode():
     # what that mode cannot build itself is left out: unknown chunks come from a boolean index
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=0"]
-    command += ["tests/test_softmax.py", "tests/test_normalizer.py"]
+    command += ["tests/test_softmax.py", "tests/test_normalizer.py", "tests/test_device_arrays.py"]
     command += ["-k", "not unknown and not Unknown and not pickle and not other_chunks"]
     environment = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -86,7 +86,9 @@ extern "C" double log_d(double w, double s)
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    library = compile_library(_cuda_source.text("state.cuh") + SHIM, tmp_path_factory.mktemp("state"))
+    library = compile_library(
+        _cuda_source.text("state.cuh") + SHIM, tmp_path_factory.mktemp("state")
+    )
     library.log_d.restype = ctypes.c_double
     return library
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace, device
 
 from .. import _kernels
+from .._algebra import common_namespace
 from .._algebra import merge as merge_normalizers
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import topk_cpu
@@ -62,7 +63,7 @@ def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
     first, *rest = parts
     if not rest:
         return first
-    xp = array_namespace(first.values)
+    xp = common_namespace(*(part.values for part in parts))
     length = sum(part.lengths[along] for part in parts)
     lengths = (*first.lengths[:along], length, *first.lengths[along + 1 :])
     shifted, start = [], 0

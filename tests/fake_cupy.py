@@ -1,0 +1,187 @@
+"""A module like CuPy whose device is NumPy's memory behind a wall, with `Emulator` to run kernels.
+
+Its arrays are not NumPy's, and as with CuPy's everything that would copy one to the host by itself
+is a TypeError, as is a NumPy array where one of the device's is wanted.  What is asked for aloud,
+`asnumpy` and the like, is counted.  Functions have CuPy's parameters where these are fewer.
+"""
+
+import operator
+import sys
+import types
+from contextlib import contextmanager
+
+import numpy as np
+from dask.array.chunk_types import register_chunk_type
+
+from dsoftmax._kernels import _cuda_source
+
+transfers = []  # to the host
+
+
+class Device:
+    def __init__(self, number=0):
+        self.id = number
+
+    attributes = {"MultiProcessorCount": 2, "L2CacheSize": 1 << 20}  # noqa: RUF012
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class ndarray:
+    """Memory of the device."""
+
+    __module__ = "cupy"
+    __array_priority__ = 100
+
+    def __new__(cls, shape, dtype=float):
+        return _array(np.empty(shape, dtype))
+
+    def __array__(self, *_, **__):
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct "
+            "a NumPy array explicitly."
+        )
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        if method != "__call__":
+            return NotImplemented
+        return _on_device(ufunc)(*inputs, **kwargs)
+
+    def __array_function__(self, function, types_, args, kwargs):
+        return getattr(sys.modules["cupy"], function.__name__)(*args, **kwargs)
+
+    device = Device()
+    data = property(
+        lambda self: types.SimpleNamespace(ptr=self._host.__array_interface__["data"][0])
+    )
+
+    def get(self):
+        transfers.append(self.shape)
+        return self._host.copy()
+
+    def item(self):
+        transfers.append(self.shape)
+        return self._host.item()
+
+    def __bool__(self):
+        return bool(self.item())
+
+    def __dask_tokenize__(self):
+        return (self.shape, self.dtype.str, self._host.tobytes())
+
+    def __len__(self):
+        return len(self._host)
+
+    def __repr__(self):
+        return f"cupy.{self._host!r}"
+
+
+def _array(host):
+    array = object.__new__(ndarray)
+    array._host = np.asarray(host)
+    return array
+
+
+def _inside(x):
+    if isinstance(x, ndarray):
+        return x._host
+    if isinstance(x, np.ndarray):
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_inside, x))
+    return {k: _inside(v) for k, v in x.items()} if isinstance(x, dict) else x
+
+
+def _outside(x):
+    if isinstance(x, (np.ndarray, np.generic)):
+        return _array(x)
+    return tuple(map(_outside, x)) if isinstance(x, tuple) else x
+
+
+def _on_device(function):
+    def call(*args, **kwargs):
+        with np.errstate(all="ignore"):  # a device does not warn
+            return _outside(function(*_inside(args), **_inside(kwargs)))
+
+    return call
+
+
+for _name in ("shape", "ndim", "size", "dtype", "strides", "itemsize", "nbytes", "flags"):
+    setattr(ndarray, _name, property(operator.attrgetter(f"_host.{_name}")))
+for _name in ("T", "real", "imag"):
+    setattr(ndarray, _name, property(lambda self, name=_name: _array(getattr(self._host, name))))
+_METHODS = """
+    astype reshape transpose sum max min any all copy ravel squeeze argsort view
+    __getitem__ __setitem__ __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__
+    __rtruediv__ __floordiv__ __mod__ __pow__ __neg__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__
+    __and__ __or__ __invert__ __abs__
+"""
+for _name in _METHODS.split():
+    setattr(ndarray, _name, _on_device(getattr(np.ndarray, _name)))
+
+
+def _asarray(x, dtype=None):
+    return _array(np.array(x._host if isinstance(x, ndarray) else x, dtype))
+
+
+def _asnumpy(x, **_):
+    return x.get()
+
+
+def _sort_like(function):
+    def call(a, axis=-1, kind=None):
+        assert kind in (None, "stable")
+        return _on_device(function)(a, axis=axis, kind="stable")
+
+    return call
+
+
+def module(emulator):
+    """The module, whose kernels ``emulator`` runs."""
+    cupy = types.ModuleType("cupy")
+    for name in dir(np):
+        value = getattr(np, name)
+        if name.startswith("_") or isinstance(value, types.ModuleType):
+            continue
+        plain = isinstance(value, type) or not callable(value)
+        setattr(cupy, name, value if plain else _on_device(value))
+    kernels = {kernel.name: kernel for kernel in _cuda_source.every_kernel()}
+
+    class RawKernel:
+        def __init__(self, code, name, options=()):
+            assert code == _cuda_source.source([kernels[name]])
+            assert options == _cuda_source.OPTIONS
+            self.name = name
+
+        def __call__(self, grid, block, args):
+            (threads,), (call,) = block, args
+            emulator.launch(kernels[self.name], None, grid, threads, call)
+
+    cupy.ndarray, cupy.RawKernel = ndarray, RawKernel
+    cupy.asarray = cupy.array = _asarray
+    cupy.asnumpy = _asnumpy
+    cupy.sort, cupy.argsort = _sort_like(np.sort), _sort_like(np.argsort)
+    cupy.count_nonzero = lambda a, axis=None: _on_device(np.count_nonzero)(a, axis=axis)
+    cupy.where = lambda condition, x, y: _on_device(np.where)(condition, x, y)
+    cupy.cuda = types.SimpleNamespace(Device=Device, device=types.SimpleNamespace(Device=Device))
+    cupy.linalg, cupy.fft = np.linalg, np.fft
+    return cupy
+
+
+@contextmanager
+def installed(emulator):
+    """The module as ``import cupy`` finds it."""
+    assert "cupy" not in sys.modules, "a real CuPy is imported"
+    cupy = sys.modules["cupy"] = module(emulator)
+    sys.modules |= {"cupy.cuda": cupy.cuda, "cupy.cuda.device": cupy.cuda.device}
+    sys.modules |= {"cupy.linalg": np.linalg, "cupy.fft": np.fft}
+    register_chunk_type(ndarray)
+    try:
+        yield cupy
+    finally:
+        for name in [name for name in sys.modules if "cupy" in name.split(".")]:
+            del sys.modules[name]
