@@ -174,8 +174,8 @@ def module(emulator):
 
 @contextmanager
 def installed(emulator):
-    """The module as ``import cupy`` finds it."""
-    assert "cupy" not in sys.modules, "a real CuPy is imported"
+    """The module as ``import cupy`` finds it; a real one is put aside."""
+    real = _taken_out()
     cupy = sys.modules["cupy"] = module(emulator)
     sys.modules |= {"cupy.cuda": cupy.cuda, "cupy.cuda.device": cupy.cuda.device}
     sys.modules |= {"cupy.linalg": np.linalg, "cupy.fft": np.fft}
@@ -183,5 +183,10 @@ def installed(emulator):
     try:
         yield cupy
     finally:
-        for name in [name for name in sys.modules if "cupy" in name.split(".")]:
-            del sys.modules[name]
+        _taken_out()
+        sys.modules.update(real)
+
+
+def _taken_out():
+    names = [name for name in sys.modules if "cupy" in name.split(".")]
+    return {name: sys.modules.pop(name) for name in names}
