@@ -67,6 +67,9 @@ class ndarray:
         transfers.append(self.shape)
         return self._host.item()
 
+    def tolist(self):
+        return self.get().tolist()
+
     def __bool__(self):
         return bool(self.item())
 
