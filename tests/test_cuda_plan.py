@@ -128,7 +128,9 @@ def test_more_slices_than_a_grid_has_blocks(monkeypatch):
 
 
 def test_short_rows_share_a_thread_block():
-    assert planned((10**6, 10), (1,)).lanes == THREADS
+    short = planned((10**6, 10), (1,))
+    assert short.lanes == THREADS
+    assert not short.contiguous  # each thread takes a row
     medium = planned((10**5, 1000), (1,))
     assert (medium.team, medium.lanes, medium.parts) == (32, 8, 1)
     assert medium.members_adjacent

@@ -22,7 +22,8 @@ RESIDENT, BLOCKS = 4, 12
 # A thread is given so many elements if it can be, for it works on up to 16 at a time.
 WORTH = 16
 
-# Slices shorter than this along memory are worked on side by side, as if they ran across it.
+# Slices shorter than this along memory are worked on side by side, as if they ran across it, and
+# element by element: where single ones end and whole pieces begin would differ between threads.
 SHORT = 16
 
 # A reduced loop that runs along memory for so long is a part by itself, so that no index has to be
@@ -41,7 +42,7 @@ class Plan(NamedTuple):
     outer: list[Loop]
     inner: list[Loop]
     order: Axes  # of the kept axes in flat arrays of states
-    contiguous: bool  # whether x (and y) run along memory in the inner loop
+    contiguous: bool  # whether x (and y) run along memory in the inner loop, for long enough
     slices: int
     length: int  # of the inner loops
     portion: int  # how much of that one part takes at most
@@ -108,7 +109,7 @@ def plan(
         outer=outer,
         inner=inner,
         order=tuple(axis for loop in kept for axis in loop.axes),
-        contiguous=run and len(inner) == 1,
+        contiguous=run and len(inner) == 1 and length >= SHORT,
         slices=slices,
         length=length,
         portion=portion,

@@ -210,9 +210,9 @@ def _merged(parts: State, planned: Plan) -> State:
 def _to_block(flat: Array, shape: tuple[int, ...], planned: Plan) -> Array:
     """A flat state as an array of as many dimensions as the block."""
     order = planned.order
-    array = flat.reshape([shape[axis] for axis in order])
-    array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
-    return array.reshape([n if i in order else 1 for i, n in enumerate(shape)])
+    array = flat.reshape(tuple(shape[axis] for axis in order))
+    array = array.transpose(tuple(sorted(range(len(order)), key=order.__getitem__)))
+    return array.reshape(tuple(n if i in order else 1 for i, n in enumerate(shape)))
 
 
 def _from_block(array: Array, planned: Plan) -> Array:
