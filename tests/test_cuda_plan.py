@@ -39,7 +39,7 @@ def elements(plan, thread_block):
             offset += step * loop.strides[0]
         return offset
 
-    portions = math.ceil(plan.length / plan.portion)
+    portions = plan.portions
     for part in range(y, plan.parts, plan.grid[1]):
         start = part % portions * plan.portion
         stop = min(start + plan.portion, plan.length)

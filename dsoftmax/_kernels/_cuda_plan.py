@@ -46,7 +46,8 @@ class Plan(NamedTuple):
     slices: int
     length: int  # of the inner loops
     portion: int  # how much of that one part takes at most
-    parts: int  # of a slice, over the outer and inner loops
+    portions: int  # of the inner loops
+    parts: int  # of a slice: a portion in one step of the outer loops
     lanes: int
     team: int
     members_adjacent: bool
@@ -101,7 +102,8 @@ def plan(
         lanes, team = _columns(kept, length, items[0])
     groups = _quotient_up(slices, lanes)
     portion = _portion(length, team, groups * math.prod(loop.length for loop in outer), device)
-    parts = _quotient_up(length, portion) * math.prod(loop.length for loop in outer)
+    portions = _quotient_up(length, portion)
+    parts = portions * math.prod(loop.length for loop in outer)
     # half of the cache is for what is written
     in_cache = max(LEAST_CACHE, device.l2_bytes // (2 * RESIDENT * device.multiprocessors))
     return Plan(
@@ -113,6 +115,7 @@ def plan(
         slices=slices,
         length=length,
         portion=portion,
+        portions=portions,
         parts=parts,
         lanes=lanes,
         team=team,

@@ -42,10 +42,10 @@ _LOOPS = np.dtype(
     [("count", "i8"), ("loop", [(name, "i8") for name in ("length", "x", "b", "y")], MAX_LOOPS)]
 )
 _ADDRESSES = ("x", "b", "y", "m", "w", "s")
-_NUMBERS = ("x_dtype", "b_dtype", "slices", "parts", "length", "portion", "lanes", "team")
-_FLAGS = ("members_adjacent", "logarithm")
+_NUMBERS = ("x_dtype", "b_dtype", "slices", "parts", "length", "portion", "portions")
+_TEAMS = ("lanes", "team", "members_adjacent", "logarithm")
 CALL = np.dtype(
-    [(name, "i8") for name in (*_ADDRESSES, *_NUMBERS, *_FLAGS)]
+    [(name, "i8") for name in (*_ADDRESSES, *_NUMBERS, *_TEAMS)]
     + [(name, _LOOPS) for name in ("kept", "outer", "inner")]
 )
 _FROM_AND_TO = ("m", "w", "s", "to_m", "to_w", "to_s")

@@ -168,7 +168,9 @@ def _run(
     call["x_dtype"] = _number(x)
     if b is not None:
         call["b_dtype"] = _number(b)
-    for name in ("slices", "parts", "length", "portion", "lanes", "team", "members_adjacent"):
+    for name in ("slices", "parts", "length", "portion", "portions"):
+        call[name] = getattr(planned, name)
+    for name in ("lanes", "team", "members_adjacent"):
         call[name] = getattr(planned, name)
     call["logarithm"] = bool(mode & LOGARITHM)
     for name in ("kept", "outer", "inner"):

@@ -8,10 +8,10 @@
 // Only loops over the elements of a tile are unrolled: the others would take registers for nothing.
 
 // What to do with a slice, as in `_protocol.py`: take its state, or map it to the result, or both.
-const int REDUCE = 1, APPLY = 2;
+enum { REDUCE = 1, APPLY = 2 };
 
 // How the elements of a part lie: one after the other, or anyhow; or anyhow and with weights.
-const int CONTIGUOUS = 0, STRIDED = 1, WEIGHTED = 2;
+enum { CONTIGUOUS = 0, STRIDED = 1, WEIGHTED = 2 };
 
 const int THREADS = 256;  // of a block, at most
 
@@ -34,8 +34,10 @@ struct Call {
     double *w, *s;
     long long x_dtype, b_dtype;
     long long slices;
-    long long parts;            // of a slice, each with a state of its own
-    long long length, portion;  // of the inner loops, and how much of that a part takes at most
+    long long parts;     // of a slice, each with a state of its own
+    long long length;    // of the inner loops
+    long long portion;   // how much of that a part takes at most
+    long long portions;  // how many of them there are; as many parts for each step of outer
     long long lanes, team, members_adjacent;
     long long logarithm;
     Loops kept, outer, inner;  // a slice is an index of kept; its elements are outer x inner
@@ -267,7 +269,8 @@ __device__ __forceinline__ void apply_run(
     typedef typename Element::Result Result;
     typedef typename Result::Bits ResultBits;
     const int ITEM = Cut<Element>::ITEM, RESULT = sizeof(ResultBits);
-    const int AT_ONCE = Cut<Element>::AT_ONCE, RESULTS = Cut<Element>::PER_PIECE * RESULT / sizeof(Piece);
+    const int AT_ONCE = Cut<Element>::AT_ONCE;
+    const int RESULTS = Cut<Element>::PER_PIECE * RESULT / sizeof(Piece);  // of one piece
     unsigned long long before = (0 - (unsigned long long)run) % sizeof(Piece) / ITEM;
     bool aligned = ((unsigned long long)result + before * RESULT) % sizeof(Piece) == 0;
     const Cut<Element> cut(run, count, aligned);
@@ -345,11 +348,12 @@ __device__ __forceinline__ void slices(const Call &call)
 {
     typedef typename Element::Real Real;
     const Team team(int(call.team), int(call.lanes), call.members_adjacent);
-    const long long in_outer = (call.length + call.portion - 1) / call.portion;
 #pragma unroll 1
     for (long long part = blockIdx.y; part < call.parts; part += gridDim.y) {
-        const Place outer = place(call.outer, part / in_outer);
-        const long long start = part % in_outer * call.portion;
+        // No division where it is not needed: it takes as long as a short row.
+        const long long step = call.outer.count > 0 ? part / call.portions : 0;
+        const Place outer = place(call.outer, step);
+        const long long start = (part - step * call.portions) * call.portion;
         const long long stop = shortest(start + call.portion, call.length);
 #pragma unroll 1
         for (long long first = blockIdx.x * call.lanes; first < call.slices;
@@ -380,7 +384,7 @@ __device__ __forceinline__ void slices(const Call &call)
                 state = unite(team, running);
             }
             if (!present) continue;
-            if (mode == REDUCE) {
+            if (!(mode & APPLY)) {
                 if (team.member > 0) continue;
                 const long long at = slice * call.parts + part;
                 ((Real *)call.m)[at] = state.m;
