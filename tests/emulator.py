@@ -7,7 +7,9 @@ would be given, and so are the launches.
 import ctypes
 import shutil
 import subprocess
+import tempfile
 import threading
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +23,33 @@ FLAGS += ["-fno-strict-aliasing"]
 PRELUDE = Path(__file__).with_name("emulator.hpp")
 
 
-def compile_library(code, folder):
+def compile_library(code):
     """A shared library of C++ code which may use the prelude."""
-    source, library = folder / "code.cpp", folder / "code.so"
-    source.write_text(PRELUDE.read_text() + code)
-    done = subprocess.run(
-        [COMPILER, *FLAGS, source, "-o", library], capture_output=True, text=True, check=False
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "code.cpp"), Path(folder, "code.so")
+        source.write_text(PRELUDE.read_text() + code)
+        command = [COMPILER, *FLAGS, source, "-o", library]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:4000]
+        return ctypes.CDLL(str(library))  # the file may go, what is loaded stays
+
+
+@cache
+def _compiled_kernels():
+    """All kernels, each with a function ``launch_NAME``."""
+    kernels = _cuda_source.every_kernel()
+    launchers = (
+        f"LAUNCHER({kernel.name}, {'Merge' if kernel.name.startswith('merge') else 'Call'})"
+        for kernel in kernels
     )
-    assert done.returncode == 0, done.stderr[:4000]
-    return ctypes.CDLL(str(library))
+    return compile_library(_cuda_source.source(kernels) + "\n".join(launchers))
 
 
 class Emulator:
     """A device with few multiprocessors, so that small blocks are taken in parts."""
 
-    def __init__(self, folder, multiprocessors=2, l2_bytes=1 << 20):
-        kernels = _cuda_source.every_kernel()
-        launchers = (
-            f"LAUNCHER({kernel.name}, {'Merge' if kernel.name.startswith('merge') else 'Call'})"
-            for kernel in kernels
-        )
-        code = _cuda_source.source(kernels) + "\n".join(launchers)
-        self.library = compile_library(code, folder)
+    def __init__(self, multiprocessors=2, l2_bytes=1 << 20):
+        self.library = _compiled_kernels()
         self.lock = threading.Lock()  # it runs one block at a time
         self.launched = []
         self.multiprocessors, self.l2_bytes = multiprocessors, l2_bytes

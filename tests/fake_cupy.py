@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 from dask.array.chunk_types import register_chunk_type
 
-from dsoftmax._kernels import _cuda_source
+from dsoftmax._kernels import _cuda_source, _device
 
 transfers = []  # to the host
 
@@ -22,6 +22,7 @@ class Device:
     def __init__(self, number=0):
         self.id = number
 
+    compute_capability = "80"
     attributes = {"MultiProcessorCount": 2, "L2CacheSize": 1 << 20}  # noqa: RUF012
 
     def __enter__(self):
@@ -170,9 +171,18 @@ def module(emulator):
     cupy.sort, cupy.argsort = _sort_like(np.sort), _sort_like(np.argsort)
     cupy.count_nonzero = lambda a, axis=None: _on_device(np.count_nonzero)(a, axis=axis)
     cupy.where = lambda condition, x, y: _on_device(np.where)(condition, x, y)
-    cupy.cuda = types.SimpleNamespace(Device=Device, device=types.SimpleNamespace(Device=Device))
+    runtime = types.SimpleNamespace(is_hip=False)
+    device = types.SimpleNamespace(Device=Device)
+    cupy.cuda = types.SimpleNamespace(Device=Device, device=device, runtime=runtime)
     cupy.linalg, cupy.fft = np.linalg, np.fft
     return cupy
+
+
+def forget():
+    """Whatever `dsoftmax` knows of a device."""
+    _device._compiled.clear()
+    _device._properties.cache_clear()
+    _device._able.cache_clear()
 
 
 @contextmanager
@@ -183,9 +193,11 @@ def installed(emulator):
     sys.modules |= {"cupy.cuda": cupy.cuda, "cupy.cuda.device": cupy.cuda.device}
     sys.modules |= {"cupy.linalg": np.linalg, "cupy.fft": np.fft}
     register_chunk_type(ndarray)
+    forget()
     try:
         yield cupy
     finally:
+        forget()
         _taken_out()
         sys.modules.update(real)
 

@@ -85,10 +85,8 @@ extern "C" double log_d(double w, double s)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    library = compile_library(
-        _cuda_source.text("state.cuh") + SHIM, tmp_path_factory.mktemp("state")
-    )
+def library():
+    library = compile_library(_cuda_source.text("state.cuh") + SHIM)
     library.log_d.restype = ctypes.c_double
     return library
 

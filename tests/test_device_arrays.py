@@ -14,23 +14,20 @@ from scipy import special
 
 import dsoftmax
 from dsoftmax import Normalizer
-from dsoftmax._kernels import _device
 
 from . import fake_cupy
 from .emulator import COMPILER, Emulator
-from .fake_cupy import ndarray, transfers
+from .fake_cupy import forget, ndarray, transfers
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with")
 
 
 @pytest.fixture(scope="module")
-def cupy(tmp_path_factory):
-    emulator = Emulator(tmp_path_factory.mktemp("emulator"))
+def cupy():
+    emulator = Emulator()
     with fake_cupy.installed(emulator) as module:
         module.launched = emulator.launched
         yield module
-    _device._compiled.clear()
-    _device._properties.cache_clear()
 
 
 @pytest.fixture
@@ -97,6 +94,21 @@ def test_topk(axis, cupy, host):
         expected = function(host, 3, axis=axis)
         np.testing.assert_allclose(values(found.values), expected.values, rtol=1e-5)
         np.testing.assert_array_equal(values(found.indices), expected.indices)
+
+
+def test_devices_that_are_too_old_or_not_of_cuda_take_the_portable_kernels(cupy, host, monkeypatch):
+    for change in (
+        lambda patch: patch.setattr(fake_cupy.Device, "compute_capability", "61"),
+        lambda patch: patch.setattr(cupy.cuda.runtime, "is_hip", True),
+    ):
+        forget()
+        with monkeypatch.context() as patch:
+            change(patch)
+            cupy.launched.clear()
+            y = dsoftmax.softmax(on_device(cupy, host), axis=0)
+            np.testing.assert_allclose(values(y), special.softmax(host, axis=0), rtol=2e-5)
+            assert cupy.launched == []
+    forget()
 
 
 def test_weights(cupy, host):

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsoftmax._kernels import _device
-
 from . import fake_cupy
 from .emulator import COMPILER, Emulator
 
@@ -49,8 +47,8 @@ gpu_cluster.main([])
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with")
-def test_what_it_reports(gpu_cluster, tmp_path):
-    with fake_cupy.installed(Emulator(tmp_path)) as cupy:
+def test_what_it_reports(gpu_cluster):
+    with fake_cupy.installed(Emulator()) as cupy:
         cupy.random = types.SimpleNamespace(
             default_rng=lambda seed: types.SimpleNamespace(
                 standard_normal=lambda shape, dtype: cupy.asarray(
@@ -59,7 +57,6 @@ def test_what_it_reports(gpu_cluster, tmp_path):
             )
         )
         first, *lines = gpu_cluster.report(gpu_cluster.scores_on_gpus(100, 40, 30))
-    _device._compiled.clear()
     assert first == "chunks of cupy, 4 of them"
     assert "sum to 1.000000" in lines[1]
     assert len(lines) == 6

@@ -27,17 +27,12 @@ pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emu
 DTYPES = [getattr(ml_dtypes, name, name) for name in ELEMENTS]
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    return Emulator(tmp_path_factory.mktemp("emulator"))
-
-
 @pytest.fixture
-def device(built, monkeypatch):
-    """The device that `gpu` uses; of the kernels that ran since the test began it has a list."""
-    monkeypatch.setattr(gpu, "_device", built)
-    built.launched.clear()
-    return built
+def device(monkeypatch):
+    """The device that `gpu` uses; it has a list of the kernels that ran."""
+    emulator = Emulator()
+    monkeypatch.setattr(gpu, "_device", emulator)
+    return emulator
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -29,8 +29,9 @@ class Properties(NamedTuple):
 
 
 def is_array(x: Any) -> bool:
-    """Whether x is one of CuPy's arrays."""
-    return isinstance(x, getattr(sys.modules.get("cupy"), "ndarray", ()))
+    """Whether x is one of CuPy's arrays, on a device that runs the kernels."""
+    kind: Any = getattr(sys.modules.get("cupy"), "ndarray", ())
+    return isinstance(x, kind) and _able(x.device.id)
 
 
 def properties(x: Array) -> Properties:
@@ -71,6 +72,13 @@ def launch(
 
 def _cupy() -> Any:
     return sys.modules["cupy"]
+
+
+@cache
+def _able(device: int) -> bool:
+    """CUDA's, and not too old for ``__grid_constant__``."""
+    cuda = _cupy().cuda
+    return not cuda.runtime.is_hip and int(cuda.Device(device).compute_capability) >= 70
 
 
 @cache

@@ -32,6 +32,10 @@ Array = Any
 Axes = tuple[int, ...]
 
 
+# Fields of a plan that go to the kernel as they are.
+_PLANNED = ("slices", "length", "portion", "portions", "parts", "lanes", "team", "members_adjacent")
+
+
 def supports(x: Any) -> bool:
     """Whether x is a block for these kernels: CuPy's, not empty, of a dtype they know."""
     return (
@@ -168,9 +172,7 @@ def _run(
     call["x_dtype"] = _number(x)
     if b is not None:
         call["b_dtype"] = _number(b)
-    for name in ("slices", "parts", "length", "portion", "portions"):
-        call[name] = getattr(planned, name)
-    for name in ("lanes", "team", "members_adjacent"):
+    for name in _PLANNED:
         call[name] = getattr(planned, name)
     call["logarithm"] = bool(mode & LOGARITHM)
     for name in ("kept", "outer", "inner"):
