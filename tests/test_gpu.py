@@ -8,6 +8,7 @@ import math
 
 import dask
 import dask.array as da
+import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -36,8 +37,9 @@ def _cupy_with_a_device():
 cupy = _cupy_with_a_device()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(cupy is None, reason="no CUDA device")]
 
-# CuPy 13 has no bfloat16.
-DTYPES = [name for name in _cuda_source.ELEMENTS if name != "bfloat16"]
+DTYPES = list(_cuda_source.ELEMENTS)
+if cupy is not None and int(cupy.__version__.partition(".")[0]) < 14:
+    DTYPES.remove("bfloat16")
 
 
 class OnDevice:
@@ -67,6 +69,7 @@ class OnDevice:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [*SHAPES, (3_000_001,), (4, 700_001), (9000, 33)], ids=str)
 def test_shapes_axes_and_dtypes(shape, dtype):
+    dtype = getattr(ml_dtypes, dtype, dtype)
     x = (np.random.default_rng(0).normal(size=shape) * 5).astype(dtype)
     for axes in every_axes(x.ndim):
         assert_like_portable(x, axes, OnDevice())
