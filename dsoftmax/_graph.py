@@ -91,6 +91,11 @@ def _flatten(nested: Any) -> Iterator[Any]:
         yield nested
 
 
+def bytes_of(x: da.Array) -> float:
+    """The size of the whole array, NaN where its shape is not known."""
+    return math.prod(x.shape) * x.dtype.itemsize
+
+
 def slices_in_one_block(x: da.Array, axes: Axes) -> bool:
     """Whether every slice along ``axes`` lies within one block, so that no tree is needed."""
     return all(x.numblocks[axis] == 1 for axis in axes)

@@ -10,7 +10,7 @@ import dask.array as da
 from . import _kernels, _states
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
 from ._dtypes import result_dtype
-from ._graph import SplitEvery, Stage, map_blocks, slices_in_one_block
+from ._graph import SplitEvery, Stage, bytes_of, map_blocks, slices_in_one_block
 from ._normalizer import Normalizer, unwrap_scalar
 from ._reread import Reread, check_reread, second_read
 
@@ -255,7 +255,7 @@ def _rescaled(
         return unwrap_scalar(within_block(x, axes))
     dtype = result_dtype(x)
     if slices_in_one_block(x, axes):
-        return map_blocks(Stage(name, within_block, dtype, nbytes=x.nbytes, axes=axes), x)
+        return map_blocks(Stage(name, within_block, dtype, nbytes=bytes_of(x), axes=axes), x)
     states = _states.states(name, x, axes, split_every)
     x = second_read(function, x, states, axes, reread)
     return map_blocks(Stage(f"{name}-rescale", rescale, dtype), x, states)

@@ -15,6 +15,7 @@ from ._dtypes import accumulator_dtype, dtype_name, dtype_of, result_dtype
 from ._graph import (
     SplitEvery,
     Stage,
+    bytes_of,
     reduce_within_blocks,
     slices_in_one_block,
     tree_reduce,
@@ -61,7 +62,7 @@ def logsumexp(
     """The log-sum-exp of a Dask array, finished by the tasks that merge."""
     options: dict[str, Any] = {"result": dtype_name(dtype), "drop": () if keepdims else axes}
     if slices_in_one_block(x, axes):
-        stage = Stage("logsumexp", _log_of_block, dtype, nbytes=x.nbytes, axes=axes, **options)
+        stage = Stage("logsumexp", _log_of_block, dtype, nbytes=bytes_of(x), axes=axes, **options)
         return reduce_within_blocks(stage, x, axes, keepdims)
     finish = Stage("logsumexp-merge", _log_of_union, dtype, **options)
     return _reduced("logsumexp", x, axes, split_every, finish, keepdims)
@@ -76,7 +77,7 @@ def _reduced(
     keepdims: bool = True,
 ) -> da.Array:
     dtype = accumulator_dtype(x.dtype)
-    of_block = Stage(f"{name}-normalizer", _kernels.of_block, dtype, nbytes=x.nbytes, axes=axes)
+    of_block = Stage(f"{name}-normalizer", _kernels.of_block, dtype, nbytes=bytes_of(x), axes=axes)
     if slices_in_one_block(x, axes):
         return reduce_within_blocks(of_block, x, axes, keepdims)
     union = Stage(f"{name}-merge", merge, dtype)

@@ -20,6 +20,7 @@ from ._graph import (
     _SMALL_STATE,
     SplitEvery,
     Stage,
+    bytes_of,
     reduce_within_blocks,
     tree_reduce,
 )
@@ -237,7 +238,7 @@ def _states(
     axes = tuple(range(x.ndim)) if axis is None else (axis,)
     name, dtype = function.replace("_", "-"), result_dtype(x)
     options: dict[str, Any] = {"axis": axis, "k": k, "normalized": normalized}
-    stage = Stage(f"{name}-block", _kernel.of_block, dtype, nbytes=x.nbytes, **options)
+    stage = Stage(f"{name}-block", _kernel.of_block, dtype, nbytes=bytes_of(x), **options)
     several = [i for i in axes if x.numblocks[i] > 1]
     if not several:
         return reduce_within_blocks(stage, x, axes, True)

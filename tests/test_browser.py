@@ -106,7 +106,7 @@ def test_a_softmax_is_seen_from_its_beginning_to_its_end(tour):
 
         driver.get(tour.page(client, "status"))
         until(lambda: "softmax-merge-partial" in str(_task_names(driver)))
-        assert "softmax" in texts(driver)  # the link to the page
+        assert "Softmax" in texts(driver)  # the link to the page
 
 
 def _task_names(driver):
