@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from functools import partial
-from inspect import getclosurevars, isfunction
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import dask
 import dask.array as da
-import numpy as np
-from dask._task_spec import DataNode, GraphNode, Task
+from dask._task_spec import DataNode, GraphNode
 from dask.base import is_dask_collection, tokenize
 from dask.blockwise import Blockwise
 from dask.graph_manipulation import checkpoint
 from dask.highlevelgraph import Layer
 from dask.utils import format_bytes, key_split, parse_bytes
 
+from ._draws import draws
 from ._graph_copy import copy_graph, task_layers
 
 Axes = tuple[int, ...]
@@ -41,7 +37,6 @@ _MOVES = frozenset(
     {"blocks", "broadcast_to", "coarsen", "concatenate", "diag", "from-value", "getitem", "overlap"}
     | {"rechunk-merge", "reshape", "setitem", "shuffle", "stack", "vindex-merge"}
 )  # layers of dask.array that move elements and compute nothing
-_GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
 
 def reread(x: da.Array, after: Any = None) -> da.Array:
@@ -187,7 +182,7 @@ def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
 def _objection(name: str, layers: dict[str, Layer], x: da.Array) -> str | None:
     """What speaks against computing a layer twice, or None for loading and elementwise work."""
     layer, label = layers[name], key_split(name)
-    if _draws(_sample(layer)):
+    if draws(_sample(layer)):
         return f"{label!r} below it draws from a random generator"
     dear = f"{label!r} below it may be dear to compute (reread=True does so twice)"
     if isinstance(layer, Blockwise):
@@ -250,30 +245,8 @@ def _independent(layer: Layer) -> bool:
     return all(isinstance(layer[key], DataNode) for key in used if key in layer)
 
 
-def _draws(value: Any) -> bool:
-    """Whether a task uses a random generator, which does not give the same numbers again."""
-    if isinstance(value, _GENERATORS) or isinstance(getattr(value, "__self__", None), _GENERATORS):
-        return True
-    parts: Iterable[Any] = ()
-    if isinstance(value, (Task, partial)):
-        kwargs = value.kwargs if isinstance(value, Task) else value.keywords
-        parts = (value.func, *value.args, *kwargs.values())
-    elif isinstance(value, Mapping):
-        parts = value.values()
-    elif isinstance(value, (list, tuple)):
-        parts = value
-    elif isfunction(value):
-        try:
-            variables = getclosurevars(value)
-        except ValueError:  # a cell that is not filled yet
-            return False
-        seen = (*variables.nonlocals.values(), *variables.globals.values())
-        return any(isinstance(variable, _GENERATORS) for variable in seen)
-    return any(map(_draws, islice(parts, 64)))
-
-
 def _warn_of_generators(x: da.Array, stacklevel: int) -> None:
-    names = [key_split(name) for name, layer in task_layers(x).items() if _draws(_sample(layer))]
+    names = [key_split(name) for name, layer in task_layers(x).items() if draws(_sample(layer))]
     if names:
         warnings.warn(
             f"{names[0]!r} draws from a random generator, so that reading its array twice gives "

@@ -5,12 +5,14 @@ import os
 import random
 import subprocess
 import sys
+from functools import partial, wraps
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 from dask.blockwise import Blockwise
+from scipy import special, stats
 
 from dsoftmax import Normalizer, log_softmax, reread, softmax
 from dsoftmax._reread import choose
@@ -41,6 +43,60 @@ load = dask.delayed(np.ones)
 GENERATOR = np.random.default_rng(0)
 
 
+def with_default(block, generator=GENERATOR):
+    return block + generator.normal(size=block.shape)
+
+
+def enclosing(generator):
+    def within(block):
+        return block + sum(generator.random() for _ in range(3))
+
+    return within
+
+
+def helped(block):
+    return with_numpy(block)
+
+
+def with_numpy(block):
+    return block + 3 * np.random.normal(size=block.shape)  # noqa: NPY002
+
+
+def with_python(block):
+    return [random.random() for _ in block]
+
+
+def unseeded(block):
+    return block + np.random.default_rng().normal(size=block.shape)
+
+
+def seeded(block, block_id):
+    return block + np.random.default_rng(block_id).normal(size=block.shape)
+
+
+def likelihood(block):
+    return special.logsumexp(block) + stats.norm.logpdf(block)
+
+
+class Noise:
+    """Adds noise, as some do it."""
+
+    def __init__(self):
+        self.rng, self.scale = np.random.default_rng(0), 2.0
+
+    def __call__(self, block):
+        return self.noisy(block)
+
+    def noisy(self, block):
+        return block + self.scale * self.rng.normal(size=block.shape)
+
+    def scaled(self, block):
+        return block * self.scale
+
+
+NOISE = Noise()
+
+
 def files(function):
     return da.concatenate([da.from_delayed(function(), (10**7,), dtype="f8") for _ in range(20)])
 
@@ -57,6 +113,9 @@ READ_AGAIN = {
     "of files": files(lambda: load(10**7)),
     "of files, decoded": files(lambda: dask.delayed(np.exp)(load(10**7))),
     "unknown chunks": LARGE[LARGE > 0],
+    "seeded by block": LARGE.map_blocks(seeded, meta=LARGE._meta),
+    "of distributions": LARGE.map_blocks(likelihood, meta=LARGE._meta),
+    "of a quiet method": LARGE.map_blocks(NOISE.scaled, meta=LARGE._meta),
 }
 HELD = {
     "it is in memory": da.from_array(np.zeros(10), chunks=2),
@@ -80,6 +139,32 @@ HELD = {
     "'random' below it draws": files(lambda: dask.delayed(random.Random(3).random)()),
     "'da.random.choice' below it draws": da.random.default_rng(0).choice(9, 10**9, chunks=10**7),
 }
+IMPURE = {
+    "numpy.random": with_numpy,
+    "a helper's": helped,
+    "random": with_python,
+    "made, not seeded": unseeded,
+    "a default": with_default,
+    "a keyword": partial(np.add, 1, out=GENERATOR),
+    "of an enclosing function": enclosing(GENERATOR),
+    "wrapped": wraps(np.exp)(enclosing(GENERATOR)),
+    "of an object": NOISE,
+    "of a method's object": NOISE.noisy,
+    "of a global object": lambda block: NOISE.noisy(block),
+    "vectorized": np.vectorize(with_python),
+}
+
+
+@pytest.mark.parametrize("kind", IMPURE)
+def test_functions_that_draw_random_numbers_are_held(kind):
+    x = LARGE.map_blocks(IMPURE[kind], meta=LARGE._meta, name="noisy")
+    assert choose(x, (0, 1)).why == "'noisy' below it draws from a random generator"
+
+
+def test_noise_is_drawn_once():
+    x = da.zeros(1000, chunks=100).map_blocks(with_numpy)
+    with dask.config.set({"array.chunk-size": 1}):
+        assert softmax(x).sum().compute() == pytest.approx(1, rel=1e-12)
 
 
 @pytest.mark.parametrize("kind", READ_AGAIN)
