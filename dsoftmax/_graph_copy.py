@@ -12,6 +12,7 @@ from copy import copy
 from typing import Any
 
 import dask.array as da
+import numpy as np
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 from dask.base import clone_key, tokenize
 from dask.blockwise import Blockwise, blockwise_token
@@ -24,17 +25,17 @@ Key = Any
 def task_layers(x: da.Array) -> dict[str, Layer]:
     """The layers that are computed for x: none if it is in memory.
 
-    Not those that hold nothing but data (arrays, futures, handles of files), nor what x only waits
-    for: what is below a checkpoint.
+    Not those that hold nothing but data (arrays, futures, handles of files) and other names of it,
+    nor what x only waits for: what is below a checkpoint.
     """
     graph = x.dask
-    keys = _Keys(graph.layers)
+    in_memory = _InMemory(graph)
     found: dict[str, Layer] = {}
     todo = [x.name] if x.name in graph.layers else list(graph.layers)
     while todo:
         name = todo.pop()
         layer = graph.layers[name]
-        if name not in found and not _is_barrier(layer) and not _in_memory(layer, keys):
+        if name not in found and not _is_barrier(layer) and not in_memory[name]:
             found[name] = layer
             todo.extend(graph.dependencies[name])
     return found
@@ -74,7 +75,7 @@ def copy_graph(x: da.Array, seed: str, barrier: Any = None) -> da.Array:
         new = copier.layer_name(name)
         copies[new], waits = copier.copy(layer)
         dependencies[new] = set(map(copier.layer_name, graph.dependencies[name]))
-        if waits:
+        if waits and barrier is not None:
             dependencies[new].add(barrier.key)
     while kept:  # what the copies share with x, and all that is below it
         name = kept.pop()
@@ -131,11 +132,11 @@ class _Copier:
         for key, value in copy(layer).items():
             new = self.key(key)
             node = convert_legacy_task(key, value, self.keys)
-            if new is key:  # data that another layer has too
-                tasks[key] = value
+            if new is key or _is_datum(value, self.keys):
+                tasks[key] = value  # data is kept under its name, as a future has to be
+                if new is not key:
+                    tasks[new], waits = self._handed_out(key), True
                 continue
-            if not isinstance(node, GraphNode):
-                node = DataNode(key, value)
             tasks[new] = self._substituted(node, new)
             if self._is_source(node.dependencies):
                 tasks[new], waits = self._waiting(new, tasks[new], TaskRef(self.barrier)), True
@@ -147,9 +148,15 @@ class _Copier:
         The tasks that read stay as they are, and Dask goes on to make z[:, :9] one reading.
         """
         (key,) = layer
+        return MaterializedLayer(
+            {self.key(key): self._handed_out(key)}, annotations=layer.annotations
+        )
+
+    def _handed_out(self, key: Key) -> GraphNode:
         new = self.key(key)
-        task = Task(new, chunks.bind, TaskRef(key), TaskRef(self.barrier), _data_producer=True)
-        return MaterializedLayer({new: task}, annotations=layer.annotations)
+        if self.barrier is None:
+            return Alias(new, key)
+        return Task(new, chunks.bind, TaskRef(key), TaskRef(self.barrier), _data_producer=True)
 
     def _blockwise(self, layer: Blockwise) -> tuple[Layer, bool]:
         """As Blockwise.clone does it, which forgets the references in keyword arguments."""
@@ -231,13 +238,27 @@ def _names(layer: Layer) -> set[Key]:
     return {layer.name} if _is_shuffle(layer) else set(map(_name, copy(layer)))
 
 
-def _in_memory(layer: Layer, keys: _Keys) -> bool:
-    """Whether a layer holds nothing but data: arrays, futures, handles of files."""
-    return (
-        isinstance(layer, MaterializedLayer)
-        and len(layer) > 0
-        and all(_is_datum(value, keys) for value in layer.values())
-    )
+class _InMemory(dict[str, bool]):
+    """Whether a layer of a graph, by name, is data: arrays, futures, handles, aliases of those."""
+
+    def __init__(self, graph: HighLevelGraph) -> None:
+        super().__init__()
+        self.graph, self.keys = graph, _Keys(graph.layers)
+
+    def __missing__(self, name: str) -> bool:
+        layer = self.graph.layers[name]
+        self[name] = (
+            isinstance(layer, MaterializedLayer)
+            and len(layer) > 0
+            and all(self[other] for other in self.graph.dependencies[name])
+            and all(self._is_known(value) for value in layer.values())
+        )
+        return self[name]
+
+    def _is_known(self, value: Any) -> bool:
+        if isinstance(value, np.ndarray) or _is_datum(value, self.keys):
+            return True
+        return isinstance(convert_legacy_task("", value, self.keys), Alias)
 
 
 def _is_datum(value: Any, keys: _Keys) -> bool:

@@ -463,3 +463,47 @@ def test_futures_are_held(client, file):
         wait(x)
         assert reread(x) is x
         assert file.count(softmax(x), softmax(x + 1, reread=True)) == 0
+
+
+# Arrays of futures: `from_delayed` has each one and another name for it in one layer.
+FUTURES = {
+    "delayed": lambda parts: parts[0],
+    "concatenated": da.concatenate,
+    "some of them": lambda parts: da.concatenate(parts).blocks[1:],
+    "stacked": da.stack,
+    "mapped": lambda parts: da.concatenate(parts).map_blocks(increment),
+    "sliced": lambda parts: da.concatenate(parts)[1:],
+    "with stored ones": lambda parts: da.concatenate([*parts, np.exp(da.ones((3, 8)))]),
+}
+
+
+def futures(client):
+    blocks = client.scatter([DATA[i : i + 3] for i in range(0, 12, 3)], hash=False)
+    return [da.from_delayed(block, (3, 8), dtype="f8") for block in blocks]
+
+
+@pytest.mark.parametrize("kind", FUTURES)
+def test_arrays_of_futures(client, kind):
+    with client.as_current():
+        x = FUTURES[kind](futures(client))
+        expected = special.softmax(x.compute())
+        assert_allclose(softmax(x, reread=True).compute(), expected, rtol=1e-12)
+        assert_allclose(reread(x, after=x.sum()).compute(), x.compute())
+
+
+@pytest.mark.parametrize("kind", ["delayed", "concatenated", "some of them"])
+def test_arrays_of_futures_are_in_memory(client, kind):
+    with client.as_current():
+        x = FUTURES[kind](futures(client))
+        assert reread(x, after=x.sum()) is x
+        assert softmax(x, reread=True).name == softmax(x, reread=False).name
+
+
+def test_futures_beside_tasks_in_one_layer(client, file):
+    with client.as_current():
+        (known,) = client.scatter([DATA[:3]], hash=False)
+        graph = {"known": known, ("x", 0, 0): "known"}
+        graph |= {("x", i, 0): (file.__getitem__, slice(3 * i, 3 * i + 3)) for i in (1, 2, 3)}
+        x = da.Array(graph, "x", chunks=((3,) * 4, (8,)), dtype="f8")
+        assert file.count(softmax(x, reread=True)) == 6
+        assert_allclose(softmax(x, reread=True).compute(), special.softmax(DATA), rtol=1e-12)
