@@ -58,7 +58,7 @@ def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, (type, ModuleType)) or not callable(value):
         return ()
     # An object is called by its class; functions written in C know what they are bound to.
-    call = getattr(type(value), "__call__", None)
+    call = getattr_static(type(value), "__call__", None)
     return (MethodType(call, value) if isfunction(call) else getattr(value, "__self__", None),)
 
 
@@ -74,7 +74,7 @@ def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
         except ValueError:  # it is not filled yet
             continue
     yield from cells.values()
-    local = {} if owner is None else {name: owner for name in code.co_varnames[:1]}
+    local = {} if owner is None else dict.fromkeys(code.co_varnames[:1], owner)
     names = ChainMap(local, cells, function.__globals__)
     for chain, called_empty in _chains(code):
         value = names.get(chain[0])
