@@ -69,6 +69,62 @@ def test_layouts(layout, dtype, shape):
         assert_like_portable(x, axes)
 
 
+# Reduced axes that do not run through memory as one.
+APART = [
+    ((2000, 3, 50), (0, 2)),
+    ((50, 3, 2000), (0, 2)),
+    ((3, 2000, 3), (0, 2)),
+    ((3, 20, 70), (0, 2)),
+    ((70, 2, 30, 2, 20, 2), (0, 2, 4)),
+    ((12, 11, 10, 9, 8), (0, 2, 4)),
+    ((12, 11, 10, 9, 8), (1, 3)),
+    ((100, 1, 50, 3, 1, 7), (0, 1, 5)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes"), APART, ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
+def test_reduced_axes_that_do_not_join(shape, axes, layout, dtype):
+    x = LAYOUTS[layout]((np.random.default_rng(0).normal(size=shape) * 3).astype(dtype))
+    assert_like_portable(x, axes)
+    x = np.where(np.arange(x.size).reshape(shape) == 5, x.max() + x.dtype.type(4), x)
+    assert_like_portable(x, axes)
+
+
+@pytest.mark.parametrize(("shape", "axes"), APART, ids=str)
+def test_few_calls_of_a_kernel_reduce_axes_that_do_not_join(shape, axes):
+    x = np.zeros(shape)
+    for call in (
+        cpu._Call(cpu._reduced(x, axes), x),
+        cpu._Call(cpu._reduced(x, axes), x, y=np.empty_like(x)),
+    ):
+        assert len(list(call.offsets())) <= 12
+
+
+SUMMED = {
+    "one 0 among -0.1": lambda n: np.append(np.full(n - 1, -0.1), 0.0),
+    "0 first": lambda n: np.append(0.0, np.full(n - 1, -0.1)),
+    "rising": lambda n: np.linspace(-1, 0, n),
+    "falling": lambda n: np.linspace(0, -1, n),
+    "normal": lambda n: np.random.default_rng(0).normal(size=n),
+}
+
+
+@pytest.mark.parametrize("kind", SUMMED)
+@pytest.mark.parametrize(
+    ("shape", "axes"), [*APART, ((20_000, 3, 50), (0, 2)), ((70, 2) * 3, (0, 2, 4))], ids=str
+)
+def test_sums_over_axes_that_do_not_join(shape, axes, kind):
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    row = SUMMED[kind](math.prod(shape) // math.prod(kept))
+    order = [*axes, *(i for i in range(len(shape)) if i not in axes)]
+    x = np.broadcast_to(row[:, None], (row.size, math.prod(kept)))
+    x = x.reshape([shape[i] for i in order]).transpose(np.argsort(order)).copy()
+    exact = math.fsum(np.exp(row.astype("g") - row.max()).astype("f8"))
+    assert np.abs(cpu.of_block(x, axes).d - exact).max() <= 8 * EPS * exact
+
+
 @pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (700, 20), (20, 12), (5000,)], ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -159,6 +215,27 @@ def test_special_weights(axis):
     a, b = (a, b) if axis == 1 else (a.T.copy(), b.T.copy())
     expected = log_sum(portable.of_block(a, (axis,), b))
     assert_allclose(log_sum(cpu.of_block(a, (axis,), b)), expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("weight", [1e287, -1e300, 1e304])
+@pytest.mark.parametrize(("shape", "axis"), [((8000,), 0), ((8000, 20), 0), ((3, 8000), 1)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_weights(weight, shape, axis, dtype):
+    x = np.linspace(-1, 0, 8000, dtype=dtype)
+    x = np.broadcast_to(x if axis == len(shape) - 1 else x[:, None], shape)
+    expected = np.log(np.exp(x.astype("f8")).sum(axis)) + np.log(abs(weight))
+    for flipped in (x, np.flip(x, axis)):
+        result, sign = logsumexp(flipped, axis, np.full(shape, weight), return_sign=True)
+        assert_allclose(result, expected, rtol=1e-6 if dtype == "float32" else 1e-13)
+        assert_array_equal(sign, np.sign(weight))
+
+
+def test_sums_of_weights_that_overflow():
+    x, b = np.zeros((5000, 2)), np.full((5000, 2), 1e306)
+    b[:, 1] = -1e306
+    result, sign = logsumexp(x, 0, b, return_sign=True)
+    assert_array_equal(result, [np.inf, np.inf])
+    assert_array_equal(sign, [1, -1])
 
 
 def test_x_above_the_maximum_of_another_state():

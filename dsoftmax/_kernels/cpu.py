@@ -1,9 +1,12 @@
 """Compiled block kernels for NumPy: from a block of any layout to calls of two kernels.
 
 The axes of a block are loops.  Those that run through memory as one are joined; of what remains,
-one reduced and up to two kept loops are given to a compiled kernel, and the others, if there are
-any, run here.  `_rows` takes slices along the fastest axis, `_columns` slices across it, and many
-short ones.
+one reduced and up to two kept loops are given to a compiled kernel, and other kept ones, if there
+are any, run here.  `_rows` takes slices along the fastest axis, `_columns` slices across it, and
+many short ones.
+
+Where several reduced loops remain, the longest is the one, and the others count as kept: there are
+more states then, which are merged, or of which several are the same.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._algebra import State, log_d, merge
+from .._algebra import State, identity, log_d, merge
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import portable
 from ._compiler import address, compiled
@@ -37,7 +40,10 @@ SHORT_ROW, SHORT_GIVEN, MANY, FEW = 40, 20, 16, 4
 # Of the caches: what a panel of columns may take to be read twice, and the size of a line.
 CACHE_BYTES, CACHE_LINE = 1 << 19, 64
 
-_MERGED_AT_ONCE = 16
+_MERGED_AT_ONCE = 64
+
+# 2**59 exponentials of less are summed without overflow.
+_LARGE_WEIGHT = 2.0**900
 
 
 def supports(x: Any) -> bool:
@@ -62,12 +68,40 @@ def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
     ``b`` holds weights of the shape of x.
     """
     call = _Call(_reduced(x, axes), x, b=b)
-    states: list[State] = []
-    for start in call.offsets(reduced=True):
-        states.append(call.reduce(start))
-        if len(states) == _MERGED_AT_ONCE:
-            states = [merge(*states)]
-    return State(*map(call.to_block, merge(*states)))
+    state = State(*map(call.to_block, call.reduce()))
+    if b is not None and _may_have_overflowed(state, b):
+        return portable.of_block(x, axes, b)
+    return _merged(state, tuple(i for i in call.plan.order if i in axes))
+
+
+def _may_have_overflowed(state: State, b: Array) -> bool:
+    """Whether a sum is not finite, and may be, since kernels multiply weights by 2**SCALE."""
+    if np.isfinite(state.s).all():
+        return False
+    weights = np.abs(b, dtype=np.float64)
+    return bool((np.isfinite(weights) & (weights > _LARGE_WEIGHT)).any())
+
+
+def _merged(state: State, axes: Axes) -> State:
+    """The states along some axes as one, each of which stays with length 1.
+
+    In a tree of large fan-in, since every merge costs a rounding.
+    """
+    if not axes:
+        return state
+    kept = tuple(1 if i in axes else n for i, n in enumerate(state.m.shape))
+    rows = [
+        np.moveaxis(field, axes, range(len(axes))).reshape(-1, math.prod(kept)) for field in state
+    ]
+    while (n := len(rows[0])) > 1:
+        size = math.ceil(n / _MERGED_AT_ONCE)
+        missing = -n % size
+        if missing:
+            nothing = identity(np, (missing, rows[0].shape[1]), dtype_name(rows[0].dtype))
+            rows = [np.concatenate(pair) for pair in zip(rows, nothing, strict=True)]
+        parts = range(0, n, size)
+        rows = list(merge(*(State(*(row[i : i + size] for row in rows)) for i in parts)))
+    return State(*(row.reshape(kept) for row in rows))
 
 
 def rescale(x: Array, m: Array, d: Array) -> Array:
@@ -127,8 +161,7 @@ def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = Non
     reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
     call = _Call(reduced, x, y=y, short=SHORT_GIVEN)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
-    for start in call.offsets(reduced=True):
-        call.run(mode, start, State(m, d_or_log, d_or_log))
+    call.run(mode, State(m, d_or_log, d_or_log))
     return y
 
 
@@ -145,7 +178,7 @@ class _Plan(NamedTuple):
     working: type
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
-    order: Axes  # of the kept axes in flat arrays of states, in which the kernel's are fastest
+    order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
 
 
@@ -159,6 +192,10 @@ def _plan(
     short: int,
 ) -> _Plan:
     loops = loops_of(shape, reduced, strides)
+    if sum(loop.reduced for loop in loops) > 1:
+        axes = longest(loop for loop in loops if loop.reduced).axes
+        one = tuple(i in axes for i in range(len(shape)))
+        return _plan(shape, one, dtypes, strides, working, short)._replace(at_once=False)
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
@@ -171,9 +208,9 @@ def _plan(
     outer = [loop for loop in loops if loop is not row and loop is not column]
     plane = NO_LOOP
     if side_by_side:
-        plane = longest(loop for loop in outer if not loop.reduced)
+        plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
-    kept = [loop for loop in (*outer, plane, column) if not loop.reduced]
+    kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
     counted = (plane, row, column) if side_by_side else (column, row)
     return _Plan(
         kernel=compiled(
@@ -188,8 +225,7 @@ def _plan(
         outer=outer,
         states=plane.length * column.length,
         order=tuple(axis for loop in kept for axis in loop.axes),
-        at_once=not any(loop.reduced for loop in outer)
-        and (not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES),
+        at_once=not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES,
     )
 
 
@@ -239,34 +275,32 @@ class _Call:
         self.addresses = tuple(0 if a is None else _address(a) for a in arrays)
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 
-    def offsets(self, reduced: bool) -> Iterator[tuple[int, ...]]:
-        """Offsets in bytes of x, b and y in each pass of the outer loops of one sort."""
-        loops = [loop for loop in self.plan.outer if loop.reduced == reduced]
+    def offsets(self) -> Iterator[tuple[int, ...]]:
+        """Offsets in bytes of x, b and y in each pass of the outer loops."""
+        loops = self.plan.outer
         for index in itertools.product(*(range(loop.length) for loop in loops)):
             yield tuple(
                 sum(i * loop.strides[k] for i, loop in zip(index, loops, strict=True))
                 for k in range(3)
             )
 
-    def reduce(self, start: tuple[int, ...]) -> State:
-        """The flat states of one pass of the reduced outer loops."""
+    def reduce(self) -> State:
+        """The flat states."""
         size = math.prod(self.shape[axis] for axis in self.plan.order)
         state = State(np.empty(size, self.plan.working), np.empty(size), np.empty(size))
-        self.run(REDUCE, start, state)
+        self.run(REDUCE, state)
         return state
 
-    def run(
-        self, mode: int, start: tuple[int, ...] = (0, 0, 0), state: State | None = None
-    ) -> None:
-        """Run the kernel over all kept loops."""
+    def run(self, mode: int, state: State | None = None) -> None:
+        """Run the kernel over all loops."""
         plan = self.plan
         m, w, s = (0, 0, 0) if state is None else map(_address, state)
         m_step, sum_step = np.dtype(plan.working).itemsize * plan.states, 8 * plan.states
         scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
         aligned = -(-_address(scratch) // CACHE_LINE) * CACHE_LINE
-        for i, offsets in enumerate(self.offsets(reduced=False)):
+        for i, offsets in enumerate(self.offsets()):
             plan.kernel(
-                *map(sum, zip(self.addresses, start, offsets, strict=True)),
+                *map(sum, zip(self.addresses, offsets, strict=True)),
                 m + i * m_step,
                 w + i * sum_step,
                 s + i * sum_step,
@@ -283,7 +317,10 @@ class _Call:
         return array.reshape([n if i in order else 1 for i, n in enumerate(self.shape)])
 
     def from_block(self, array: Array) -> Array:
+        """The inverse; what the axes of several loops share is repeated."""
         order = self.plan.order
+        shape = [n if i in order else 1 for i, n in enumerate(self.shape)]
+        array = np.broadcast_to(array, shape)
         others = [i for i in range(array.ndim) if i not in order]
         return np.ascontiguousarray(array.transpose(*order, *others)).reshape(-1)
 
