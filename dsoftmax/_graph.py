@@ -17,6 +17,7 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
+from dask.base import normalize_token
 
 Axes = tuple[int, ...]
 SplitEvery = int | dict[int, int] | None
@@ -77,7 +78,8 @@ class Stage:
         return self.func(*blocks, **self.options)
 
     def __dask_tokenize__(self) -> Any:
-        return (type(self).__name__, self.__name__, self.func, self.dtype.name, self.options)
+        # A function as it is would count by its address, which other processes do not have.
+        return normalize_token((self.__name__, self.func, self.dtype.name, self.options))
 
     def __repr__(self) -> str:
         return f"<Stage {self.__name__}>"

@@ -4,6 +4,9 @@ Classic mode of dask.array; test_array_expr.py runs the results in the other one
 """
 
 import math
+import os
+import subprocess
+import sys
 
 import dask
 import dask.array as da
@@ -172,6 +175,37 @@ def test_keys_are_deterministic(function):
         softmax(x, axis=0).name,
     }
     assert len(names) == 4 + (function is not softmax)
+
+
+NAMES = r"""
+import dask.array as da, dsoftmax
+x = da.ones((8, 6), chunks=(2, 3), name="x")
+n = dsoftmax.Normalizer.of(x, axis=0, b=da.ones((8, 6), chunks=(2, 3), name="b"))
+arrays = [
+    *(f(x, axis=a) for f in (dsoftmax.softmax, dsoftmax.log_softmax, dsoftmax.logsumexp)
+      for a in (None, 0)),
+    dsoftmax.softmax(x + 1, reread=True), dsoftmax.logsumexp(x.rechunk((8, 3)), axis=0),
+    *dsoftmax.logsumexp(x, b=2, return_sign=True), dsoftmax.reread(x + 1, after=n.d),
+    *dsoftmax.softmax_topk(x, 2), *dsoftmax.topk(x, 2, axis=None), n.m, n.d, n.merge(n).s,
+    n.logsumexp(), n.softmax(x),
+]
+print(*(name for y in arrays for name in (y.name, *sorted(y.dask.layers))), sep="\n")
+"""
+
+
+def test_keys_are_the_same_in_every_process():
+    names = [
+        subprocess.run(
+            [sys.executable, "-c", NAMES],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) > 100
 
 
 def test_keys_tell_weights_and_signs_apart():
