@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -303,6 +304,70 @@ assert all(abs(v.sum() - 1) < 1e-14 for v in y)
 def test_threads_that_meet_at_a_cold_kernel(tmp_path):
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
     subprocess.run([sys.executable, "-c", COLD], check=True, env=environment)
+
+
+def run(program, tmp_path, **environment):
+    """What a program prints in a process with an empty cache of compiled code."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)} | environment
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+UNCOMPILED = """
+import warnings, numpy as np, dsoftmax
+from dsoftmax._kernels import _rows
+BREAK
+x = np.linspace(-1, 0, 10**4)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        y, l, t = dsoftmax.softmax(x), dsoftmax.logsumexp(x), dsoftmax.softmax(x[:, None], 0)
+print(y.sum(), l, t.sum(), *[w.category.__name__ for w in caught], caught[0].message)
+"""
+
+
+@pytest.mark.parametrize(
+    ("broken", "disabled", "reason"),
+    [("", "1", "NUMBA_DISABLE_JIT is set"), ("_rows.largest = print", "0", "TypingError")],
+)
+def test_kernels_that_do_not_compile(broken, disabled, reason, tmp_path):
+    program = UNCOMPILED.replace("BREAK", broken)
+    printed = run(program, tmp_path, NUMBA_DISABLE_JIT=disabled)
+    total, log, total_of_column, category, _ = printed.split(maxsplit=4)
+    assert [float(total), float(total_of_column)] == pytest.approx([1, 1], rel=1e-14)
+    assert float(log) == pytest.approx(math.log(math.fsum(np.exp(np.linspace(-1, 0, 10**4)))))
+    assert category == "RuntimeWarning"
+    assert printed.count("dsoftmax runs without compiled kernels") == 1
+    assert reason in printed
+
+
+CACHED = """
+import numpy as np, dsoftmax
+from numba.core.caching import FunctionCache
+saved = []
+FunctionCache.save_overload = lambda self, *a, save=FunctionCache.save_overload: (
+    saved.append(a), save(self, *a))
+assert abs(dsoftmax.softmax(np.zeros(10**4, "f4")).sum() - 1) < 1e-5
+print(len(saved))
+"""
+
+
+def test_damaged_files_of_compiled_code_are_replaced(tmp_path):
+    assert int(run(CACHED, tmp_path)) > 0
+    assert int(run(CACHED, tmp_path)) == 0
+    for kind in ("nbi", "nbc"):
+        files = list(tmp_path.rglob(f"*.{kind}"))
+        assert files
+        for file in files:
+            file.write_bytes(b"damaged")
+        assert int(run(CACHED, tmp_path)) > 0
+        assert int(run(CACHED, tmp_path)) == 0
+
+
+def test_compiled_code_that_cannot_be_kept(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    run(CACHED, tmp_path / "file")
 
 
 WITHOUT = """

@@ -6,8 +6,6 @@ compiled ones for NumPy's, CUDA for CuPy's, else those that any array-API librar
 
 from __future__ import annotations
 
-import threading
-import warnings
 from functools import cache
 from importlib.util import find_spec
 from types import ModuleType
@@ -19,6 +17,7 @@ from array_api_compat import device
 from .._algebra import State, common_namespace, log_d
 from .._dtypes import dtype_name, dtype_of, result_name
 from . import cpu, gpu, portable
+from ._compiler import CannotCompileError
 
 Array = Any
 Axes = tuple[int, ...]
@@ -26,8 +25,6 @@ Axes = tuple[int, ...]
 # Smaller blocks are not worth the import of a compiler, which takes a second: without it they take
 # 0.2 ms at most.
 _SMALL = 1 << 12
-
-_lock = threading.Lock()
 
 
 class Weighted(NamedTuple):
@@ -95,22 +92,10 @@ def _numba_is_installed() -> bool:
 
 
 def _can_compile() -> bool:
-    """Whether kernels can be compiled here; one warning if not."""
-    with _lock:
-        return _can_compile_once()
-
-
-@cache
-def _can_compile_once() -> bool:
+    """Whether kernels can be compiled here, as far as is known; one warning if not."""
     try:
         cpu.compile_something()
-    except Exception as error:  # no Numba for this Python, no compiler for this machine, ...
-        warnings.warn(
-            f"dsoftmax runs without compiled kernels, several times slower ({error!r}); the "
-            "results are the same. Install a numba that supports this Python and this machine",
-            RuntimeWarning,
-            stacklevel=6,
-        )
+    except CannotCompileError:
         return False
     return True
 

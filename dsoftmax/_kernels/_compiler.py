@@ -10,13 +10,14 @@ writes the same, and a file is replaced in one step.
 
 The files are in ``__pycache__`` next to the sources or, where that is read-only, in the user's
 cache directory; ``NUMBA_CACHE_DIR`` overrides both.  Where there is no room for them, every process
-compiles for itself.
+compiles for itself; files that cannot be read are replaced.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -24,14 +25,20 @@ from pathlib import Path
 from typing import Any
 
 _functions: dict[tuple[Any, ...], Any] = {}
+_failures: list[Exception] = []
 _lock = threading.Lock()
+
+
+class CannotCompileError(Exception):
+    """No Numba for this Python, no compiler for this machine, or one that is switched off."""
 
 
 def compiled(factory: str, *parameters: Any) -> Callable[..., None]:
     """The compiled ``factory(*parameters)``, a function of integers that releases the GIL.
 
     ``factory`` is "module.function", and the parameters are names, booleans and NumPy scalar
-    types.  Whatever goes wrong on the way, from the import of Numba on, is raised.
+    types.  Whatever goes wrong on the way, from the import of Numba on, raises CannotCompileError,
+    from then on at once, and is warned about the first time.
     """
     return _function(factory, parameters).ctypes
 
@@ -48,13 +55,31 @@ def _function(factory: str, parameters: tuple[Any, ...]) -> Any:
         with _lock:  # threads of a worker meet here
             function = _functions.get(key)
             if function is None:
-                function = _functions[key] = _compile(factory, parameters)
+                function = _functions[key] = _compiled_once(factory, parameters)
     return function
 
 
-def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
-    from numba import cfunc, types
+def _compiled_once(factory: str, parameters: tuple[Any, ...]) -> Any:
+    if not _failures:
+        try:
+            return _compile(factory, parameters)
+        except Exception as error:
+            _failures.append(error)
+            warnings.warn(
+                f"dsoftmax runs without compiled kernels, several times slower ({error!r}); the "
+                "results are the same. Install a numba that supports this Python and this machine",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+    raise CannotCompileError from _failures[0]
 
+
+def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
+    from numba import cfunc, config, types
+    from numba.core.caching import FunctionCache
+
+    if config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     module, name = factory.split(".")
     source = getattr(import_module(f".{module}", __package__), name)(*parameters)
     words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
@@ -64,6 +89,11 @@ def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
         source.__qualname__ = "-".join((*words, _digest()))
         return cfunc(signature, cache=True, **options)(source)
     except Exception:  # no directory, no room, a damaged file; an error of compilation comes again
+        pass
+    try:
+        FunctionCache(source).flush()
+        return cfunc(signature, cache=True, **options)(source)
+    except Exception:
         return cfunc(signature, **options)(source)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from .._algebra import State, identity, log_d, merge
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import portable
-from ._compiler import address, compiled
+from ._compiler import CannotCompileError, address, compiled
 from ._loops import NO_LOOP, Loop, longest, loops_of
 from ._protocol import APPLY, LANE_BYTES, LOGARITHM, REDUCE, SCRATCH_BYTES
 
@@ -62,6 +62,20 @@ def compile_something() -> None:
     _load(np.dtype(np.float32), np.float32)
 
 
+def _or_portable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function or, where its kernels cannot be compiled, the portable one of its name."""
+
+    @wraps(function)
+    def either(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except CannotCompileError:
+            return getattr(portable, function.__name__)(*args)
+
+    return either
+
+
+@_or_portable
 def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
     """The state (m, w, s) of a block over ``axes``, which stay with length 1.
 
@@ -104,6 +118,7 @@ def _merged(state: State, axes: Axes) -> State:
     return State(*(row.reshape(kept) for row in rows))
 
 
+@_or_portable
 def rescale(x: Array, m: Array, d: Array) -> Array:
     """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
     # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
@@ -112,6 +127,7 @@ def rescale(x: Array, m: Array, d: Array) -> Array:
     return _apply(x, m, d, APPLY)
 
 
+@_or_portable
 def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
     """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``."""
     if not _fits(x, m, logarithm):
@@ -119,6 +135,7 @@ def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
     return _apply(x, m, logarithm, APPLY | LOGARITHM)
 
 
+@_or_portable
 def softmax(x: Array, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     y = _empty_like(x)
@@ -130,6 +147,7 @@ def softmax(x: Array, axes: Axes) -> Array:
     return y
 
 
+@_or_portable
 def log_softmax(x: Array, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
     y = _empty_like(x)
