@@ -21,15 +21,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import click
 import dask
 import dask.array as da
 import numpy as np
+import psutil
 from dask.utils import format_bytes
 from distributed import Client, LocalCluster, Worker
-from distributed.diagnostics import MemorySampler
 
 from . import machine
 
@@ -37,6 +38,7 @@ MIB = 2**20
 WORKERS = 2
 MEMORY_LIMIT = 768 * MIB
 CHUNK = 5 * 10**6  # elements of float32: 20 MB
+INTERVAL = 0.05  # between two looks at the memory
 
 
 @dataclass
@@ -48,8 +50,8 @@ class Result:
     seconds: float
     cpu: float  # seconds of both workers, but of those that were killed
     idle: int  # bytes of both processes before the job
-    peak: int  # the most they had at a time, as distributed's MemorySampler saw it
-    highest: int  # the most that one worker ever had, as the system saw it
+    peak: int  # the most they had at a time, looked at every `INTERVAL` seconds
+    highest: int  # the most that one of them ever had, as the system counts it
     spilled: int  # bytes written to disk for want of memory
     deaths: int  # workers that were killed for want of memory, with their counts
     loads: float  # readings per chunk
@@ -157,6 +159,40 @@ def cluster(folder: Path) -> Iterator[Client]:
         yield client
 
 
+class Peak:
+    """The most resident memory that the workers of a cluster have, together and one of them.
+
+    As the system tells it: the scheduler hears of it twice a second only.
+    """
+
+    def __init__(self, workers: LocalCluster) -> None:
+        self.workers, self.together, self.single = workers, 0, 0
+        self._done = Event()
+        self._thread = Thread(target=self._watch)
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(INTERVAL):
+            sizes = [size(nanny.pid) for nanny in list(self.workers.workers.values())]
+            self.together = max(self.together, sum(sizes))
+            self.single = max(self.single, *sizes)
+
+
+def size(pid: int | None) -> int:
+    """Resident bytes of a process, 0 of one that has ended or is being started again."""
+    try:
+        return 0 if pid is None else psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
 def run(peer: str, elements: int, folder: Path, stored: bool, timeout: float) -> Result:
     """One job on a cluster of its own."""
     import zarr
@@ -174,15 +210,13 @@ def run(peer: str, elements: int, folder: Path, stored: bool, timeout: float) ->
             )
         else:
             source, target = Generated(elements, log), Nowhere()
-        time.sleep(2)  # the heartbeats tell the memory
-        sampler = MemorySampler()
-        with sampler.sample("idle", interval=0.1):
+        with Peak(client.cluster) as idle:
             time.sleep(1)
-        result.idle = max(size for _, size in sampler.samples["idle"])
+        result.idle = idle.together
         before = list(client.run(_worker).values())
         log.write_bytes(b"")
         start = time.perf_counter()
-        with sampler.sample("job", interval=0.1):
+        with Peak(client.cluster) as peak:
             x = da.from_array(source, chunks=CHUNK, meta=np.empty(0, "f4"))
             writing = da.store(PEERS[peer](x), target, lock=False, compute=False)
             future = client.compute(writing)
@@ -191,11 +225,11 @@ def run(peer: str, elements: int, folder: Path, stored: bool, timeout: float) ->
             except Exception as error:  # memory ran out, or time did
                 result.error = f"{type(error).__name__}: {str(error)[:200]}"
         result.seconds = time.perf_counter() - start
-        result.peak = max(size for _, size in sampler.samples["job"])
+        result.peak = peak.together
         after = list(client.run(_worker).values())
         result.deaths = len({worker.pid for worker in before} - {worker.pid for worker in after})
         result.cpu = sum(worker.cpu for worker in after) - sum(worker.cpu for worker in before)
-        result.highest = max(worker.highest for worker in after)
+        result.highest = max(peak.single, *(worker.highest for worker in after))
         result.spilled = sum(worker.spilled for worker in after)
         result.loads = log.stat().st_size / math.ceil(elements / CHUNK)
         if stored and result.error is None:
@@ -269,19 +303,47 @@ def table(results: Iterable[Result]) -> str:
     return "\n".join(lines)
 
 
+def split(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _sizes(ctx: click.Context, param: click.Parameter, text: str) -> list[float]:
+    sizes = []
+    for item in split(text):
+        try:
+            sizes.append(float(item))
+        except ValueError:
+            raise click.BadParameter(f"{item!r} is not a number of GB") from None
+        if not 4e-9 <= sizes[-1] < math.inf:
+            raise click.BadParameter(f"{item} GB is not a size of an array")
+    return sizes
+
+
+def _peers(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    if unknown := [item for item in split(text) if item not in PEERS]:
+        raise click.BadParameter(f"there is no {unknown[0]!r}; use {', '.join(PEERS)}")
+    return split(text)
+
+
 @click.command()
-@click.option("--stored", default="0.5,2,8", help="GB to go from Zarr to Zarr. [0.5,2,8]")
-@click.option("--generated", default="64", help="GB to be generated and forgotten. [64]")
+@click.option(
+    "--stored", default="0.5,2,8", callback=_sizes, help="GB to go from Zarr to Zarr. [0.5,2,8]"
+)
+@click.option(
+    "--generated", default="64", callback=_sizes, help="GB to be generated and forgotten. [64]"
+)
 @click.option("--rounds", default=3, help="Of the stored sizes. [3]")
-@click.option("--peers", default=",".join(PEERS), help="Which of: " + ", ".join(PEERS))
+@click.option(
+    "--peers", default=",".join(PEERS), callback=_peers, help="Which of: " + ", ".join(PEERS)
+)
 @click.option("--timeout", default=900.0, help="Seconds after which a job counts as failed. [900]")
 @click.option("--folder", type=click.Path(path_type=Path), help="For the data. [a temporary one]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Keep all results here.")
 def main(
-    stored: str,
-    generated: str,
+    stored: list[float],
+    generated: list[float],
     rounds: int,
-    peers: str,
+    peers: list[str],
     timeout: float,
     folder: Path | None,
     json_path: Path | None,
@@ -301,24 +363,19 @@ def main(
             everything["results"] = [asdict(result) for result in results]
             json_path.write_text(json.dumps(everything, indent=1))
 
-    names = [name for name in PEERS if name in split(peers)]
     with tempfile.TemporaryDirectory(dir=folder, prefix="dsoftmax-memory-") as temporary:
         place = Path(temporary)
-        for gigabytes in map(float, split(stored)):
+        for gigabytes in stored:
             shutil.rmtree(place / "source", ignore_errors=True)
             write_source(place / "source", int(gigabytes * 1e9 / 4))
             for i in range(rounds):
-                for peer in names[i % len(names) :] + names[: i % len(names)]:
+                for peer in peers[i % len(peers) :] + peers[: i % len(peers)]:
                     measure(peer, gigabytes, place, True)
         shutil.rmtree(place / "source", ignore_errors=True)
-        for gigabytes in map(float, split(generated)):
+        for gigabytes in generated:
             measure("dsoftmax", gigabytes, place, False)
     click.echo(table(results))
 
 
-def split(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m benchmarks.memory")

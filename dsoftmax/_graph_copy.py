@@ -243,7 +243,7 @@ class _InMemory(dict[str, bool]):
 
     def __init__(self, graph: HighLevelGraph) -> None:
         super().__init__()
-        self.graph, self.keys = graph, _Keys(graph.layers)
+        self.graph, self.all_keys = graph, _Keys(graph.layers)
 
     def __missing__(self, name: str) -> bool:
         layer = self.graph.layers[name]
@@ -256,9 +256,9 @@ class _InMemory(dict[str, bool]):
         return self[name]
 
     def _is_known(self, value: Any) -> bool:
-        if isinstance(value, np.ndarray) or _is_datum(value, self.keys):
+        if isinstance(value, np.ndarray) or _is_datum(value, self.all_keys):
             return True
-        return isinstance(convert_legacy_task("", value, self.keys), Alias)
+        return isinstance(convert_legacy_task("", value, self.all_keys), Alias)
 
 
 def _is_datum(value: Any, keys: _Keys) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import cases, measure, timing
+from benchmarks import cases, first, measure, memory, scale, timing
 from benchmarks.__main__ import main
 
 ROOT = Path(__file__).parent.parent
@@ -273,3 +273,83 @@ def test_every_target_has_a_case():
     selected = {(c.function, c.dtype, c.layout.name): c for c in cases.select(False, True)}
     with_target = {key for key, c in selected.items() if cases.targets(*key, c.layout.elements)}
     assert with_target == set(cases._TARGETS)
+
+
+# The other benchmarks, each on something small.
+
+
+def run_module(name, *arguments):
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    process = subprocess.run(
+        command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300, check=True
+    )
+    return process.stdout
+
+
+def rows(table):
+    """The cells of a Markdown table without its head."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_memory(tmp_path):
+    arguments = ["--stored", "0.05", "--generated", "0.05", "--rounds", "1"]
+    table = rows(run_module("memory", *arguments, "--json", str(tmp_path / "out.json")))
+    assert [row[1] for row in table] == list(memory.PEERS)
+    results = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert len(results) == 5
+    for result in results:
+        assert result["error"] is None
+        assert result["peak"] > result["idle"] > 2**26
+        assert result["peak"] > result["highest"] > result["idle"] / 2
+        assert result["loads"] == 1  # three chunks are held
+
+
+def test_scale():
+    arguments = ["--chunks", "50", "--build-only", "100", "--threads", "60", "--scheduler", "70"]
+    table = rows(run_module("scale", *arguments, "--rounds", "1"))
+    ways = [("50", "on workers"), ("100", "optimised"), ("60", "on threads"), ("70", "on a sched")]
+    assert [(row[0], row[1], row[2][:10]) for row in table] == [
+        (name, *way) for way in ways for name in scale.FUNCTIONS
+    ]
+    tasks = {row[2]: float(row[6]) for row in table if row[0] == "logsumexp" and row[6]}
+    assert set(tasks) == {"on workers", "optimised", "on a scheduler"}
+    assert all(1 < n < 1.2 for n in tasks.values())
+
+
+def test_scale_of_the_tree():
+    table = rows(run_module("scale", "--chunks", "64", "--fan-in", "4,16", "--rounds", "1"))
+    assert [row[0] for row in table] == [f"logsumexp, split_every={n}" for n in (4, 16)]
+    assert float(table[0][6]) > float(table[1][6])
+
+
+def test_chaos():
+    printed = run_module("chaos", "--rounds", "1", "--faults", "1", "--chunks", "20")
+    assert printed.splitlines()[-1] == "1 of 1"
+
+
+def test_topk():
+    assert "dsoftmax" in run_module("topk", "--quick", "--rounds", "1")
+
+
+def test_first_calls_are_of_compiled_code(tmp_path):
+    seconds = first._fresh("dsoftmax", 1, str(tmp_path))
+    assert len(seconds) == len(first.STEPS)
+    for dtype in cases.DTYPES:
+        assert list(tmp_path.rglob(f"_rows.*{dtype}*.nbc"))
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (memory, ["--stored", "abc"], "'--stored': 'abc' is not a number of GB"),
+        (memory, ["--generated", "1,-2"], "'--generated': -2 GB is not a size"),
+        (memory, ["--peers", "nope"], "'--peers': there is no 'nope'; use dsoftmax, "),
+        (scale, ["--chunks", "1e3"], "'--chunks': '1e3' is not a number of chunks"),
+        (scale, ["--functions", "nope"], "there is no 'nope'; use softmax, logsumexp"),
+    ],
+)
+def test_bad_arguments_of_other_benchmarks(command, arguments, message):
+    refused = CliRunner().invoke(command.main, arguments)
+    assert refused.exit_code == 2
+    assert message in " ".join(refused.output.split())
