@@ -93,9 +93,11 @@ class _Copier:
         self, graph: HighLevelGraph, layers: dict[str, Layer], seed: str, barrier: str | None
     ) -> None:
         self.layers, self.seed, self.barrier = layers, seed, barrier
-        names = {key for layer in layers.values() for key in _names(layer)}
+        # Lazy layers keep what they list, and would be sent to the scheduler with it: not a copy's.
+        self.listed = {id(layer): copy(layer) for layer in graph.layers.values()}
+        names = {key for layer in layers.values() for key in self._names(layer)}
         others = [graph.layers[name] for name in graph.layers.keys() - layers.keys()]
-        kept = {key for layer in others for key in _names(layer)}
+        kept = {key for layer in others for key in self._names(layer)}
         self.keys = _Keys(names | kept)
         self.renamed = {name: self._renamed(name) for name in names - kept}
 
@@ -104,6 +106,11 @@ class _Copier:
         if layer is not None and _is_shuffle(layer):
             return layer.name.replace(layer.token, self._token(layer))
         return clone_key(name if isinstance(name, str) else f"key-{tokenize(name)}", self.seed)
+
+    def _names(self, layer: Layer) -> set[Key]:
+        if isinstance(layer, Blockwise):
+            return {layer.output}
+        return {layer.name} if _is_shuffle(layer) else set(map(_name, self.listed[id(layer)]))
 
     def _token(self, shuffle: Any) -> str:
         return tokenize(shuffle.token, self.seed)
@@ -128,8 +135,7 @@ class _Copier:
             return self._blockwise(layer)
         tasks: dict[Key, Any] = {}
         waits = False
-        # Lazy layers keep what they list, and would be sent to the scheduler with it: not a copy's.
-        for key, value in copy(layer).items():
+        for key, value in self.listed[id(layer)].items():
             new = self.key(key)
             node = convert_legacy_task(key, value, self.keys)
             if new is key or _is_datum(value, self.keys):
@@ -230,12 +236,6 @@ class _Keys:
 
 def _name(key: Key) -> Key:
     return key[0] if isinstance(key, tuple) and key and isinstance(key[0], str) else key
-
-
-def _names(layer: Layer) -> set[Key]:
-    if isinstance(layer, Blockwise):
-        return {layer.output}
-    return {layer.name} if _is_shuffle(layer) else set(map(_name, copy(layer)))
 
 
 class _InMemory(dict[str, bool]):

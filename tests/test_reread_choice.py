@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.blockwise import Blockwise
+from dask.layers import ArrayOverlapLayer
 from scipy import special, stats
 
 from dsoftmax import Normalizer, log_softmax, reread, softmax
@@ -196,6 +197,18 @@ def test_layers_stay_lazy():
     assert len(blockwise) > 5
     assert not any(layer.is_materialized() for layer in blockwise)
     assert not any(x.dask.layers[name].is_materialized() for name in x.dask.layers if "lap" in name)
+
+
+def test_lazy_layers_are_listed_once(monkeypatch):
+    listed = []
+    build = ArrayOverlapLayer._construct_graph
+    monkeypatch.setattr(
+        ArrayOverlapLayer,
+        "_construct_graph",
+        lambda self, *args, **kwargs: listed.append(self) or build(self, *args, **kwargs),
+    )
+    reread(LARGE.map_overlap(increment, depth=1))
+    assert len(listed) == 1
 
 
 # The setting and the report.
