@@ -3,8 +3,11 @@
 import itertools
 import math
 import os
+import platform
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 
 import ml_dtypes
@@ -15,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dsoftmax import logsumexp, softmax
 from dsoftmax._algebra import log_d, log_sum
-from dsoftmax._kernels import cpu, portable
+from dsoftmax._kernels import cpu, portable, topk_cpu
 
 from .oracle import EPS
 from .test_kernels_portable import ADVERSARIAL, LAYOUTS
@@ -260,6 +263,13 @@ def test_exp_of_float32_is_within_2_ulp_everywhere():
     assert ulps_of_exp(x).max() <= 2
 
 
+def test_exp_of_float32_is_numpy_s_in_small_blocks():
+    x = -np.random.default_rng(0).uniform(0, 87, 10**6).astype("f4")
+    y = portable.rescale(x, np.zeros(1, "f4"), np.ones(1))
+    exact = np.exp(x.astype("g"))
+    assert (np.abs(y - exact) / np.spacing(exact.astype("f4"))).max() <= 2.6
+
+
 def test_exp_of_float64_is_within_2_ulp():
     rng = np.random.default_rng(0)
     x = np.concatenate([-rng.uniform(0, 708, 10**6), -(10 ** rng.uniform(-17, 2.8, 10**6))])
@@ -368,6 +378,62 @@ def test_damaged_files_of_compiled_code_are_replaced(tmp_path):
 def test_compiled_code_that_cannot_be_kept(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     run(CACHED, tmp_path / "file")
+
+
+EVERY_KERNEL = """
+import sys, numpy as np, dsoftmax
+results = []
+for dtype in ("f2", "f4", "f8"):
+    x = np.random.default_rng(0).normal(size=(70, 300)).astype(dtype) * 9
+    for axis in (0, 1, None):
+        results += [dsoftmax.softmax(x, axis), dsoftmax.log_softmax(x, axis)]
+        results += [dsoftmax.logsumexp(x, axis), dsoftmax.logsumexp(x, axis, b=x * x)]
+np.savez(sys.argv[1], *results)
+"""
+
+
+@pytest.mark.parametrize("features", ["", "+avx2,+fma"])
+def test_other_processors_compute_the_same(features, tmp_path):
+    if features and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("there is no AVX2 on this machine")
+    program = EVERY_KERNEL.replace("sys.argv[1]", repr(str(tmp_path / "theirs.npz")))
+    run(program, tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    exec(EVERY_KERNEL.replace("sys.argv[1]", repr(str(tmp_path / "ours.npz"))), {})
+    with np.load(tmp_path / "ours.npz") as ours, np.load(tmp_path / "theirs.npz") as theirs:
+        assert len(ours.files) == 36
+        for name in ours.files:
+            eps = np.finfo(ours[name].dtype).eps
+            smallest = np.finfo(ours[name].dtype).smallest_subnormal
+            assert_allclose(theirs[name], ours[name], rtol=4 * eps, atol=smallest)
+
+
+CALLS = {
+    "a row": lambda: cpu.of_block(np.broadcast_to(np.float32(0), 10**8), (0,)),
+    "columns": lambda: cpu.of_block(np.broadcast_to(np.float32(0), (10**6, 64)), (0,)),
+    "an output": lambda: cpu.log_softmax(np.zeros((10**4, 2000), "f4"), (1,)),
+    "the k best": lambda: topk_cpu.of_block(np.zeros((10**4, 2000), "f4"), 1, 5, True),
+}
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_kernels_let_other_threads_run(kind):
+    CALLS[kind]()
+    ticks, done = [], threading.Event()
+
+    def tick():
+        while not done.wait(1e-4):
+            ticks.append(time.perf_counter())
+
+    other = threading.Thread(target=tick)
+    other.start()
+    start = time.perf_counter()
+    CALLS[kind]()
+    end = time.perf_counter()
+    done.set()
+    other.join()
+    # The first and the last part may be Python's; a lock that was held would stop the rest.
+    quarter = (end - start) / 4
+    assert any(start + quarter < t < end - quarter for t in ticks)
 
 
 WITHOUT = """
