@@ -73,6 +73,15 @@ def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) ->
     return State(m, zero, zero)
 
 
+def as_dtypes(state: State, dtype_name: str) -> State:
+    """The state in the dtypes that it has for inputs of dtype ``dtype_name``."""
+    xp = array_namespace(state.m)
+    working = dtype_of(xp, real_name(working_name(dtype_name)))
+    accumulator = dtype_of(xp, accumulator_name(dtype_name))
+    m, w, s = zip(state, (working, accumulator, accumulator), strict=True)
+    return State(*(xp.astype(x, dtype, copy=False) for x, dtype in (m, w, s)))
+
+
 def merge(*states: State) -> State:
     """The state of the union of the states' slices.
 
@@ -133,25 +142,30 @@ def signed_log_sum(state: State) -> tuple[Array, Array]:
 
 
 def log_d(state: State) -> Array:
-    """log|d|, in the accumulator's precision."""
-    return _signed_log_d(array_namespace(state.m), state)[0]
+    """log(d) of a real state, in the accumulator's precision; NaN where d is negative."""
+    xp = array_namespace(state.m)
+    value, sign = _signed_log_d(xp, state)
+    return xp.where(sign < 0, float("nan"), value)
 
 
 def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
-    """log1p(s / w) + log|w|, or log|s| where the weights at the maximum cancel."""
+    """log|d| = log|w| + log1p(s / w), or the other way round where s is larger, and the sign of d.
+
+    Of w and s only the larger divides: weights may be so far apart that w / s or s / w overflows.
+    """
     _, w, s = state
     with quiet():
-        cancelled = w == 0
-        base = xp.where(cancelled, s, w)
-        ratio = xp.where(cancelled, 0.0, s / base)
+        larger = xp.abs(s) > xp.abs(w)
+        base, other = xp.where(larger, s, w), xp.where(larger, w, s)
+        ratio = xp.where(other == 0, 0.0, other / base)
         value = _log_abs_one_plus(xp, ratio) + xp.log(xp.abs(base))
         return value, xp.sign(base) * xp.sign(1 + ratio)
 
 
 def _log_abs_one_plus(xp: Any, r: Array) -> Array:
-    """log|1 + r| without losing a small r; r may be below -1, or complex."""
+    """log|1 + r| without losing a small r, which may be complex; |r| <= 1."""
     if not is_complex(r.dtype):
-        return xp.log1p(xp.where(r < -1, -2 - r, r))
+        return xp.log1p(r)
     re, im = xp.real(r), xp.imag(r)
     near = 0.5 * xp.log1p(2 * re + (re * re + im * im))
     return xp.where(xp.abs(r) < 0.5, near, xp.log(xp.abs(1 + r)))
