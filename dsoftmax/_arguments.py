@@ -10,9 +10,9 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from array_api_compat import is_array_api_obj
+from array_api_compat import array_namespace, device, is_array_api_obj
 
-from ._dtypes import dtype_name, is_complex, supported
+from ._dtypes import dtype_name, is_complex, result_name, supported
 
 Array = Any
 Axes = tuple[int, ...]
@@ -26,8 +26,11 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     ------
     TypeError
         For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``),
-        and for Dask collections that are not arrays, which would have to be computed here.
+        for Dask collections that are not arrays, which would have to be computed here, as lists of
+        Dask arrays would, and for lists of masked arrays, whose masks NumPy drops.
     """
+    if isinstance(x, (list, tuple)):
+        _check_items(x, function, name)
     if not isinstance(x, da.Array) and dask.is_dask_collection(x):
         raise TypeError(
             f"{function}: {name} is a {_type_name(x)}; pass a Dask array, as "
@@ -50,6 +53,57 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     return x
 
 
+def as_like(b: Array, a: Array, function: str) -> Array:
+    """Weights b in memory as an array of the library, and on the device, of a.
+
+    Raises
+    ------
+    TypeError
+        If b is not of NumPy, and of another library than a.
+    """
+    xp = array_namespace(a)
+    if not isinstance(b, np.ndarray) or xp is array_namespace(b):
+        check_same_library(function, a, b)
+        return b
+    b = np.ma.filled(b, 0)
+    # Integers as floats: not every library lets them meet.
+    return xp.asarray(b.astype(result_name(dtype_name(b.dtype)), copy=False), device=device(a))
+
+
+def check_same_library(function: str, *arrays: Array) -> None:
+    """Raise TypeError unless all arrays are of one library."""
+    if len({array_namespace(x) for x in arrays}) > 1:
+        kinds = " and a ".join(dict.fromkeys(map(_type_name, arrays)))
+        raise TypeError(
+            f"{function}: a {kinds} have no common array library; convert one to that of the other"
+        )
+
+
+def check_shape(shape: Any, axis: Axis, function: str) -> tuple[Axes, tuple[int, ...]]:
+    """The axes as from `check_axis`, and the shape with length 1 along them.
+
+    Lengths along the axes may be unknown (nan).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the shape is no tuple of lengths, and as `check_axis`.
+    """
+    hint = "use a tuple of lengths, ints from 0, as (2, 3)"
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"{function}: shape is {shape!r}; {hint}")
+    axes = check_axis(axis, tuple(shape), function)
+    kept = []
+    for i, n in enumerate(shape):
+        unknown = isinstance(n, float) and math.isnan(n) and i in axes
+        if not unknown and not isinstance(n, (int, np.integer)):
+            raise TypeError(f"{function}: shape is {shape!r}; {hint}")
+        if n < 0:
+            raise ValueError(f"{function}: shape is {shape!r}; {hint}")
+        kept.append(1 if i in axes else int(n))
+    return axes, tuple(kept)
+
+
 def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
     """The axes as a sorted tuple of numbers from 0, all of them for None.
 
@@ -64,8 +118,6 @@ def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
         return tuple(range(len(shape)))
     axes = axis if isinstance(axis, tuple) else (axis,)
     ndim = len(shape)
-    if ndim == 0 and axes in ((0,), (-1,)):  # as NumPy and SciPy take scalars
-        return ()
     normalized = []
     for one in axes:
         try:
@@ -76,6 +128,8 @@ def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
             raise TypeError(
                 f"{function}: axis is {axis!r}; use None, an int or a tuple of ints"
             ) from None
+        if ndim == 0 and len(axes) == 1 and number in (0, -1):  # as NumPy and SciPy take scalars
+            return ()
         if not -ndim <= number < ndim:
             raise np.exceptions.AxisError(
                 f"{function}: axis {number} is out of bounds for array of dimension {ndim} "
@@ -88,20 +142,22 @@ def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
 
 
 def check_split_every(split_every: Any, ndim: int, function: str) -> None:
-    """Raise TypeError or ValueError if ``split_every`` bounds nothing."""
+    """Raise TypeError or ValueError if ``split_every`` bounds nothing; None is Dask's setting."""
+    name, hint = "split_every", "use an int of at least 2, or a dict {axis: int} of such"
     if split_every is None:
-        return
-    hint = "use an int of at least 2, or a dict {axis: int} of such"
+        split_every = dask.config.get("split_every", None)
+        if split_every is None:
+            return
+        name = "Dask's setting split_every"
     by_axis = split_every if isinstance(split_every, dict) else {None: split_every}
     for axis, n in by_axis.items():
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"{function}: split_every is {split_every!r}; {hint}")
+            raise TypeError(f"{function}: {name} is {split_every!r}; {hint}")
         if n < 2:
-            raise ValueError(f"{function}: split_every is {split_every!r}; {hint}")
+            raise ValueError(f"{function}: {name} is {split_every!r}; {hint}")
         if axis is not None and not (isinstance(axis, (int, np.integer)) and -ndim <= axis < ndim):
             raise ValueError(
-                f"{function}: split_every names axis {axis!r} of an array of dimension {ndim}; "
-                f"{hint}"
+                f"{function}: {name} names axis {axis!r} of an array of dimension {ndim}; {hint}"
             )
 
 
@@ -139,6 +195,26 @@ def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
                 f"{tuple(a.shape)}; give one weight per element, or axes of length 1"
             )
     return tuple(shape)
+
+
+def _check_items(x: Any, function: str, name: str) -> None:
+    """Raise TypeError if a list holds, at any depth, what NumPy would not just copy."""
+    kind = "list" if isinstance(x, list) else "tuple"
+    for item in set(map(type, x)):
+        if issubclass(item, da.Array):
+            raise TypeError(
+                f"{function}: {name} is a {kind} of Dask arrays, which would be computed here; "
+                f"join them, as with dask.array.stack({name})"
+            )
+        if issubclass(item, np.ma.MaskedArray):
+            raise TypeError(
+                f"{function}: {name} is a {kind} of masked arrays, whose masks would be lost; join "
+                f"them, as with numpy.ma.stack({name})"
+            )
+        if issubclass(item, (list, tuple)):
+            for inner in x:
+                if isinstance(inner, item):
+                    _check_items(inner, function, name)
 
 
 def _plain(axes: Iterable[int]) -> Any:

@@ -44,6 +44,14 @@ def dtype_name(dtype: Any) -> str:
     return str(dtype).rsplit(".", 1)[-1]
 
 
+def parsed_name(dtype: Any) -> str:
+    """The name of what a user gives as a dtype; what NumPy does not know, by its own name."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return dtype_name(dtype)
+
+
 def is_complex(dtype: Any) -> bool:
     return dtype_name(dtype) in _REAL
 
@@ -67,6 +75,13 @@ def accumulator_name(name: str) -> str:
 
 def supported(name: str) -> bool:
     return name in _WORKING
+
+
+def promoted_name(*names: str) -> str:
+    """The dtype of what is made of several, as NumPy promotes; float32 for two kinds of halves."""
+    if {"float16", "bfloat16"} <= {*names}:
+        names = (*({*names} - {"float16", "bfloat16"}), "float32")
+    return dtype_name(np.result_type(*(dtype_of(np, name) for name in names)))
 
 
 def dtype_of(xp: Any, name: str) -> Any:

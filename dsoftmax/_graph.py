@@ -45,6 +45,8 @@ class Stage:
         Of the blocks it returns; of the accumulator where these are states.
     nbytes : float, optional
         Of the whole array that the blocks are of, for those who watch.
+    masks : bool, optional
+        Whether it returns masked blocks for masked ones.
     **options
         Keyword arguments of ``func``.
     """
@@ -56,12 +58,14 @@ class Stage:
         dtype: Any,
         *,
         nbytes: float | None = None,
+        masks: bool = False,
         **options: Any,
     ) -> None:
         self.__name__ = name
         self.func = func
         self.dtype = np.dtype(dtype)
         self.nbytes = nbytes
+        self.masks = masks
         self.options = options
 
     def __call__(
@@ -74,6 +78,8 @@ class Stage:
         blocks = tuple(_flatten(list(blocks)))
         if computing_meta:
             meta = blocks[0].astype(self.dtype)
+            if isinstance(meta, np.ma.MaskedArray) and not self.masks:
+                meta = meta.data
             return meta if keepdims else meta.sum(axis=axis)
         return self.func(*blocks, **self.options)
 

@@ -11,23 +11,28 @@ import dask.array as da
 import numpy as np
 from array_api_compat import array_namespace
 from array_api_compat import numpy as xp_numpy
+from dask.array.optimization import optimize
+from dask.base import normalize_token
 
 from . import _kernels
-from ._algebra import State, identity, merge
-from ._arguments import Array, Axes, Axis, as_array, check_axis
+from ._algebra import State, as_dtypes, identity, merge
+from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
 from ._dtypes import (
     accumulator_dtype,
     dtype_name,
     dtype_of,
     is_complex,
+    parsed_name,
+    promoted_name,
     real_name,
     result_dtype,
+    result_name,
     supported,
     working_name,
 )
-from ._graph import SplitEvery, Stage, map_blocks, reduce_within_blocks
+from ._graph import SplitEvery, Stage, map_blocks
 from ._reread import Reread, check_reread, second_read
-from ._states import as_terms, log, log_abs, sign, states
+from ._states import as_terms, logarithms, states, unwrap_scalar
 
 
 class Normalizer:
@@ -38,30 +43,24 @@ class Normalizer:
     data merge to that of the whole, in any order and grouping; so a stream, a set of files or the
     chunks of an array can be taken one by one, and none of them has to fit in memory with another.
 
-    Make one with `Normalizer.of` or `Normalizer.identity`.
+    Make one with `Normalizer.of` or `Normalizer.identity`. Two are equal if their axes, dtypes and
+    states are (NaN counts as equal to NaN); lazy ones if they are to be computed in the same way.
 
     Attributes
     ----------
-    m : array
-        Maximum of each slice, -inf for an empty one, in the dtype of the computation (float32 for
-        halves, float64 for integers; real for complex data).
-    w, s : array
-        Sum of the weights at the maximum (how many elements equal it if there are no weights),
-        and sum of the weights times exp(x - m) over the others; float64 or better.
-    d : array
-        w + s, the normalizer of the paper.
     axis : tuple of int
         The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
         with the data.
-    shape : tuple of int
-        Of m, w, s and d.
-    dtype : dtype
-        Of the results: that of the data if floating, else float64.
 
     Notes
     -----
-    Of a Dask array everything is lazy: the attributes and the results are Dask arrays, and
-    `compute` gives the normalizer in memory, a few numbers per slice.
+    Of a Dask array everything is lazy: the attributes and the results are Dask arrays. The
+    normalizer itself is a Dask collection then, for `dask.compute`, `dask.persist` and the client
+    of a cluster, and what they compute is the normalizer in memory, a few numbers per slice.
+
+    Each merge rounds, however many it merges: ``n.merge(*others)`` costs one rounding, a loop of
+    ``n = n.merge(other)`` one in each turn. d is off by at most 4 units of rounding (2^-53) per
+    turn, and by about the square root of their number as a rule.
 
     References
     ----------
@@ -83,16 +82,19 @@ class Normalizer:
     array([0.24331238, 0.2052741 ])
     """
 
-    __slots__ = ("_states", "axis", "dtype")
+    __slots__ = ("_dtype", "_neutral", "_states", "axis")
+    __hash__ = None  # type: ignore[assignment]  # as arrays: equality looks at the elements
 
     axis: Axes
-    dtype: Any
     _states: Any  # a State, or a Dask array whose blocks are States
+    _dtype: Any  # None of an identity that takes the dtype of what it is merged with
+    _neutral: bool  # whether it is an identity, which fits arrays of any library
 
-    def __init__(self, states: Any, axis: Axes, dtype: Any) -> None:
+    def __init__(self, states: Any, axis: Axes, dtype: Any, neutral: bool = False) -> None:
         if isinstance(states, State):
-            states = State(*map(_read_only, states))
-        for name, value in zip(self.__slots__, (states, axis, dtype), strict=True):
+            states = State(*map(_frozen, states))
+        values = {"_states": states, "axis": axis, "_dtype": dtype, "_neutral": neutral}
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -102,7 +104,19 @@ class Normalizer:
         raise AttributeError(f"a Normalizer is immutable: cannot delete {name}")
 
     def __reduce__(self) -> Any:
-        return type(self), (self._states, self.axis, self.dtype)
+        return type(self), (self._states, self.axis, self._dtype, self._neutral)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Normalizer):
+            return NotImplemented
+        mine, others = self._states, other._states
+        if (self.axis, dtype_name(self.dtype)) != (other.axis, dtype_name(other.dtype)):
+            return False
+        if type(mine) is not type(others):
+            return False
+        if self._lazy:
+            return mine.name == others.name
+        return all(map(_equal, mine, others))
 
     def __repr__(self) -> str:
         if self._lazy:
@@ -142,9 +156,7 @@ class Normalizer:
         return cls(states("softmax", terms, axes, split_every), axes, dtype)
 
     @classmethod
-    def identity(
-        cls, shape: tuple[int, ...], axis: Axis = None, dtype: Any = "float64"
-    ) -> Normalizer:
+    def identity(cls, shape: tuple[int, ...], axis: Axis = None, dtype: Any = None) -> Normalizer:
         """The normalizer of no data, (-inf, 0): what a running merge starts from.
 
         Parameters
@@ -153,34 +165,66 @@ class Normalizer:
             Of the data; its lengths along axis do not matter.
         axis : int or tuple of ints, optional
             The reduced axes, None for all.
-        dtype : dtype_like
-            Of the data.
+        dtype : dtype_like, optional
+            Of the data. None (the default) takes that of what it is merged with, and stands for
+            float64 until then.
+
+        Returns
+        -------
+        Normalizer
+            In memory, of NumPy arrays; merged with one of another library, it gives one of that.
+
+        Raises
+        ------
+        TypeError
+            If shape is no tuple of ints, dtype has no exponential, or axis is of the wrong type.
+        ValueError
+            If a length is negative, or axis is out of range or repeated.
         """
-        dtype = dtype_name(np.dtype(dtype))
-        if not supported(dtype):
-            raise TypeError(f"Normalizer.identity: dtype is {dtype}; use a float or integer one")
-        axes = check_axis(axis, shape, "Normalizer.identity")
-        kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
-        return cls(identity(xp_numpy, kept, dtype), axes, result_dtype(np.empty(0, dtype)))
+        name = "float64" if dtype is None else parsed_name(dtype)
+        if not supported(name):
+            raise TypeError(
+                f"Normalizer.identity: dtype is {dtype!r}; use a float, complex, integer one or bool"
+            )
+        axes, kept = check_shape(shape, axis, "Normalizer.identity")
+        given = None if dtype is None else dtype_of(np, result_name(name))
+        return cls(identity(xp_numpy, kept, name), axes, given, neutral=True)
 
     @property
     def m(self) -> Array:
+        """The maximum of each slice, -inf for an empty one.
+
+        In the dtype of the computation: float32 for halves, float64 for integers; real for complex
+        data.
+        """
         return self._field("m", real_name(working_name(dtype_name(self.dtype))))
 
     @property
     def w(self) -> Array:
+        """The sum of the weights at the maximum, float64 or better.
+
+        Without weights that is how many elements equal the maximum.
+        """
         return self._field("w", accumulator_dtype(self.dtype))
 
     @property
     def s(self) -> Array:
+        """The sum of the weights times exp(x - m) below the maximum, float64 or better."""
         return self._field("s", accumulator_dtype(self.dtype))
 
     @property
     def d(self) -> Array:
+        """w + s, the normalizer of the paper."""
         return self._field("d", accumulator_dtype(self.dtype))
 
     @property
+    def dtype(self) -> Any:
+        """The dtype of the results: that of the data if it is floating or complex, else float64."""
+        return np.dtype(np.float64) if self._dtype is None else self._dtype
+
+    @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of m, w, s and d: that of the data, but 1 along the axes that were reduced."""
         states = self._states
         return tuple(states.m.shape if isinstance(states, State) else states.shape)
 
@@ -190,19 +234,48 @@ class Normalizer:
 
     def compute(self, **kwargs: Any) -> Normalizer:
         """The same normalizer in memory; keywords go to `dask.compute`."""
-        state = dask.compute(self.m, self.w, self.s, **kwargs)
-        return Normalizer(State(*state), self.axis, self.dtype)
+        return dask.compute(self, **kwargs)[0]
+
+    def persist(self, **kwargs: Any) -> Normalizer:
+        """The same normalizer with its states held by Dask; keywords go to `dask.persist`."""
+        return dask.persist(self, **kwargs)[0]
+
+    # What makes it a Dask collection if it is lazy; in memory it has no graph, and so it is none.
+
+    __dask_optimize__ = staticmethod(optimize)
+    __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
+
+    def __dask_graph__(self) -> Any:
+        return self._states.__dask_graph__() if self._lazy else None
+
+    def __dask_keys__(self) -> list[Any]:
+        return self._states.__dask_keys__()
+
+    def __dask_layers__(self) -> Any:
+        return self._states.__dask_layers__()
+
+    def __dask_tokenize__(self) -> Any:
+        state = self._states.name if self._lazy else tuple(self._states)
+        kind = (dtype_name(self.dtype), self._dtype is None, self._neutral)
+        return normalize_token((type(self).__name__, state, self.axis, *kind))
+
+    def __dask_postcompute__(self) -> Any:
+        return _in_memory, (self.axis, self._dtype)
+
+    def __dask_postpersist__(self) -> Any:
+        return _persisted, (*self._states.__dask_postpersist__(), self.axis, self._dtype)
 
     def merge(self, *others: Normalizer) -> Normalizer:
         """The normalizer of the data of all of them together.
 
         Associative and commutative, with `identity` as the neutral element, and total: parts that
-        are empty, or hold infinities or NaN, merge like any other. Lazy if one of them is.
+        are empty, or hold infinities or NaN, merge like any other. Lazy if one of them is. The
+        dtypes promote as NumPy's do.
 
         Raises
         ------
         TypeError
-            If one is not a Normalizer.
+            If one is not a Normalizer, or they hold arrays of different libraries.
         ValueError
             If their shapes or axes differ.
         """
@@ -215,12 +288,19 @@ class Normalizer:
                     f"cannot merge normalizers of shape {self.shape} over axis {self.axis} and of "
                     f"shape {other.shape} over axis {other.axis}; merge parts of the same slices"
                 )
+        dtypes = [part.dtype for part in parts if part._dtype is not None]
+        parts = tuple(part for part in parts if not part._neutral)
+        if not parts:
+            asked = promoted_name(*map(dtype_name, dtypes)) if dtypes else None
+            return Normalizer.identity(self.shape, self.axis, asked)
+        name = promoted_name(*map(dtype_name, dtypes))
         lazy = [part for part in parts if part._lazy]
-        xp = xp_numpy if lazy else array_namespace(self.m)
-        dtype = xp.result_type(*(part.dtype for part in parts))
         if not lazy:
-            return Normalizer(merge(*(part._states for part in parts)), self.axis, dtype)
-        stage = Stage("softmax-merge", merge, accumulator_dtype(dtype))
+            check_same_library("merge", *(part.m for part in parts))
+            union = _merged(*(part._states for part in parts), result=name)
+            return Normalizer(union, self.axis, dtype_of(array_namespace(union.m), name))
+        dtype = dtype_of(np, name)
+        stage = Stage("softmax-merge", _merged, accumulator_dtype(dtype), result=name)
         chunks = lazy[0]._states.chunks
         states = map_blocks(stage, *(part._blocks(chunks) for part in parts))
         return Normalizer(states, self.axis, dtype)
@@ -241,11 +321,7 @@ class Normalizer:
             Of dtype ``self.dtype`` (a logarithm of absolute values is real); lazy if the
             normalizer is. NaN where the sum is negative, unless ``return_sign``.
         """
-        dtype = dtype_name(self.dtype)
-        if not return_sign:
-            return self._finish(log, dtype, keepdims)
-        absolute = self._finish(log_abs, real_name(dtype), keepdims)
-        return absolute, self._finish(sign, dtype, keepdims)
+        return logarithms(self._states, self.axis, self.dtype, keepdims, return_sign)
 
     def softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """exp(x - m) / d: the softmax of any part of the data of this normalizer.
@@ -285,13 +361,6 @@ class Normalizer:
             return getattr(self._states, name)
         return map_blocks(Stage(f"normalizer-{name}", _field, dtype, field=name), self._states)
 
-    def _finish(self, finish: Callable[..., Any], dtype: str, keepdims: bool) -> Array:
-        drop = () if keepdims else self.axis
-        if not self._lazy:
-            return unwrap_scalar(finish(self._states, result=dtype, drop=drop))
-        stage = Stage("logsumexp", finish, dtype_of(np, dtype), result=dtype, drop=drop)
-        return reduce_within_blocks(stage, self._states, self.axis, keepdims)
-
     def _apply(self, name: str, rescale: Callable[..., Any], x: Any, reread: Reread) -> Array:
         function = f"Normalizer.{name.replace('-', '_')}"
         x = as_array(x, function)
@@ -307,6 +376,7 @@ class Normalizer:
                 f"may differ along axis {self.axis} only"
             )
         if not self._lazy and not isinstance(x, da.Array):
+            check_same_library(function, x, self.m)
             return unwrap_scalar(rescale(x, self._states))
         if not isinstance(x, da.Array):
             whole = zip(self._states.chunks, x.shape, strict=True)
@@ -315,7 +385,7 @@ class Normalizer:
             )
         if self._lazy:
             x = second_read(function, x, self._states, self.axis, reread)
-        stage = Stage(f"{name}-rescale", rescale, result_dtype(x))
+        stage = Stage(f"{name}-rescale", rescale, result_dtype(x), masks=True)
         return map_blocks(stage, x, self._blocks(x.chunks))
 
     def _blocks(self, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
@@ -330,11 +400,6 @@ class Normalizer:
         return map_blocks(Stage("normalizer-state", State, accumulator_dtype(self.dtype)), *fields)
 
 
-def unwrap_scalar(x: Array) -> Array:
-    """A NumPy scalar for a NumPy array of no dimension, as ufuncs return."""
-    return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
-
-
 def _field(state: State, field: str) -> Array:
     return getattr(state, field)
 
@@ -344,11 +409,53 @@ def _lasting(x: Array) -> Array:
     return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
-def _read_only(x: Array) -> Array:
-    if isinstance(x, np.ndarray):
-        x = x.view()
-        x.flags.writeable = False
-    return x
+def _merged(*states: State, result: str) -> State:
+    """The union, in the dtypes that states for results of dtype ``result`` have."""
+    return as_dtypes(merge(*states), result)
+
+
+def _in_memory(blocks: Any, axis: Axes, dtype: Any) -> Normalizer:
+    """The normalizer of the computed blocks of a lazy one."""
+    return Normalizer(_joined(blocks), axis, dtype)
+
+
+def _joined(blocks: Any, axis: int = 0) -> State:
+    """One state of nested lists of blocks, the outermost along the first axis."""
+    if isinstance(blocks, State):
+        return blocks
+    first, *rest = (_joined(inner, axis + 1) for inner in blocks)
+    if not rest:
+        return first
+    xp = array_namespace(first.m)
+    return State(*(xp.concat(parts, axis=axis) for parts in zip(first, *rest, strict=True)))
+
+
+def _persisted(
+    graph: Any,
+    rebuild: Callable[..., da.Array],
+    arguments: tuple[Any, ...],
+    axis: Axes,
+    dtype: Any,
+    **options: Any,
+) -> Normalizer:
+    """A lazy normalizer whose states Dask holds."""
+    return Normalizer(rebuild(graph, *arguments, **options), axis, dtype)
+
+
+def _frozen(x: Array) -> Array:
+    """A copy that shares no memory with the data, and that nobody can write to if it is NumPy's.
+
+    What owns its memory can be made writeable again; a buffer of bytes cannot.
+    """
+    if isinstance(x, (np.ndarray, np.generic)):
+        return np.ndarray(x.shape, x.dtype, buffer=x.tobytes())
+    return array_namespace(x).asarray(x, copy=True)
+
+
+def _equal(a: Array, b: Array) -> bool:
+    if type(a) is not type(b) or a.shape != b.shape:
+        return False
+    return bool(array_namespace(a).all((a == b) | ((a != a) & (b != b))))
 
 
 def _agree(chunks: tuple[int, ...], others: tuple[int, ...]) -> bool:

@@ -11,7 +11,6 @@ from . import _kernels, _states
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
 from ._dtypes import result_dtype
 from ._graph import SplitEvery, Stage, bytes_of, map_blocks, slices_in_one_block
-from ._normalizer import Normalizer, unwrap_scalar
 from ._reread import Reread, check_reread, second_read
 
 
@@ -232,7 +231,7 @@ def logsumexp(
     if isinstance(terms, da.Array) and not return_sign:
         return _states.logsumexp(terms, axes, dtype, keepdims, split_every)
     states = _states.states("logsumexp", terms, axes, split_every)
-    return Normalizer(states, axes, dtype).logsumexp(keepdims, return_sign)
+    return _states.logarithms(states, axes, dtype, keepdims, return_sign)
 
 
 def _rescaled(
@@ -252,10 +251,11 @@ def _rescaled(
     check_split_every(split_every, x.ndim, function)
     reread = check_reread(reread, function)
     if not isinstance(x, da.Array):
-        return unwrap_scalar(within_block(x, axes))
+        return _states.unwrap_scalar(within_block(x, axes))
     dtype = result_dtype(x)
     if slices_in_one_block(x, axes):
-        return map_blocks(Stage(name, within_block, dtype, nbytes=bytes_of(x), axes=axes), x)
+        options: dict[str, Any] = {"nbytes": bytes_of(x), "masks": True, "axes": axes}
+        return map_blocks(Stage(name, within_block, dtype, **options), x)
     states = _states.states(name, x, axes, split_every)
     x = second_read(function, x, states, axes, reread)
-    return map_blocks(Stage(f"{name}-rescale", rescale, dtype), x, states)
+    return map_blocks(Stage(f"{name}-rescale", rescale, dtype, masks=True), x, states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
@@ -9,9 +10,18 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _kernels
-from ._algebra import State, log_sum, merge, signed_log_sum
-from ._arguments import Array, Axes, Axis, as_array, check_axis, check_broadcast, check_split_every
-from ._dtypes import accumulator_dtype, dtype_name, dtype_of, result_dtype
+from ._algebra import State, log_sum, merge, quiet, signed_log_sum
+from ._arguments import (
+    Array,
+    Axes,
+    Axis,
+    as_array,
+    as_like,
+    check_axis,
+    check_broadcast,
+    check_split_every,
+)
+from ._dtypes import accumulator_dtype, dtype_name, dtype_of, real_name, result_dtype
 from ._graph import (
     SplitEvery,
     Stage,
@@ -33,6 +43,8 @@ def as_terms(
     shape, weights, dtype = x.shape, None, result_dtype(x)
     if b is not None:
         weights = as_array(b, function, "b", complex_ok=True)
+        if not isinstance(x, da.Array) and not isinstance(weights, da.Array):
+            weights = as_like(weights, x, function)
         shape = check_broadcast(x, weights, function)
         # A Python scalar adapts to the dtype of x, an array promotes it.
         dtype = result_dtype(x, b if isinstance(b, (int, float, complex)) else weights)
@@ -66,6 +78,29 @@ def logsumexp(
         return reduce_within_blocks(stage, x, axes, keepdims)
     finish = Stage("logsumexp-merge", _log_of_union, dtype, **options)
     return _reduced("logsumexp", x, axes, split_every, finish, keepdims)
+
+
+def logarithms(
+    states: State | da.Array, axes: Axes, dtype: Any, keepdims: bool, return_sign: bool
+) -> Any:
+    """The log-sum-exp of states, or the logarithm of its absolute value and its sign."""
+
+    def finished(finish: Callable[..., Array], result: str) -> Array:
+        options: dict[str, Any] = {"result": result, "drop": () if keepdims else axes}
+        if isinstance(states, State):
+            return unwrap_scalar(finish(states, **options))
+        stage = Stage("logsumexp", finish, dtype_of(np, result), **options)
+        return reduce_within_blocks(stage, states, axes, keepdims)
+
+    name = dtype_name(dtype)
+    if not return_sign:
+        return finished(log, name)
+    return finished(log_abs, real_name(name)), finished(sign, name)
+
+
+def unwrap_scalar(x: Array) -> Array:
+    """A NumPy scalar for a NumPy array of no dimension, as ufuncs return."""
+    return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
 
 
 def _reduced(
@@ -113,5 +148,6 @@ def _log_of_union(*parts: State, result: str, drop: Axes) -> Array:
 
 def _shaped(value: Array, result: str, drop: Axes) -> Array:
     xp = array_namespace(value)
-    value = xp.astype(value, dtype_of(xp, result), copy=False)
+    with quiet():  # a logarithm may exceed the largest float16, as those of weights of 1e9 do
+        value = xp.astype(value, dtype_of(xp, result), copy=False)
     return xp.squeeze(value, axis=drop) if drop else value

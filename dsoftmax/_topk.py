@@ -210,9 +210,12 @@ def _checked(
         raise TypeError(f"{function}: axis is {axis!r}; use one int, or None for the whole array")
     axes = check_axis(axis, x.shape, function)
     check_split_every(split_every, x.ndim, function)
-    if isinstance(k, (bool, np.bool_)) or not hasattr(k, "__index__"):
-        raise TypeError(f"{function}: k is {k!r}; use an int")
-    k = operator.index(k)
+    try:
+        if isinstance(k, (bool, np.bool_)):
+            raise TypeError
+        k = operator.index(k)
+    except TypeError:  # NumPy's for an array that is no single int does not name k
+        raise TypeError(f"{function}: k is {k!r}; use an int") from None
     _check_length(function, k, math.prod(x.shape[i] for i in axes))
     if x.ndim == 0:
         return x[None], k, 0

@@ -3,7 +3,11 @@
 import functools
 import pickle
 
+import array_api_strict
+import dask
 import dask.array as da
+import ml_dtypes
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +17,7 @@ from scipy import special
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax
 
 from .compare import assert_allclose, assert_array_equal
+from .oracle import EPS
 from .strategies import chunked_arrays
 
 X = np.random.default_rng(0).normal(size=(6, 4)) * 5
@@ -149,3 +154,159 @@ def test_a_stream_in_any_order_gives_the_whole(case, step, random):
     total = functools.reduce(Normalizer.merge, parts, neutral)
     assert_allclose(total.logsumexp(), logsumexp(x, axis=0), rtol=1e-13, atol=1e-300)
     assert_allclose(total.softmax(x), softmax(x, axis=0), rtol=1e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize("x", [np.array([1.0, 2.0]), np.array(1.0)], ids=["1-D", "0-D"])
+def test_shares_no_memory_with_the_data(x):
+    n = Normalizer.of(x, axis=())
+    before = n.m.copy()
+    x[...] = 9
+    assert_array_equal(n.m, before)
+
+
+def test_shares_no_memory_with_data_of_another_library():
+    x = array_api_strict.asarray([1.0, 2.0])
+    n = Normalizer.of(x, axis=())
+    x[0] = 9.0
+    assert float(n.m[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "make", [lambda x: Normalizer.of(x), lambda x: Normalizer.identity(x.shape)]
+)
+def test_nobody_can_write_to_it(make):
+    n = make(X)
+    for field in (n.m, n.w, n.s):
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            field.flags.writeable = True
+
+
+def test_equality_is_of_the_values(kind):
+    n = Normalizer.of(kind(X), axis=0)
+    assert n == Normalizer.of(kind(X), axis=0)
+    assert n == pickle.loads(pickle.dumps(n))
+    assert n != Normalizer.of(kind(X + 1), axis=0)
+    assert n != Normalizer.of(kind(X[:, :1]), axis=0)
+    assert n != Normalizer.of(kind(X), axis=1)
+    assert n != Normalizer.of(kind(X.astype("f4")), axis=0)
+    assert n != Normalizer.of(array_api_strict.asarray(X), axis=0)
+    assert n != "n"
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(n)
+
+
+def test_nan_equals_nan():
+    assert Normalizer.of([np.nan, 1]) == Normalizer.of([1, np.nan])
+
+
+def test_a_lazy_one_differs_from_its_value():
+    n = Normalizer.of(da.from_array(X, chunks=2))
+    assert n != n.compute()
+
+
+@pytest.mark.parametrize("chunks", [(2, 3), 4, (6, 1)])
+@pytest.mark.parametrize("axis", [None, 0, 1, ()], ids=str)
+def test_dask_computes_and_persists_lazy_ones(axis, chunks):
+    x = da.from_array(X, chunks=chunks)
+    n = Normalizer.of(x, axis=axis)
+    assert dask.is_dask_collection(n)
+    computed, y, (nested,) = dask.compute(n, n.softmax(x), [n])
+    assert computed == nested == n.compute() == client_like(n)
+    assert (type(computed.m), computed.shape) == (np.ndarray, n.shape)
+    assert_allclose(computed.logsumexp(), special.logsumexp(X, axis=axis), rtol=1e-14)
+    assert_allclose(y, special.softmax(X, axis=axis), rtol=1e-14)
+    for held in (*dask.persist(n), n.persist()):
+        assert len(dict(held.__dask_graph__())) == np.prod(n._states.numblocks)
+        assert held.compute() == computed
+        assert_allclose(held.merge(held).softmax(x), y / 2, rtol=1e-14)
+
+
+def client_like(n):
+    """What a scheduler and nothing but the protocol of collections gives."""
+    graph = n.__dask_optimize__(n.__dask_graph__(), n.__dask_keys__())
+    finish, arguments = n.__dask_postcompute__()
+    return finish(n.__dask_scheduler__(graph, n.__dask_keys__()), *arguments)
+
+
+def test_one_in_memory_is_no_collection():
+    n = Normalizer.of(X)
+    assert not dask.is_dask_collection(n)
+    assert dask.compute(n)[0] is n.compute() is n.persist() is n
+
+
+def test_tokens_are_those_of_values(kind):
+    n = Normalizer.of(kind(X), axis=0)
+    assert dask.base.tokenize(n) == dask.base.tokenize(Normalizer.of(kind(X), axis=0))
+    assert dask.base.tokenize(n) != dask.base.tokenize(Normalizer.of(kind(X + 1), axis=0))
+    assert dask.base.tokenize(n) != dask.base.tokenize(Normalizer.of(kind(X), axis=1))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "i4", "c8"])
+def test_an_identity_takes_the_dtype_of_the_data(dtype, kind):
+    n = Normalizer.of(kind(X.astype(dtype)))
+    neutral = Normalizer.identity(X.shape)
+    assert neutral.merge(neutral).dtype == "f8"
+    for merged in (neutral.merge(n), n.merge(neutral), neutral.merge(neutral).merge(n)):
+        assert merged.dtype == n.dtype
+        assert [f.dtype for f in (merged.m, merged.w, merged.s)] == [
+            f.dtype for f in (n.m, n.w, n.s)
+        ]
+        assert_array_equal(merged.logsumexp(), n.logsumexp())
+
+
+def test_an_identity_with_a_dtype_promotes(kind):
+    n = Normalizer.of(kind(X.astype("f4")))
+    merged = Normalizer.identity(X.shape, dtype="f8").merge(n)
+    assert (merged.dtype, merged.m.dtype) == ("f8", "f8")
+    assert Normalizer.identity(X.shape, dtype="f2").merge(n).dtype == "f4"
+    assert pickle.loads(pickle.dumps(Normalizer.identity(X.shape))).merge(n).dtype == "f4"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", ml_dtypes.bfloat16])
+def test_halves_of_two_kinds_merge(dtype, kind):
+    assert Normalizer.identity((3,), dtype=dtype).dtype == ml_dtypes.bfloat16
+    a, b = (Normalizer.of(kind(X.astype(t)), axis=0) for t in (ml_dtypes.bfloat16, "f2"))
+    assert (a.merge(b).dtype, a.merge(a).dtype) == ("f4", ml_dtypes.bfloat16)
+    assert_allclose(a.merge(b, a).logsumexp(), logsumexp(X, axis=0) + np.log(3), rtol=1e-2)
+
+
+def test_an_identity_fits_every_library():
+    n = Normalizer.of(array_api_strict.asarray(X), axis=0)
+    for neutral in (Normalizer.identity(X.shape, 0), Normalizer.identity(X.shape, 0, dtype="f8")):
+        assert neutral.merge(n) == n.merge(neutral) == n
+
+
+def test_arrays_of_two_libraries():
+    ours, other = Normalizer.of(X[0]), Normalizer.of(array_api_strict.asarray(X[0]))
+    with pytest.raises(TypeError, match="merge: a numpy ndarray and a array_api_strict Array have"):
+        ours.merge(other)
+    with pytest.raises(TypeError, match="softmax: a array_api_strict Array and a numpy ndarray"):
+        ours.softmax(array_api_strict.asarray(X[0]))
+    with pytest.raises(TypeError, match="log_softmax: .* no common array library; convert one"):
+        other.log_softmax(X[0])
+
+
+def test_the_logarithm_of_a_negative_softmax(kind):
+    b = np.array([1.0, -1, 1, -1])
+    n = Normalizer.of(kind(X), axis=1, b=b)
+    negative = special.logsumexp(X, axis=1, b=b, return_sign=True)[1] < 0
+    assert 0 < negative.sum() < 6
+    assert_array_equal(np.isnan(dask.compute(n.log_softmax(kind(X)))[0]).all(axis=1), negative)
+    assert_array_equal(np.isnan(dask.compute(n.logsumexp())[0]), negative)
+
+
+def test_weights_that_are_far_apart(kind):
+    x, b = kind(np.array([[0.0, -1]])), np.array([1e-160, 1e150])
+    n = Normalizer.of(x, axis=1, b=b)
+    expected = -1 + 150 * np.log(10)
+    assert_allclose(n.logsumexp(), [expected], rtol=1e-15)
+    assert_allclose(n.log_softmax(x), [[-expected, -1 - expected]], rtol=1e-15)
+
+
+def test_a_chain_of_merges_costs_what_the_documentation_says():
+    part = Normalizer.of([0.0, -0.3])
+    chain = functools.reduce(Normalizer.merge, [part] * 4000)
+    exact = 4000 * (1 + mpmath.exp(mpmath.mpf(-0.3)))
+    assert 8 * EPS * exact < abs(chain.d.item() - exact) <= 4 * 4000 * EPS * exact
+    together = part.merge(*[part] * 3999)
+    assert abs(together.d.item() - exact) <= 4 * EPS * exact
