@@ -4,14 +4,17 @@ Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1
 read beside it and to test against; `dsoftmax.softmax` is the one to use.  All take a vector of
 floats, any sequence of numbers included, and return a vector of float64.
 
-================== ========= ============== ===================================================
+================== ========= ============== ==========================================================
 function           in paper  memory/element fails
-================== ========= ============== ===================================================
+================== ========= ============== ==========================================================
 `naive_softmax`    Alg. 1    3              overflows at 710, underflows to 0/0 below -745
-`safe_softmax`     Alg. 2    4              never
-`online_softmax`   Alg. 3    3              never
-`parallel_softmax` sect. 3.1 3, in parallel never
-================== ========= ============== ===================================================
+`safe_softmax`     Alg. 2    4              where there is no softmax: of +inf, of nothing but -inf
+`online_softmax`   Alg. 3    3              also where x begins with -inf: exp(-inf + inf) is NaN
+`parallel_softmax` sect. 3.1 3, in parallel also where the first part is empty, or one begins with -inf
+================== ========= ============== ==========================================================
+
+Where one fails, numbers are NaN, and NumPy warns.  `dsoftmax.softmax` gives NaN where
+`safe_softmax` does, and nowhere else; it does not warn.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ def naive_softmax(x: ArrayLike) -> Vector:
 def safe_softmax(x: ArrayLike) -> Vector:
     """exp(x_i - m) / sum_j exp(x_j - m) with m = max x: Algorithm 2, what libraries do.
 
-    No exponential exceeds 1, so nothing overflows; the price is one more pass, over x for m.
+    No exponential exceeds 1, so nothing overflows. NaN only where a maximum of +inf, or of -inf,
+    leaves inf - inf. The price is one more pass, over x for m.
 
     >>> safe_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
@@ -67,7 +71,8 @@ def online_normalizer(x: ArrayLike) -> Pair:
     """The pair (m, d) in a single pass: lines 1-6 of Algorithm 3.
 
     When a new maximum m' comes, what was summed so far is scaled by exp(m - m').  Starts from
-    `IDENTITY`, so that a vector without elements has (-inf, 0).
+    `IDENTITY`, so that a vector without elements has (-inf, 0).  One that begins with -inf has a d
+    of NaN, since exp(-inf - (-inf)) is NaN, though 0 is meant.
 
     >>> m, d = online_normalizer([0.1, 0.3, 0.08, -0.09])
     >>> float(m), float(d)
@@ -84,7 +89,8 @@ def online_normalizer(x: ArrayLike) -> Pair:
 def online_softmax(x: ArrayLike) -> Vector:
     """exp(x_i - m) / d with (m, d) of `online_normalizer`: Algorithm 3.
 
-    As safe as Algorithm 2 with as few memory accesses as Algorithm 1.
+    As safe as Algorithm 2, but for numbers that begin with -inf, with as few memory accesses as
+    Algorithm 1.
 
     >>> online_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
@@ -127,7 +133,8 @@ def parallel_softmax(parts: Iterable[Sequence[float]]) -> list[Vector]:
 
     Every part gives its pair and its own softmax, the pairs are merged, the outputs rescaled.
     This is what `dsoftmax.softmax` does with the chunks of a Dask array, except that it computes
-    the outputs once, after the merge.
+    the outputs once, after the merge, and that its merge is total: here all of
+    them are NaN if the first part is empty, or one begins with -inf.
 
     >>> [part.round(4).tolist() for part in parallel_softmax([[1.0, 2.0], [3.0]])]
     [[0.09, 0.2447], [0.6652]]

@@ -37,6 +37,45 @@ def test_the_pair():
     assert (n.m.item(), n.d.item()) == (m, pytest.approx(d, rel=1e-15))
 
 
+INF = np.inf
+
+
+def parallel_softmax(*parts):
+    return np.concatenate(reference.parallel_softmax(parts))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"),
+    [
+        (reference.safe_softmax, ([INF, 0.0],)),
+        (reference.safe_softmax, ([-INF, -INF],)),
+        (reference.online_softmax, ([INF, 0.0],)),
+        (reference.online_softmax, ([-INF, 0.0],)),
+        (parallel_softmax, ([], [1.0])),
+        (parallel_softmax, ([-INF], [1.0])),
+        (parallel_softmax, ([1.0], [-INF, 1.0])),
+    ],
+)
+def test_where_they_fail(algorithm, arguments):
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        y = algorithm(*arguments)
+    assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"),
+    [
+        (reference.safe_softmax, ([-INF, 0.0],)),
+        (reference.online_softmax, ([0.0, -INF],)),
+        (parallel_softmax, ([0.0], [1.0, -INF], [])),
+        (dsoftmax.softmax, ([-INF, 0.0],)),
+    ],
+)
+def test_where_they_do_not_fail(algorithm, arguments):
+    whole = np.concatenate(arguments)
+    assert_allclose(algorithm(*arguments), special.softmax(whole), rtol=1e-15)
+
+
 def test_identity():
     pair = reference.online_normalizer(SMALL)
     assert reference.merge(pair, reference.IDENTITY) == pair
