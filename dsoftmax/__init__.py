@@ -4,12 +4,14 @@ from . import reference
 from ._normalizer import Normalizer
 from ._reread import reread
 from ._softmax import log_softmax, logsumexp, softmax
-from ._topk import softmax_topk, topk
+from ._topk import TopK, TopKWithLog, softmax_topk, topk
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Normalizer",
+    "TopK",
+    "TopKWithLog",
     "log_softmax",
     "logsumexp",
     "reference",

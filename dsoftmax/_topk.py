@@ -29,14 +29,32 @@ from ._kernels.topk import Top
 
 
 class TopK(NamedTuple):
-    """The k best of every slice, best first along the axis, and their int64 indices on it."""
+    """The k best of every slice: what `topk` and `softmax_topk` return.
+
+    Attributes
+    ----------
+    values : array
+        The elements, or their probabilities, best first along the axis.
+    indices : array
+        Where they are along the axis, int64.
+    """
 
     values: Array
     indices: Array
 
 
 class TopKWithLog(NamedTuple):
-    """The k largest probabilities of every slice, their indices, and their logarithms."""
+    """The k best of every slice: what `softmax_topk` returns with ``return_log``.
+
+    Attributes
+    ----------
+    values : array
+        The probabilities, largest first along the axis.
+    indices : array
+        Where they are along the axis, int64.
+    log_values : array
+        The logarithms of the probabilities.
+    """
 
     values: Array
     indices: Array
@@ -87,7 +105,8 @@ def softmax_topk(
         Only if ``return_log``: the logarithms, in the dtype and shape of the probabilities.
 
         For a Dask array all are lazy Dask arrays with the chunks of x, but one along ``axis``;
-        otherwise they are arrays of the kind of x. They come as a named tuple.
+        otherwise they are arrays of the kind of x. They come as a named tuple, `TopK` or
+        `TopKWithLog`.
 
     Raises
     ------

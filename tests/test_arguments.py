@@ -1,5 +1,7 @@
 """Every bad argument gets an error that names it and says what to do, before anything computes."""
 
+import array_api_strict
+import dask
 import dask.array as da
 import dask.bag as db
 import ml_dtypes
@@ -100,6 +102,68 @@ def test_collections_that_are_not_arrays(function, lazily):
         lazily(function, db.from_sequence([1, 2]))
 
 
+LAZY, MASKED = da.ones(2, chunks=1), np.ma.array([1.0, 2.0], mask=[0, 1])
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, dsoftmax.topk, Normalizer.of])
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        ([LAZY, LAZY], r"is a list of Dask arrays, which would be computed.*dask.array.stack"),
+        (([[1.0, 2.0]], [LAZY]), r"is a list of Dask arrays"),
+        ([[LAZY[0], 1.0]], r"is a list of Dask arrays"),
+        ([MASKED, MASKED], r"is a list of masked arrays, whose masks.*numpy.ma.stack"),
+        (([1.0, 2.0], MASKED), r"is a tuple of masked arrays"),
+    ],
+)
+def test_lists_of_what_numpy_would_not_just_copy(function, items, message, lazily):
+    arguments = (1,) if function is dsoftmax.topk else ()
+    with pytest.raises(TypeError, match=rf": (x|a) {message}"):
+        lazily(function, items, *arguments)
+
+
+def test_lists_of_such_weights(lazily):
+    with pytest.raises(TypeError, match=r"b is a list of Dask arrays.*dask.array.stack\(b\)"):
+        lazily(logsumexp, np.zeros((2, 2)), b=[LAZY, LAZY])
+    with pytest.raises(TypeError, match=r"b is a list of masked arrays.*numpy.ma.stack\(b\)"):
+        logsumexp(np.zeros((2, 2)), b=[MASKED, MASKED])
+
+
+@pytest.mark.parametrize("function", [softmax, log_softmax])
+@pytest.mark.parametrize("axis", [False, True, np.False_, 0.0, "0"])
+def test_axis_of_a_scalar(function, axis):
+    with pytest.raises(TypeError, match="axis is .*None, an int or a tuple"):
+        function(3.0, axis=axis)
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS, lambda x: dsoftmax.softmax_topk(x, 1)])
+@pytest.mark.parametrize(("value", "error"), [("a", TypeError), (1, ValueError), (0, ValueError)])
+def test_split_every_of_the_configuration(function, value, error, lazily):
+    with (
+        dask.config.set(split_every=value),
+        pytest.raises(error, match=f"Dask's setting split_every is {value!r}; use an int of at le"),
+    ):
+        lazily(function, da.ones(4, chunks=1))
+
+
+@pytest.mark.parametrize("b", [[1.0, 2.0], [1, 2], [True, False], 2, 2.0, np.array([1.0, 2.0])])
+def test_weights_go_to_the_library_of_the_array(b):
+    x = np.array([3.0, 4.0])
+    value = logsumexp(array_api_strict.asarray(x), b=b)
+    assert isinstance(value, type(array_api_strict.asarray(x)))
+    assert float(value) == pytest.approx(logsumexp(x, b=b), rel=1e-15)
+
+
+def test_masked_weights_of_another_library_are_zero():
+    value = logsumexp(array_api_strict.asarray([3.0, 4.0]), b=np.ma.array([1, 2], mask=[0, 1]))
+    assert float(value) == 3
+
+
+def test_weights_of_another_library():
+    with pytest.raises(TypeError, match="numpy ndarray and a array_api_strict Array.*convert one"):
+        logsumexp([3.0, 4.0], b=array_api_strict.asarray([1.0, 2.0]))
+
+
 def test_ragged_lists():
     with pytest.raises(ValueError, match="inhomogeneous"):
         softmax([[1], [1, 2]])
@@ -134,9 +198,23 @@ class TestNormalizer:
         with pytest.raises(TypeError, match="complex data"):
             Normalizer.of([1j]).softmax([1.0])
 
-    def test_identity_of_strings(self):
-        with pytest.raises(TypeError, match="dtype is"):
-            Normalizer.identity((3,), dtype="U3")
+    @pytest.mark.parametrize("dtype", ["U3", "nonsense", "M8[s]", object, 3])
+    def test_identity_of_another_dtype(self, dtype):
+        with pytest.raises(TypeError, match=r"identity: dtype is .*; use a float"):
+            Normalizer.identity((3,), dtype=dtype)
+
+    @pytest.mark.parametrize(
+        ("shape", "error"),
+        [(3, TypeError), ("3", TypeError), ((2, 0.5), TypeError), ((2, -1), ValueError)],
+    )
+    def test_identity_of_another_shape(self, shape, error):
+        with pytest.raises(error, match="identity: shape is .*; use a tuple of lengths"):
+            Normalizer.identity(shape)
+
+    def test_identity_of_unknown_lengths(self):
+        assert Normalizer.identity((np.nan, 3), axis=0).shape == (1, 3)
+        with pytest.raises(TypeError, match=r"shape is \(nan, 3\)"):
+            Normalizer.identity((np.nan, 3), axis=1)
 
     def test_immutable(self):
         n = Normalizer.of([1.0, 2.0])

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import special
 
+import dsoftmax
 from dsoftmax import log_softmax, softmax, softmax_topk, topk
 from dsoftmax._algebra import log_sum
 from dsoftmax._kernels import topk as kernel
@@ -257,6 +258,10 @@ class TestLengths:
             values, indices = dask.compute(*softmax_topk(x, 1, axis))
             assert (values.tolist(), indices.tolist()) == ([1.0], [0])
 
+    def test_the_types_of_results_are_public(self):
+        assert type(topk([3, 4], 1)) is type(softmax_topk([3, 4], 1)) is dsoftmax.TopK
+        assert type(softmax_topk([3, 4], 1, return_log=True)) is dsoftmax.TopKWithLog
+
     def test_numpy_integers_and_lists(self):
         assert softmax_topk([3, 4], np.int8(1)).indices.tolist() == [1]
 
@@ -273,7 +278,9 @@ class TestArguments:
             lazily(function, kind(np.ones((4, 5))), -1)
 
     @pytest.mark.parametrize("function", FUNCTIONS)
-    @pytest.mark.parametrize("k", [2.0, "3", None, True, (1,)])
+    @pytest.mark.parametrize(
+        "k", [2.0, "3", None, True, (1,), np.array([1]), np.array(1.5), np.True_], ids=repr
+    )
     def test_k_of_another_type(self, function, k):
         with pytest.raises(TypeError, match="topk: k is .*use an int"):
             function([1.0, 2.0], k)
@@ -319,6 +326,12 @@ class TestUnknownChunks:
 
 
 class TestMaskedArrays:
+    @pytest.mark.parametrize("axis", [None, 0, 1])
+    def test_the_kind_of_a_result_is_known_before(self, axis):
+        x = da.from_array(np.ma.array(np.ones((4, 6)), mask=np.eye(4, 6)), chunks=(2, 3))
+        for result in softmax_topk(x, 2, axis, return_log=True):
+            assert type(result._meta) is type(result.compute()) is np.ndarray
+
     def test_masked_entries_count_as_minus_infinity(self):
         x = np.ma.array([5, 9, 7, 8], mask=[0, 1, 0, 0])
         for one in (x, dask_array(x, 2)):
