@@ -6,6 +6,7 @@ Runs in both modes of dask.array, see test_array_expr.py.
 import dask
 import dask.array as da
 import ml_dtypes
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -199,6 +200,59 @@ def test_bfloat16_keeps_its_dtype(name):
         assert_array_equal(actual, expected)
 
 
+def test_a_logarithm_beyond_float16_does_not_warn():
+    # 65504 + log(1e9)
+    assert logsumexp(np.array([65504.0], "f2"), b=1e9) == INF
+    assert logsumexp(da.from_array(np.array([65504.0], "f2")), b=1e9).compute() == INF
+
+
+@pytest.mark.parametrize("chunks", [None, 1, 2])
+@pytest.mark.parametrize(
+    ("a", "b"), [([1.0, 0.0], [1e-309, 1]), ([0, -1], [1e-160, 1e150]), ([-1, 0], [1e150, 1e-160])]
+)
+def test_weights_that_are_far_apart(a, b, chunks):
+    x = np.array(a, dtype=float)
+    x = x if chunks is None else da.from_array(x, chunks=chunks)
+    expected = float(oracle.logsumexp(a, b))
+    assert_allclose(logsumexp(x, b=b), expected, rtol=1e-15, atol=1e-300)
+    many = np.tile(a, 5000)  # in compiled blocks
+    many = many if chunks is None else da.from_array(many, chunks=8000)
+    assert_allclose(logsumexp(many, b=np.tile(b, 5000)), expected + np.log(5000), rtol=1e-15)
+
+
+def test_complex_weights_that_are_far_apart():
+    expected = 200 * np.log(10) - 1 + 1j
+    assert_allclose(logsumexp([0, -1 + 1j], b=[1e-200, 1e200]), expected, rtol=1e-15)
+
+
+def test_what_far_apart_weights_lose():
+    # exp(-800) underflows before its weight of 1e300 counts, as in SciPy: it is -109.2
+    b = [1e-300, 1e300]
+    assert logsumexp([0, -800], b=b) == special.logsumexp([0, -800], b=b)
+    assert float(oracle.logsumexp([0, -800], b)) == pytest.approx(-109.2, abs=0.1)
+    with np.errstate(over="ignore"):  # a sum of weights that overflows does so in SciPy too
+        assert special.logsumexp([0, 0], b=[1e308, 1e308]) == INF
+    assert logsumexp([0, 0], b=[1e308, 1e308]) == INF
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([710.0, 0.0], [0, 0], (-INF, 0)),
+        ([INF, 0.0], [0, 0], (-INF, 0)),
+        ([NAN, 0.0], [0, 0], (-INF, 0)),
+        ([0.0, -800.0], [1, INF], (INF, 1)),
+        ([0.0, -800.0], [1, -INF], (INF, -1)),
+        ([INF, 0.0], [0, INF], (INF, 1)),
+    ],
+)
+def test_special_weights_where_scipy_gives_nan(a, b, expected):
+    with np.errstate(all="ignore"):
+        assert np.isnan(special.logsumexp(a, b=b, return_sign=True)).all()
+    for x in (np.array(a), da.from_array(np.array(a), chunks=1)):
+        assert_array_equal(dask.compute(*logsumexp(x, b=b, return_sign=True)), expected)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
@@ -338,13 +392,45 @@ def test_translation_invariance(shift, x):
 def test_error_bounds(dtype, scale):
     x = (np.random.default_rng(11).normal(size=200) * scale).astype(dtype)
     u = np.finfo(dtype).eps / 2
-    # x - m is rounded once, by at most u |x - m|; exp, d and the quotient add a few units
-    span = float(np.ptp(x))
     for a in (x, da.from_array(x, chunks=7)):
-        y, log_y, total = dask.compute(softmax(a), log_softmax(a), logsumexp(a))
-        assert oracle.relative_error(y, oracle.softmax(x)) <= (span + 6) * u
-        assert oracle.relative_error(log_y, oracle.log_softmax(x)) <= 8 * u
-        assert oracle.relative_error(total, [oracle.logsumexp(x)]) <= 4 * u
+        assert_within_bounds(x, *dask.compute(softmax(a), log_softmax(a), logsumexp(a)), u)
+
+
+@pytest.mark.parametrize(
+    ("x", "dtype", "digits"),
+    [
+        ([-15.2, 49.3], "f4", 16),
+        ([0.98333, -602.22822], "f8", 200),
+        ([0.1, -22.9, -23.3, -50.7], "f8", 12),
+        ([0.263, *[-14.375] * 1_600_000], "f4", 7),  # which weigh as much as the maximum
+    ],
+)
+def test_error_bounds_beside_a_dominant_maximum(x, dtype, digits):
+    # the rounding of x - m is that of nearly all that log d consists of
+    x, u = np.array(x, dtype), np.finfo(dtype).eps / 2
+    log_y = log_softmax(x)
+    with mpmath.workdps(320):
+        assert_within_bounds(x, softmax(x), log_y, logsumexp(x), u)
+        exact = max(x).astype("f8") - oracle.logsumexp(*np.unique(x, return_counts=True))
+        assert abs(float(max(log_y)) - exact) > digits * u * abs(exact)
+
+
+def assert_within_bounds(x, y, log_y, total, u):
+    """The bounds of docs/numerics.md, in which T and E are defined."""
+    values, first, counts = np.unique(x, return_index=True, return_counts=True)
+    distance = np.float64(x.max()) - values
+    share = counts * np.exp(-distance)
+    t = share @ distance / max(share[:-1].sum(), 1e-300)
+    e = share @ distance / share.sum()
+    exact = oracle.logsumexp(values, counts)
+    log_probabilities = [mpmath.mpf(float(v)) - exact for v in values]
+    errors = [
+        oracle.relative_error([actual], [mpmath.exp(expected)]) / u
+        for actual, expected in zip(y[first], log_probabilities, strict=True)
+    ]
+    assert np.all(errors <= distance + e + 6)
+    assert oracle.relative_error(log_y[first], log_probabilities) <= (t + 8) * u
+    assert abs(total - exact) <= (t + 4) * u * max(abs(exact), abs(float(x.max())))
 
 
 class TestWhereOthersAreSilentlyWrong:
@@ -363,7 +449,7 @@ class TestWhereOthersAreSilentlyWrong:
         assert_allclose(softmax(x).compute(), np.float16(1 / 70_000), rtol=0)
         assert logsumexp(x).compute() == np.float16(np.log(70_000))
 
-    @pytest.mark.parametrize("dtype", ["u1", "u4", "u8"])
+    @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8"])
     def test_unsigned(self, dtype):
         x = np.array([0, 1, 2], dtype=dtype)
         assert_allclose(softmax(x), special.softmax([0.0, 1.0, 2.0]))
@@ -409,6 +495,15 @@ class TestMaskedArrays:
         x = np.ma.array([[1.0, 2], [3, 4]], mask=[[1, 1], [0, 0]])
         assert_allclose(logsumexp(x, axis=1), [-INF, special.logsumexp([3, 4])])
         assert softmax(x, axis=1).mask.tolist() == [[True, True], [False, False]]
+
+    @pytest.mark.parametrize("chunks", [2, -1])
+    def test_the_kind_of_a_result_is_known_before(self, chunks):
+        x = da.from_array(self.X, chunks=chunks)
+        for masked in (softmax(x, axis=1), log_softmax(x)):
+            assert type(masked._meta) is type(masked.compute()) is np.ma.MaskedArray
+        weighted = logsumexp(np.ones((2, 3)), axis=1, b=x)
+        for plain in (logsumexp(x, axis=1), logsumexp(x, axis=0, keepdims=True), weighted):
+            assert type(plain._meta) is type(plain.compute()) is np.ndarray
 
     def test_masked_weights_are_zero(self):
         b = np.ma.array([1, 1000, 2], mask=[0, 1, 0])
