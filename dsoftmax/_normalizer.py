@@ -184,7 +184,7 @@ class Normalizer:
         name = "float64" if dtype is None else parsed_name(dtype)
         if not supported(name):
             raise TypeError(
-                f"Normalizer.identity: dtype is {dtype!r}; use a float, complex, integer one or bool"
+                f"Normalizer.identity: dtype is {dtype!r}; use a float, complex or integer one"
             )
         axes, kept = check_shape(shape, axis, "Normalizer.identity")
         given = None if dtype is None else dtype_of(np, result_name(name))

@@ -4,14 +4,14 @@ Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1
 read beside it and to test against; `dsoftmax.softmax` is the one to use.  All take a vector of
 floats, any sequence of numbers included, and return a vector of float64.
 
-================== ========= ============== ==========================================================
+================== ========= ============== ==================================================
 function           in paper  memory/element fails
-================== ========= ============== ==========================================================
+================== ========= ============== ==================================================
 `naive_softmax`    Alg. 1    3              overflows at 710, underflows to 0/0 below -745
-`safe_softmax`     Alg. 2    4              where there is no softmax: of +inf, of nothing but -inf
-`online_softmax`   Alg. 3    3              also where x begins with -inf: exp(-inf + inf) is NaN
-`parallel_softmax` sect. 3.1 3, in parallel also where the first part is empty, or one begins with -inf
-================== ========= ============== ==========================================================
+`safe_softmax`     Alg. 2    4              of +inf, and of nothing but -inf
+`online_softmax`   Alg. 3    3              also where x begins with -inf
+`parallel_softmax` sect. 3.1 3, in parallel also if one begins with -inf, or the first is empty
+================== ========= ============== ==================================================
 
 Where one fails, numbers are NaN, and NumPy warns.  `dsoftmax.softmax` gives NaN where
 `safe_softmax` does, and nowhere else; it does not warn.
