@@ -1,10 +1,14 @@
 """Exact, parallel and lazy softmax, log-softmax and log-sum-exp of Dask arrays."""
 
-from . import reference
-from ._normalizer import Normalizer
-from ._reread import reread
-from ._softmax import log_softmax, logsumexp, softmax
-from ._topk import TopK, TopKWithLog, softmax_topk, topk
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import reference
+    from ._normalizer import Normalizer
+    from ._reread import reread
+    from ._softmax import log_softmax, logsumexp, softmax
+    from ._topk import TopK, TopKWithLog, softmax_topk, topk
 
 __version__ = "0.1.0"
 
@@ -20,3 +24,29 @@ __all__ = [
     "softmax_topk",
     "topk",
 ]
+
+# Imported when they are first used: the command line has to be ready for Ctrl-C before a second of
+# imports begins.
+_HOMES = {
+    "Normalizer": "_normalizer",
+    "TopK": "_topk",
+    "TopKWithLog": "_topk",
+    "log_softmax": "_softmax",
+    "logsumexp": "_softmax",
+    "reference": "reference",
+    "reread": "_reread",
+    "softmax": "_softmax",
+    "softmax_topk": "_topk",
+    "topk": "_topk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_HOMES[name]}", __name__)
+    return globals().setdefault(name, getattr(module, name, module))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -83,6 +83,7 @@ class Destination:
         written = array.map_blocks(
             write_block,
             target=target,
+            path=str(self.path),
             chunks=tuple((1,) * len(c) for c in array.chunks),
             meta=np.empty((0,) * array.ndim, np.int64),
             token=f"write-{target.format}",
@@ -127,13 +128,15 @@ class Destination:
             remove(self._partial)
 
 
-def write_block(block: np.ndarray, target: StoredArray, block_info: Any = None) -> np.ndarray:
-    """Write a block where it belongs, and return its size as a block."""
+def write_block(
+    block: np.ndarray, target: StoredArray, path: str, block_info: Any = None
+) -> np.ndarray:
+    """Write a block where it belongs, and return its size as a block; errors name ``path``."""
     where = block_info[0]["array-location"]
     try:
         target[tuple(slice(start, stop) for start, stop in where)] = block
     except OSError as error:
-        error.filename = target.path  # a write to an open file does not tell
+        error.filename = path  # a write to an open file tells none, Zarr that of a chunk
         raise
     return np.full((1,) * block.ndim, block.size)
 

@@ -177,14 +177,19 @@ class ZarrArray(StoredArray):
         if isinstance(like, ZarrArray) and _cut_between(like, array):
             source = zarr.open_array(like.path, mode="r")
             chunks, shards = source.chunks, source.shards
-        zarr.create_array(
-            str(path),
-            shape=array.shape,
-            dtype=array.dtype,
-            chunks=chunks,
-            shards=shards,
-            zarr_format=3,
-        )
+        try:
+            zarr.create_array(
+                str(path),
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=chunks,
+                shards=shards,
+                zarr_format=3,
+            )
+        except (TypeError, ValueError) as error:
+            raise StorageError(
+                f"Zarr cannot store {array.dtype}; write a .npy file instead"
+            ) from error
         return cls.at(path)
 
 
@@ -208,7 +213,9 @@ def open_source(path: str) -> NpyFile | ZarrArray:
 
 
 def local_path(path: str) -> Path:
-    """The path, absolute and without links; StorageError for a URL."""
+    """The path, absolute and without links; StorageError for a URL and for an empty path."""
+    if not path:
+        raise StorageError("a path is empty; name a .npy file or the directory of a Zarr array")
     if "://" in path:
         raise StorageError(f"{path} is a URL; only local paths are read and written")
     return Path(path).resolve()

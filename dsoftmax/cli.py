@@ -13,6 +13,7 @@ from typing import Any
 import click
 import dask
 import dask.array as da
+import numpy as np
 from dask.utils import parse_bytes
 
 from . import Normalizer, __version__, logsumexp
@@ -172,6 +173,9 @@ def _run(
     keepdims: bool = False,
 ) -> None:
     """Check, prepare DST, run, give DST its name and print; whatever goes wrong is one line."""
+    for option, given in (("--overwrite", overwrite), ("--keepdims", keepdims)):
+        if given and dst is None:
+            raise click.ClickException(f"{option} is for DST; name a file to write")
     if scheduler is not None and threads is not None:
         raise click.ClickException("--threads is for this process; leave it out with --scheduler")
     try:
@@ -205,8 +209,8 @@ def _run(
 class _Plan:
     """What is read and what is computed, lazily.
 
-    ``extremes`` are the least and the greatest logsumexp: the only one if there is one, and
-    nothing if there is none.
+    ``extremes`` are the least and the greatest logsumexp but NaN, and how many are NaN: the only
+    logsumexp if there is one, and nothing if there is none.
     """
 
     x: da.Array
@@ -243,8 +247,14 @@ def _plan(
         lse = normalizer.logsumexp()
         apply = normalizer.softmax if operation == "softmax" else normalizer.log_softmax
         result = apply(x)
-    extremes = (lse.min(), lse.max())[: lse.size] if lse.size else ()
-    return _Plan(x, result, lse.size, extremes)
+    return _Plan(x, result, lse.size, _extremes(lse))
+
+
+def _extremes(lse: da.Array) -> tuple[da.Array, ...]:
+    if lse.size < 2:
+        return (lse.min(),) if lse.size else ()
+    nan, infinity = da.isnan(lse), lse.dtype.type(np.inf)
+    return da.where(nan, infinity, lse).min(), da.where(nan, -infinity, lse).max(), nan.sum()
 
 
 def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, dst: str | None) -> None:
@@ -258,11 +268,12 @@ def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, dst: str | 
     }
     if dst is not None:
         rows["written to"] = dst
-    for name, value in rows.items():
-        click.echo(f"{name:<19}  {value}")
+    click.echo("\n".join(f"{name:<19}  {value}" for name, value in rows.items()))
 
 
 def _range(extremes: list[Any], slices: int) -> str:
-    if slices == 1:
-        return str(extremes[0])
-    return f"{' to '.join(map(str, extremes)) or 'none'}, of {slices} slices"
+    if slices < 2:
+        return str(extremes[0]) if slices else "none, of 0 slices"
+    least, greatest, nans = extremes
+    shown = "none" if nans == slices else f"{least} to {greatest}"
+    return f"{shown}, of {slices} slices" + (f", {nans} of them NaN" if nans else "")

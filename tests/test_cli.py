@@ -193,6 +193,35 @@ def test_an_interrupted_job_leaves_nothing(tmp_path, number, dst):
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy"}
 
 
+def test_an_interrupt_during_the_imports(tmp_path):
+    # the first of them, and it takes long
+    program = "import sys, time; print('importing', file=sys.stderr, flush=True); time.sleep(60)"
+    (tmp_path / "click.py").write_text(program)
+    with start(tmp_path, "logsumexp", "x.npy") as process:
+        wait_for("importing", process)
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["logsumexp", "x.npy"], ["--help"]], ids=" ".join)
+def test_a_full_standard_output(npy, arguments):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=npy.parent,
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("Error: cannot print: [Errno 28] No space left")
+    assert "Traceback" not in done.stderr
+
+
 def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 
@@ -201,7 +230,7 @@ def limit_files():
     ("dst", "message"),
     [
         ("y.npy", r"Error: cannot write {}/y.npy: File too large (15.26 MiB are needed)"),
-        ("y.zarr", r"Error: softmax failed: File too large: {}/.y.zarr.partial-"),
+        ("y.zarr", r"Error: softmax failed: File too large: {}/y.zarr"),
     ],
 )
 def test_a_full_disk(tmp_path, dst, message):
@@ -349,15 +378,36 @@ def test_refused_dtypes(tmp_path, operation, value):
         ("x.npy", "no/y.npy", "no is not a directory"),
         ("x.npy", "group.zarr", "exists; choose another name, or give --overwrite"),
         ("x.npy", "y.csv", "y.csv ends in neither .npy nor .zarr, the formats to write"),
+        ("x.npy", "x.npy/y.npy", "x.npy is not a directory"),
+        ("x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
+        ("x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root
+        ("x.npy", "/dev/fd/y.zarr", "cannot write /proc/"),
+        ("long.npy", "y.zarr", f"Zarr cannot store {np.dtype('g')}; write a .npy file instead"),
     ],
 )
 def test_refused_files(tmp_path, npy, src, dst, message):
+    np.save(tmp_path / "long.npy", np.ones(3, "g"))
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     zarr.create_array(tmp_path / "group.zarr", name="a", data=np.zeros(3))
     result = invoke("softmax", tmp_path / src, tmp_path / dst)
     assert (result.exit_code, result.output[:7]) == (1, "Error: ")
     assert message in result.output
-    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "group.zarr"}
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "long.npy", "group.zarr"}
+
+
+def test_empty_paths(npy):
+    for arguments in (("", "y.npy"), (npy, "")):
+        result = invoke("softmax", *arguments)
+        assert result.output == (
+            "Error: a path is empty; name a .npy file or the directory of a Zarr array\n"
+        )
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--keepdims"])
+def test_options_of_a_destination_that_is_not_given(npy, option):
+    result = invoke("logsumexp", npy, option)
+    assert result.exit_code == 1
+    assert result.output == f"Error: {option} is for DST; name a file to write\n"
 
 
 def test_an_empty_slice(tmp_path):
@@ -408,9 +458,28 @@ def test_version_and_help(tmp_path):
 )
 @pytest.mark.parametrize("operation", ["softmax", "log-softmax", "logsumexp"])
 def test_the_range_of_logsumexp(tmp_path, operation, shape, axis, expected):
-    np.save(tmp_path / "x.npy", np.zeros(shape))
+    assert shown_range(tmp_path, operation, np.zeros(shape), axis) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        ([[0, np.nan], [1, -np.inf], [3, -np.inf]], "1.0 to 3.0, of 3 slices, 1 of them NaN"),
+        ([[np.nan, 0], [0, np.nan]], "none, of 2 slices, 2 of them NaN"),
+        ([[np.inf, 0], [-np.inf, -np.inf]], "-inf to inf, of 2 slices"),
+        ([[np.nan, 0]], "nan"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g"])
+@pytest.mark.parametrize("operation", ["softmax", "logsumexp"])
+def test_the_range_of_what_is_not_nan(tmp_path, operation, dtype, x, expected):
+    assert shown_range(tmp_path, operation, np.array(x, dtype), (1,)) == expected
+
+
+def shown_range(tmp_path, operation, x, axis):
+    np.save(tmp_path / "x.npy", x)
     plan = cli._plan(operation, NpyFile.at(tmp_path / "x.npy"), axis, None, keepdims=True)
-    assert cli._range(dask.compute(*plan.extremes), plan.slices) == expected
+    return cli._range(dask.compute(*plan.extremes), plan.slices)
 
 
 def test_an_ignored_signal_stays_ignored():
