@@ -295,6 +295,14 @@ def test_the_logarithm_of_a_negative_softmax(kind):
     assert_array_equal(np.isnan(dask.compute(n.logsumexp())[0]), negative)
 
 
+def test_the_logarithm_of_a_negative_softmax_in_a_compiled_block():
+    x = np.zeros((2, 5000))
+    n = Normalizer.of(x, axis=1, b=[[1.0], [-1.0]])
+    assert_allclose(n.log_softmax(x)[0], -np.log(5000), rtol=1e-15)
+    assert np.isnan(n.log_softmax(x)[1]).all()
+    assert_allclose(n.softmax(x)[1], -1 / 5000, rtol=1e-15)
+
+
 def test_weights_that_are_far_apart(kind):
     x, b = kind(np.array([[0.0, -1]])), np.array([1e-160, 1e150])
     n = Normalizer.of(x, axis=1, b=b)

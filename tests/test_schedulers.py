@@ -72,3 +72,15 @@ def test_a_normalizer_travels(client, x):
     n = Normalizer.of(np.arange(5.0))
     assert client.submit(Normalizer.logsumexp, n).result() == n.logsumexp()
     assert client.submit(lambda n: n, n).result().logsumexp() == n.logsumexp()
+
+
+def test_a_lazy_normalizer_is_computed_and_held(client, x):
+    n = Normalizer.of(x, axis=1)
+    expected = n.compute(scheduler="synchronous")
+    held = client.persist(n)
+    assert client.compute(n).result() == client.compute(held).result() == expected
+    with dask.config.set(scheduler=client):
+        assert n.compute() == held.compute() == n.persist().compute() == expected
+        both, (total,) = dask.compute(held, [held.logsumexp()])
+    assert both == expected
+    assert_array_equal(total, expected.logsumexp())
