@@ -53,8 +53,8 @@ def softmax(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, or a Dask collection other than an array, or if axis or
-        split_every is of the wrong type.
+        If x is complex or not numeric, a Dask collection other than an array, or a list of Dask or
+        masked arrays, or if axis or split_every is of the wrong type.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
         empty along axis, if split_every is less than 2, or if reread is something else. All errors
@@ -176,7 +176,7 @@ def logsumexp(
         Axis or axes to sum over; None (the default) stands for all of them.
     b : array_like, optional
         Weights, which broadcast with a; they may be negative. Where one is 0, a is ignored
-        whatever it is, and a masked weight is 0.
+        whatever it is, and a masked weight is 0. NumPy's go to the array library and device of a.
     keepdims : bool, optional
         Whether the axes summed over stay, with length 1.
     return_sign : bool, optional
@@ -197,7 +197,8 @@ def logsumexp(
     Raises
     ------
     TypeError
-        If a or b is not numeric, or a Dask collection other than an array.
+        If a or b is not numeric, a Dask collection other than an array, or a list of Dask or
+        masked arrays, or if b is of another array library than a (and not NumPy's).
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b does not broadcast
         with a, or their unknown chunk sizes may not agree. Raised at the call.
@@ -206,7 +207,8 @@ def logsumexp(
     -----
     The state of a chunk is (m, w, s): the maximum, the weights at the maximum and the rest of the
     sum over exp(m), the last two at least in float64. The result is m + log|w| + log1p(s / w), so
-    that the small terms of ``logsumexp([0, -40])`` are not lost.
+    that the small terms of ``logsumexp([0, -40])`` are not lost; s and w change places where s is
+    the larger.
 
     References
     ----------

@@ -111,8 +111,8 @@ def softmax_topk(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, or a Dask collection other than an array, or if k, axis or
-        split_every is of the wrong type.
+        If x is complex or not numeric, a Dask collection other than an array, or a list of Dask or
+        masked arrays, or if k, axis or split_every is of the wrong type.
     ValueError
         If k is negative or exceeds the length of the axis, axis is out of range
         (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at

@@ -417,7 +417,15 @@ def test_reread_takes_dask_arrays(x):
 
 def test_reread_waits_for_dask_collections():
     with pytest.raises(TypeError, match="^reread: after is of type Normalizer; pass a Dask coll"):
-        reread(LARGE, after=Normalizer.of(LARGE))
+        reread(LARGE, after=Normalizer.of([1.0]))
+
+
+def test_reread_waits_for_a_lazy_normalizer():
+    x = virtual(12, 8, chunks=(3, 4))
+    n = Normalizer.of(x, axis=0)
+    again = reread(x, after=n)
+    again.dask.validate()
+    assert set(n.__dask_layers__()) <= set(again.dask.layers)
 
 
 # Processes.
