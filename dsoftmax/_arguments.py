@@ -73,9 +73,10 @@ def as_like(b: Array, a: Array, function: str) -> Array:
 def check_same_library(function: str, *arrays: Array) -> None:
     """Raise TypeError unless all arrays are of one library."""
     if len({array_namespace(x) for x in arrays}) > 1:
-        kinds = " and a ".join(dict.fromkeys(map(_type_name, arrays)))
+        kinds = ", ".join(dict.fromkeys(map(_type_name, arrays)))
         raise TypeError(
-            f"{function}: a {kinds} have no common array library; convert one to that of the other"
+            f"{function}: arrays of different libraries ({kinds}); convert them to one, as with "
+            "numpy.asarray"
         )
 
 

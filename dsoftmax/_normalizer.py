@@ -58,9 +58,8 @@ class Normalizer:
     normalizer itself is a Dask collection then, for `dask.compute`, `dask.persist` and the client
     of a cluster, and what they compute is the normalizer in memory, a few numbers per slice.
 
-    Each merge rounds, however many it merges: ``n.merge(*others)`` costs one rounding, a loop of
-    ``n = n.merge(other)`` one in each turn. d is off by at most 4 units of rounding (2^-53) per
-    turn, and by about the square root of their number as a rule.
+    Each merge rounds, however many it merges: d is off by at most 4 units of rounding (2^-53) after
+    ``n.merge(*others)``, and by that much more in each turn of a loop of ``n = n.merge(other)``.
 
     References
     ----------

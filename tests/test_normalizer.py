@@ -278,11 +278,15 @@ def test_an_identity_fits_every_library():
 
 def test_arrays_of_two_libraries():
     ours, other = Normalizer.of(X[0]), Normalizer.of(array_api_strict.asarray(X[0]))
-    with pytest.raises(TypeError, match="merge: a numpy ndarray and a array_api_strict Array have"):
+    with pytest.raises(
+        TypeError, match=r"merge: .* libraries \(numpy ndarray, array_api_strict Array\)"
+    ):
         ours.merge(other)
-    with pytest.raises(TypeError, match="softmax: a array_api_strict Array and a numpy ndarray"):
+    with pytest.raises(TypeError, match=r"softmax: .*\(array_api_strict Array, numpy ndarray\)"):
         ours.softmax(array_api_strict.asarray(X[0]))
-    with pytest.raises(TypeError, match="log_softmax: .* no common array library; convert one"):
+    with pytest.raises(
+        TypeError, match="log_softmax: arrays of different libraries .*convert them"
+    ):
         other.log_softmax(X[0])
 
 
