@@ -15,7 +15,7 @@ from dask.array.optimization import optimize
 from dask.base import normalize_token
 
 from . import _kernels
-from ._algebra import State, as_dtypes, identity, merge
+from ._algebra import State, identity
 from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
 from ._dtypes import (
     accumulator_dtype,
@@ -32,7 +32,16 @@ from ._dtypes import (
 )
 from ._graph import SplitEvery, Stage, map_blocks
 from ._reread import Reread, check_reread, second_read
-from ._states import as_terms, logarithms, states, unwrap_scalar
+from ._states import (
+    as_terms,
+    equal,
+    frozen,
+    joined,
+    logarithms,
+    states,
+    union,
+    unwrap_scalar,
+)
 
 
 class Normalizer:
@@ -91,7 +100,7 @@ class Normalizer:
 
     def __init__(self, states: Any, axis: Axes, dtype: Any, neutral: bool = False) -> None:
         if isinstance(states, State):
-            states = State(*map(_frozen, states))
+            states = frozen(states)
         values = {"_states": states, "axis": axis, "_dtype": dtype, "_neutral": neutral}
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -115,7 +124,7 @@ class Normalizer:
             return False
         if self._lazy:
             return mine.name == others.name
-        return all(map(_equal, mine, others))
+        return equal(mine, others)
 
     def __repr__(self) -> str:
         if self._lazy:
@@ -296,10 +305,10 @@ class Normalizer:
         lazy = [part for part in parts if part._lazy]
         if not lazy:
             check_same_library("merge", *(part.m for part in parts))
-            union = _merged(*(part._states for part in parts), result=name)
-            return Normalizer(union, self.axis, dtype_of(array_namespace(union.m), name))
+            state = union(*(part._states for part in parts), result=name)
+            return Normalizer(state, self.axis, dtype_of(array_namespace(state.m), name))
         dtype = dtype_of(np, name)
-        stage = Stage("softmax-merge", _merged, accumulator_dtype(dtype), result=name)
+        stage = Stage("softmax-merge", union, accumulator_dtype(dtype), result=name)
         chunks = lazy[0]._states.chunks
         states = map_blocks(stage, *(part._blocks(chunks) for part in parts))
         return Normalizer(states, self.axis, dtype)
@@ -408,25 +417,9 @@ def _lasting(x: Array) -> Array:
     return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
-def _merged(*states: State, result: str) -> State:
-    """The union, in the dtypes that states for results of dtype ``result`` have."""
-    return as_dtypes(merge(*states), result)
-
-
 def _in_memory(blocks: Any, axis: Axes, dtype: Any) -> Normalizer:
     """The normalizer of the computed blocks of a lazy one."""
-    return Normalizer(_joined(blocks), axis, dtype)
-
-
-def _joined(blocks: Any, axis: int = 0) -> State:
-    """One state of nested lists of blocks, the outermost along the first axis."""
-    if isinstance(blocks, State):
-        return blocks
-    first, *rest = (_joined(inner, axis + 1) for inner in blocks)
-    if not rest:
-        return first
-    xp = array_namespace(first.m)
-    return State(*(xp.concat(parts, axis=axis) for parts in zip(first, *rest, strict=True)))
+    return Normalizer(joined(blocks), axis, dtype)
 
 
 def _persisted(
@@ -439,22 +432,6 @@ def _persisted(
 ) -> Normalizer:
     """A lazy normalizer whose states Dask holds."""
     return Normalizer(rebuild(graph, *arguments, **options), axis, dtype)
-
-
-def _frozen(x: Array) -> Array:
-    """A copy that shares no memory with the data, and that nobody can write to if it is NumPy's.
-
-    What owns its memory can be made writeable again; a buffer of bytes cannot.
-    """
-    if isinstance(x, (np.ndarray, np.generic)):
-        return np.ndarray(x.shape, x.dtype, buffer=x.tobytes())
-    return array_namespace(x).asarray(x, copy=True)
-
-
-def _equal(a: Array, b: Array) -> bool:
-    if type(a) is not type(b) or a.shape != b.shape:
-        return False
-    return bool(array_namespace(a).all((a == b) | ((a != a) & (b != b))))
 
 
 def _agree(chunks: tuple[int, ...], others: tuple[int, ...]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _kernels
-from ._algebra import State, log_sum, merge, quiet, signed_log_sum
+from ._algebra import State, as_dtypes, log_sum, merge, quiet, signed_log_sum
 from ._arguments import (
     Array,
     Axes,
@@ -119,8 +119,52 @@ def _reduced(
     return tree_reduce(of_block, union, finish or union, x, axes, keepdims, split_every)
 
 
+# States in memory, as values.
+
+
+def frozen(state: State) -> State:
+    """A copy that shares no memory with the data, and that nobody can write to if it is NumPy's.
+
+    What owns its memory can be made writeable again; a buffer of bytes cannot.
+    """
+
+    def copy(x: Array) -> Array:
+        if isinstance(x, (np.ndarray, np.generic)):
+            return np.ndarray(x.shape, x.dtype, buffer=x.tobytes())
+        return array_namespace(x).asarray(x, copy=True)
+
+    return State(*map(copy, state))
+
+
+def equal(a: State, b: State) -> bool:
+    """Whether two states are of one kind and equal, NaN being equal to NaN."""
+
+    def same(x: Array, y: Array) -> bool:
+        if type(x) is not type(y) or x.shape != y.shape:
+            return False
+        return bool(array_namespace(x).all((x == y) | ((x != x) & (y != y))))
+
+    return all(map(same, a, b))
+
+
+def joined(blocks: Any, axis: int = 0) -> State:
+    """One state of nested lists of blocks, the outermost along the first axis."""
+    if isinstance(blocks, State):
+        return blocks
+    first, *rest = (joined(inner, axis + 1) for inner in blocks)
+    if not rest:
+        return first
+    xp = array_namespace(first.m)
+    return State(*(xp.concat(parts, axis=axis) for parts in zip(first, *rest, strict=True)))
+
+
 # What stages call: module-level functions, so that keys are deterministic. ``result`` names the
 # dtype to return, ``drop`` the axes of length 1 to remove.
+
+
+def union(*states: State, result: str) -> State:
+    """The state of all together, in the dtypes that states for results of that dtype have."""
+    return as_dtypes(merge(*states), result)
 
 
 def log(state: State, result: str, drop: Axes) -> Array:
