@@ -128,7 +128,7 @@ for _name in _METHODS.split():
     setattr(ndarray, _name, _on_device(getattr(np.ndarray, _name)))
 
 
-def _asarray(x, dtype=None):
+def _asarray(x, dtype=None, copy=None):
     return _array(np.array(x._host if isinstance(x, ndarray) else x, dtype))
 
 

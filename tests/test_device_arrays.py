@@ -183,14 +183,25 @@ def test_a_mixed_array_is_an_error_that_says_what_to_do(cupy, host):
 
 def test_weights_of_another_kind(cupy, host):
     x = cupy.asarray(host)
-    with pytest.raises(TypeError, match=MIXED):
-        dsoftmax.logsumexp(x, b=host)
+    b = np.abs(host)
+    moved = dsoftmax.logsumexp(x, b=b, axis=0)  # once, as they are the user's own
+    np.testing.assert_allclose(moved.get(), special.logsumexp(host, b=b, axis=0), rtol=2e-6)
     with pytest.raises(TypeError, match=MIXED):
         dsoftmax.logsumexp(on_device(cupy, host), b=host).compute()
-    with pytest.raises(TypeError, match=MIXED):
+    different = (
+        "arrays of different libraries .(cupy|numpy) ndarray, (cupy|numpy) ndarray.; convert"
+    )
+    with pytest.raises(TypeError, match=different):
         Normalizer.of(host).softmax(x)
-    with pytest.raises(TypeError, match=MIXED):
+    with pytest.raises(TypeError, match=different):
         Normalizer.of(host).merge(Normalizer.of(x))
+
+
+def test_a_stream_that_begins_with_nothing(cupy, host):
+    merged = Normalizer.identity((1, host.shape[1]), axis=0).merge(
+        Normalizer.of(cupy.asarray(host), axis=0)
+    )
+    assert {type(a) for a in (merged.m, merged.w, merged.s)} == {ndarray}
 
 
 def test_the_wall_of_the_stand_in(cupy):
