@@ -26,7 +26,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(CORE:%=tests/test_%.py) dsoftmax
+	$(VENV)-lowest/bin/python -m pytest $(CORE:%=tests/test_%.py) dsoftmax --ignore dsoftmax/dashboard
 
 benchmark: $(VENV)/installed-bench ## Speed beside other libraries, about ten minutes
 	$(BIN)/python -m benchmarks
