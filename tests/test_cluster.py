@@ -40,31 +40,27 @@ class Project:
         self.command = [*COMPOSE, "-p", name]
         self.command += [part for file in files for part in ("-f", file)]
 
-    def run(self, *arguments, timeout=600):
-        """What a compose command prints; it has to end well."""
-        done = subprocess.run(
+    def call(self, *arguments):
+        """A compose command once it has ended."""
+        return subprocess.run(
             [*self.command, *arguments],
             cwd=ROOT,
             env=ENVIRONMENT,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=600,
             check=False,
         )
+
+    def run(self, *arguments):
+        """What a compose command prints; it has to end well."""
+        done = self.call(*arguments)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
     def fails(self, *arguments):
         """What a compose command prints that has to fail."""
-        done = subprocess.run(
-            [*self.command, *arguments],
-            cwd=ROOT,
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self.call(*arguments)
         assert done.returncode not in (0, 127)
         return done.stdout + done.stderr
 
