@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import intrinsic
 
-from ._exp import bits_of_float32, float32_of_bits
-from ._primitives import inlined, pointer
+from ._primitives import inlined, pointer, reinterpret
 
 Codec = Callable[[int, int, int, int], None]
 
@@ -33,11 +32,11 @@ def load(name: str, swapped: bool, working: type) -> Codec:
         for i in range(size):
             value = elements[i * step]
             if swapped:
-                value = _reinterpret(_swap_bytes(value), raw)
+                value = reinterpret(_swap_bytes(value), raw)
             if half:
                 value = _widen_float16(value)
             elif brain:
-                value = float32_of_bits(_u32(value) << _u32(16))
+                value = reinterpret(_u32(value) << _u32(16), _f32)
             tile[i] = working(value)
 
     return load_tile
@@ -71,14 +70,6 @@ def _swap_bytes(typing_context: Any, value: Any) -> Any:
     return value(value), codegen
 
 
-@intrinsic
-def _reinterpret(typing_context: Any, value: Any, dtype: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-    return dtype.dtype(value, dtype), codegen
-
-
 _SIGN_16, _MAGNITUDE_16 = _u32(0x8000), _u32(0x7FFF)
 _INFINITY_32 = _u32(0x7F800000)
 _16, _13 = _u32(16), _u32(13)
@@ -89,15 +80,15 @@ def _widen_float16(bits: Any) -> Any:
     # With the fields moved in place the value is off by the difference of the exponents' biases;
     # a multiplication mends that for subnormal numbers too.
     magnitude = _u32((bits & _MAGNITUDE_16) << _13)
-    value = bits_of_float32(float32_of_bits(magnitude) * _f32(2.0**112))
+    value = reinterpret(reinterpret(magnitude, _f32) * _f32(2.0**112), _u32)
     if magnitude >= _u32(0x0F800000):  # infinity and NaN
         value = value | _INFINITY_32
-    return float32_of_bits(value | ((bits & _SIGN_16) << _16))
+    return reinterpret(value | ((bits & _SIGN_16) << _16), _f32)
 
 
 @inlined
 def _narrow_to_float16(value: Any) -> Any:
-    bits = bits_of_float32(value)
+    bits = reinterpret(value, _u32)
     sign = (bits >> _16) & _SIGN_16
     magnitude = bits & _u32(0x7FFFFFFF)
     if magnitude > _INFINITY_32:
@@ -106,7 +97,7 @@ def _narrow_to_float16(value: Any) -> Any:
         result = _u32(0x7C00)
     elif magnitude < _u32((127 - 14) << 23):
         # Subnormal: adding 1/2 leaves the result, rounded to even, in the low bits of the sum.
-        result = bits_of_float32(float32_of_bits(magnitude) + _f32(0.5)) - _u32(0x3F000000)
+        result = reinterpret(reinterpret(magnitude, _f32) + _f32(0.5), _u32) - _u32(0x3F000000)
     else:
         odd = (magnitude >> _13) & _u32(1)
         result = (magnitude - _u32((127 - 15) << 23) + _u32(0xFFF) + odd) >> _13
@@ -115,7 +106,7 @@ def _narrow_to_float16(value: Any) -> Any:
 
 @inlined
 def _narrow_to_bfloat16(value: Any) -> Any:
-    bits = bits_of_float32(value)
+    bits = reinterpret(value, _u32)
     if value != value:
         return _u16((bits >> _16) | _u32(0x40))  # keep a NaN's payload from rounding to infinity
     return _u16((bits + _u32(0x7FFF) + ((bits >> _16) & _u32(1))) >> _16)

@@ -75,26 +75,45 @@ def _compiled_once(factory: str, parameters: tuple[Any, ...]) -> Any:
 
 
 def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
-    from numba import cfunc, config, types
+    from numba import config, types
     from numba.core.caching import FunctionCache
+    from numba.core.ccallback import CFunc
+
+    class Cache(FunctionCache):  # type: ignore[misc]
+        def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
+            # The name says all.  Numba would add the functions that a kernel is made of, which it
+            # gives other identities in every process.
+            return signature, codegen.magic_tuple()
+
+    class Kernel(CFunc):
+        def enable_caching(self) -> None:
+            self._cache = Cache(source)
 
     if config.DISABLE_JIT:
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
     module, name = factory.split(".")
     source = getattr(import_module(f".{module}", __package__), name)(*parameters)
     words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
-    signature = types.void(*[types.int64] * source.__code__.co_argcount)
-    options = {"error_model": "numpy"}  # no exceptions: division by 0 is inf
+    integers = (types.int64,) * source.__code__.co_argcount
+
+    def make(cached: bool) -> Any:
+        # No exceptions: division by 0 is inf.
+        function = Kernel(source, (integers, types.void), {}, {"error_model": "numpy"})
+        if cached:
+            function.enable_caching()
+        function.compile()
+        return function
+
     try:
         source.__qualname__ = "-".join((*words, _digest()))
-        return cfunc(signature, cache=True, **options)(source)
+        return make(cached=True)
     except Exception:  # no directory, no room, a damaged file; an error of compilation comes again
         pass
     try:
-        FunctionCache(source).flush()
-        return cfunc(signature, cache=True, **options)(source)
+        Cache(source).flush()
+        return make(cached=True)
     except Exception:
-        return cfunc(signature, **options)(source)
+        return make(cached=False)
 
 
 @cache

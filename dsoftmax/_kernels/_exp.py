@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-Number = Any
+from ._lanes import reinterpret_lanes, zero_below
+
+Vector = Any
 
 # The result is exp(t) * 2**SCALE: a subnormal exp(t) is then a normal number, sums keep all its
 # digits, and whoever multiplies by 2**-SCALE rounds it once.
@@ -32,30 +34,14 @@ SCALE = {np.float32: 24, np.float64: 64}
 HIGH = {np.float32: np.float32(70), np.float64: np.float64(661)}
 
 
-def scaled_exp(t: Number) -> Number:
+def scaled_exp(t: Vector) -> Vector:
     """exp(t) * 2**SCALE to within 1 ulp for t <= HIGH; 0 where exp(t) rounds to 0; NaN for NaN."""
 
 
-@overload(scaled_exp, jit_options={"fastmath": {"contract"}})
-def _scaled_exp(t: Number) -> Callable[[Number], Number] | None:
-    return {types.float32: _exp32, types.float64: _exp64}.get(t)
+@overload(scaled_exp)
+def _scaled_exp(t: Vector) -> Callable[[Vector], Vector] | None:
+    return {types.float32: _exp32, types.float64: _exp64}.get(t.element)
 
-
-def _reinterpretation(source: types.Type, target: types.Type) -> Callable[[Number], Number]:
-    @intrinsic
-    def reinterpret(typing_context: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], context.get_value_type(target))
-
-        return target(source), codegen
-
-    return reinterpret
-
-
-bits_of_float32 = _reinterpretation(types.float32, types.uint32)
-float32_of_bits = _reinterpretation(types.uint32, types.float32)
-bits_of_float64 = _reinterpretation(types.float64, types.uint64)
-float64_of_bits = _reinterpretation(types.uint64, types.float64)
 
 _f32, _u32, _u64 = np.float32, np.uint32, np.uint64
 
@@ -65,7 +51,6 @@ _LOG2_E_64, _LOG_2_HIGH_64 = 1.4426950408889634, 6.93147180369123816490e-01
 _LOG_2_LOW_64 = 1.90821492927058770002e-10
 _ROUND_32, _ROUND_64 = _f32(1.5 * 2**23), 1.5 * 2**52
 _LOWEST_32, _LOWEST_64 = _f32(-103.98), -745.14  # below, exp rounds to 0
-_ZERO_32 = _f32(0)
 _EXPONENT_32 = _u32((127 + SCALE[np.float32]) << 23)
 _EXPONENT_64 = _u64((1023 + SCALE[np.float64]) << 52)
 _SHIFT_32, _SHIFT_64 = _u32(23), _u64(52)
@@ -80,7 +65,7 @@ _B8, _B9 = 2.4801487165838708e-05, 2.755724221351069e-06
 _B10, _B11 = 2.7632716110097873e-07, 2.511009630403349e-08
 
 
-def _exp32(t: Number) -> Number:
+def _exp32(t: Vector) -> Vector:
     shifted = t * _LOG2_E_32 + _ROUND_32
     n = shifted - _ROUND_32
     # One step with a float32 log 2 would cost 3 ulp near -87.
@@ -88,11 +73,11 @@ def _exp32(t: Number) -> Number:
     r2 = r * r
     # Estrin's scheme: a shorter chain of dependent operations than Horner's.
     q = r + r2 * ((_A2 + _A3 * r) + r2 * ((_A4 + _A5 * r) + r2 * _A6))
-    power = float32_of_bits((bits_of_float32(shifted) << _SHIFT_32) + _EXPONENT_32)
-    return _ZERO_32 if t < _LOWEST_32 else power + q * power
+    power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_32) + _EXPONENT_32)
+    return zero_below(t, _LOWEST_32, power + q * power)
 
 
-def _exp64(t: Number) -> Number:
+def _exp64(t: Vector) -> Vector:
     shifted = t * _LOG2_E_64 + _ROUND_64
     n = shifted - _ROUND_64
     r = (t - n * _LOG_2_HIGH_64) - n * _LOG_2_LOW_64
@@ -102,5 +87,5 @@ def _exp64(t: Number) -> Number:
     middle = (_B4 + _B5 * r) + (_B6 + _B7 * r) * r2
     high = (_B8 + _B9 * r) + (_B10 + _B11 * r) * r2
     q = (high * r4 + middle) * r4 + low
-    power = float64_of_bits((bits_of_float64(shifted) << _SHIFT_64) + _EXPONENT_64)
-    return 0.0 if t < _LOWEST_64 else power + q * power
+    power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_64) + _EXPONENT_64)
+    return zero_below(t, _LOWEST_64, power + q * power)

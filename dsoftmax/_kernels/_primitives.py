@@ -65,6 +65,18 @@ def convert(
     return types.void(*[types.int64] * 5), codegen
 
 
+@intrinsic
+def reinterpret(typing_context: Any, value: Any, dtype: Any) -> Any:
+    """The bits of a number as another dtype of its size."""
+    # Numba computes with integers of 64 bits: have them cast back.
+    same_size = {types.float32: types.uint32, types.float64: types.uint64}.get(dtype.dtype, value)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return dtype.dtype(value if isinstance(value, types.Float) else same_size, dtype), codegen
+
+
 @inlined
 def add_compensated(total: Any, error: Any, term: Any) -> Any:
     """(total, error) after adding a term: Knuth's TwoSum, which needs no order of sizes."""

@@ -9,7 +9,7 @@ REDUCE, APPLY, LOGARITHM = 1, 2, 4
 # A tile is what a kernel works on at a time: small enough that it stays in the first-level cache
 # with all that is made of it.
 TILE_BYTES = 8192
-LANE_BYTES = 1024  # one row of the widest tile of columns
+LANE_BYTES = 2048  # of one row of columns that are worked on together
 # Slices of up to so many elements fit in one tile of columns; of longer ones it takes half as many
 # rows, and twice as many columns.
 SHORT = 16

@@ -1,32 +1,160 @@
-"""Steps on a tile that the row and the column kernel share; LLVM inlines them into both."""
+"""Steps on a tile of a row, with no memory but the tile: LLVM inlines them into the kernel.
+
+A tile is contiguous but for its last vector, which may be elsewhere: the end of a row seldom is the
+end of a vector, and nothing beyond it may be read or written.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ._exp import scaled_exp
-from ._primitives import inlined, prefetch
+from ._exp import HIGH, SCALE, scaled_exp
+from ._lanes import (
+    VECTOR_BYTES,
+    count_equal,
+    greater,
+    lanes_in_vector,
+    largest,
+    load,
+    repeat,
+    store,
+    total,
+    where_equal,
+    widen,
+)
+from ._primitives import add_compensated, inlined, pointer, prefetch
 
-BLOCK = 32  # exponentials are computed so many at a time: tiles have room beyond their end
-CACHE_LINE = 64
+float64 = np.float64
 
 
-@inlined
-def exponentials(e: Any, size: int, item: int, ahead: int) -> None:
-    """Replace elements by their scaled exponentials, and prefetch as many bytes from ``ahead``.
+def reductions(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`maximum_of`, `sum_below`, `sum_of_rest` and `weighted_sums_of` tiles of ``working``.
 
-    Two loops, one that subtracts the maximum and this one, are faster than one that does all: the
-    loop of constant length has no scalar remainder whose constants would fill the registers
-    (measured for float64: 1.19 against 1.50 ns).
+    A tile is given by the addresses of its first vector, of the end of its first part, and of its
+    last vector.
     """
-    for start in range(0, size, BLOCK):
-        for offset in range(start * item, (start + BLOCK) * item, CACHE_LINE):
-            prefetch(ahead + offset)
-        for i in range(BLOCK):
-            e[start + i] = scaled_exp(e[start + i])
+    n = lanes_in_vector(working)
+    infinity, one, zero = working(np.inf), working(1), working(0)
+    weights_bytes = 8 * n
+    add = addition(working)
+
+    @inlined
+    def maximum_of(tile: int, end: int, last: int) -> Any:
+        """The maximum; NaN is passed over, and gets into the sum."""
+        top = load(last, working, n)
+        top = greater(top, repeat(-infinity, n))
+        for at in range(tile, end, VECTOR_BYTES):
+            top = greater(load(at, working, n), top)
+        return largest(top)
+
+    @inlined
+    def sum_below(tile: int, end: int, last: int, reference: Any) -> Any:
+        """The sum of the scaled exponentials of x - reference, if that is small, and the maximum.
+
+        Two vectors at a time would be slower: there are not enough registers.
+        """
+        top = repeat(-infinity, n)
+        s = error = repeat(0.0, n)
+        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
+            x = load(last if at == end else at, working, n)
+            top = greater(x, top)
+            s, error = add(s, error, widen(scaled_exp(x - reference)))
+        return total(s + error), largest(top)
+
+    @inlined
+    def sum_of_rest(tile: int, end: int, last: int, m: Any, reference: Any) -> Any:
+        """The same sum without the elements that are m, and the number of those."""
+        s = error = repeat(0.0, n)
+        number = 0
+        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
+            x = load(last if at == end else at, working, n)
+            number += count_equal(x, m)
+            e = scaled_exp(where_equal(x, m, -infinity, x - reference))
+            s, error = add(s, error, widen(e))
+        return total(s + error), number
+
+    @inlined
+    def weighted_sums_of(
+        tile: int, end: int, last: int, weights: int, m: Any, reference: Any
+    ) -> Any:
+        """The weighted sums over the elements that are not m, and over those that are."""
+        # Weights at +inf count as infinite: both signs of them give NaN.
+        value = infinity if m == infinity else one
+        s = s_error = w = w_error = repeat(0.0, n)
+        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
+            x, b = load(last if at == end else at, working, n), load(weights, float64, n)
+            e = scaled_exp(where_equal(x, m, -infinity, x - reference))
+            s, s_error = add_compensated(s, s_error, widen(e) * b)
+            e = where_equal(x, m, value, repeat(zero, n))
+            w, w_error = add_compensated(w, w_error, widen(e) * b)
+            weights += weights_bytes
+        return total(s + s_error), total(w), total(w_error)
+
+    return maximum_of, sum_below, sum_of_rest, weighted_sums_of
+
+
+def addition(working: Any) -> Callable[..., Any]:
+    """How exponentials of ``working`` are added to (sum, error) within a tile.
+
+    A float64 has so many more digits than a float32 that a tile of these needs no care.
+    """
+
+    @inlined
+    def add_plainly(s: Any, error: Any, term: Any) -> Any:
+        return s + term, error
+
+    return add_plainly if working is np.float32 else add_compensated
+
+
+def maps(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`copy`, `write_logarithms` and `write_exponentials` of so many elements of ``working``."""
+    n = lanes_in_vector(working)
+    infinity, high = working(np.inf), HIGH[working]
+    unscale = working(2.0 ** -SCALE[working])
+    item = np.dtype(working).itemsize
+
+    @inlined
+    def copy(source: int, target: int, size: int) -> None:
+        elements, copies = pointer(source, working), pointer(target, working)
+        for i in range(size):
+            copies[i] = elements[i]
+
+    @inlined
+    def write_logarithms(source: int, target: int, size: int, m: Any, logarithm: Any) -> None:
+        elements, results = pointer(source, working), pointer(target, working)
+        for i in range(size):
+            results[i] = (elements[i] - m) - logarithm
+
+    @inlined
+    def write_exponentials(
+        source: int, target: int, size: int, spare: int, m: Any, factor: Any, ahead: int
+    ) -> None:
+        """exp(x - m) times a factor; ``spare`` has room for two vectors."""
+        top = repeat(-infinity, n)
+        whole = size // n * VECTOR_BYTES
+        for at in range(0, whole, VECTOR_BYTES):
+            prefetch(ahead + at)
+            t = load(source + at, working, n) - m
+            top = greater(t, top)
+            store(scaled_exp(t) * unscale * factor, target + at)
+        rest = size - whole // item
+        if rest:
+            store(repeat(m, n), spare)
+            copy(source + whole, spare, rest)
+            t = load(spare, working, n) - m
+            top = greater(t, top)
+            store(scaled_exp(t) * unscale * factor, spare + VECTOR_BYTES)
+            copy(spare + VECTOR_BYTES, target + whole, rest)
+        if largest(top) > high:  # x is not of the slice that m is of
+            elements, results = pointer(source, working), pointer(target, working)
+            for i in range(size):
+                results[i] = working(math.exp(float64(elements[i] - m))) * factor
+
+    return copy, write_logarithms, write_exponentials
 
 
 @inlined
@@ -35,7 +163,11 @@ def absorb_special_weights(tile: Any, weights: Any, size: int, infinity: Any) ->
 
     0 exp(x) is nothing whatever x is; +-inf is +-exp(inf), or NaN with x = -inf; NaN is NaN.
     """
+    special = False
     for i in range(size):
+        weight = abs(weights[i])
+        special |= not ((weight > 0) & (weight < math.inf))
+    for i in range(size if special else 0):
         weight = weights[i]
         if weight == 0:
             tile[i] = -infinity
@@ -45,9 +177,3 @@ def absorb_special_weights(tile: Any, weights: Any, size: int, infinity: Any) ->
         elif weight != weight:
             tile[i] = infinity - infinity
             weights[i] = 1.0
-
-
-@inlined
-def multiply(products: Any, e: Any, weights: Any, size: int) -> None:
-    for i in range(size):
-        products[i] = np.float64(e[i]) * weights[i]
