@@ -18,8 +18,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from ._lanes import any_not_below, lanes_in_vector
+from ._lanes import load as load_vector
 from ._primitives import add_compensated, convert, pointer
-from ._protocol import LANE_BYTES, REDUCE, TILE_BYTES
+from ._protocol import LANE_BYTES, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 
 int64, float64 = np.int64, np.float64
 
@@ -27,6 +29,7 @@ ROWS = 8  # of a tile of columns
 
 # In the heap a NaN is an inf with a negative index, and so better than any inf.
 NAN_INDEX = int64(-(2**62))
+WORST_INDEX = int64(2**62)
 
 
 @intrinsic
@@ -57,6 +60,28 @@ def rows(working: Any) -> Callable[..., None]:
     item = np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
+    epsilon = np.finfo(working).eps
+    n = lanes_in_vector(working)
+
+    @njit
+    def offer(
+        address: int, done: int, size: int, begin: int, values: Any, indices: Any, k: int, run: int
+    ) -> None:
+        """Replace the worst of the heap by every better element of a tile, from ``done`` on."""
+        tile = pointer(address, working)
+        for start in range(done, size, run):
+            end = min(start + run, size)
+            worst = values[0]
+            better = False
+            for i in range(start, end):
+                better |= not (tile[i] <= worst)  # or NaN; of equals the earlier is better
+            # Last first: of ascending elements not all are the best so far.
+            while better and end - n >= start:
+                end -= n
+                if any_not_below(load_vector(address + end * item, working, n), values[0]):
+                    offer_each(tile, end, end + n, begin, values, indices, k, infinity)
+            if better:
+                offer_each(tile, start, end, begin, values, indices, k, infinity)
 
     def kernel(
         x: int,
@@ -78,9 +103,11 @@ def rows(working: Any) -> Callable[..., None]:
         scratch: int,
         rows_scratch: int,
     ) -> None:
-        loaded, ms = pointer(scratch, working), pointer(m_array, working)
+        ms = pointer(m_array, working)
+        maxima = pointer(rows_scratch + MAXIMA_AT, working)
         for start in range(0, length, segment):
             size = min(segment, length - start)
+            tiles = (size + tile_size - 1) // tile_size
             states = start // segment * count
             for first in range(0, count, together):
                 if state_of_rows:
@@ -91,22 +118,44 @@ def rows(working: Any) -> Callable[..., None]:
                     source = x + first * x_row + start * x_step
                     call(
                         state_of_rows,
-                        (source, 0, 0, *arrays, *shape, *strides, *codecs, rows_scratch, REDUCE),
+                        (
+                            source,
+                            0,
+                            0,
+                            *arrays,
+                            *shape,
+                            *strides,
+                            *codecs,
+                            rows_scratch,
+                            REDUCE | MAXIMA,
+                        ),
                     )
                 for row in range(first, min(first + together, count)):
                     values = pointer(values_array + row * k * item, working)
                     indices = pointer(indices_array + row * k * 8, int64)
-                    if state_of_rows and start >= k and ms[states + row] <= values[0]:
+                    m = ms[states + row] if state_of_rows else nan
+                    if start >= k and m <= values[0]:
                         continue  # nothing is better, and nothing is NaN
+                    tops = part(maxima, (row - first) * tiles)
+                    primed = start == 0 and k <= tiles and m == m
+                    if primed:
+                        primed = prime(tops, tiles, values, indices, k, infinity, epsilon)
                     for begin in range(start, start + size, tile_size):
+                        full = primed or begin >= k
+                        if full and m == m and tops[(begin - start) // tile_size] <= values[0]:
+                            continue
                         source = x + row * x_row + begin * x_step
                         tile_length = min(tile_size, start + size - begin)
-                        tile = pointer(source, working)
                         if load:
                             convert(load, source, scratch, x_step, tile_length)
-                            tile = loaded
-                        done = offer_first(tile, tile_length, begin, values, indices, k, infinity)
-                        offer(tile, done, tile_length, begin, values, indices, k, run, infinity)
+                            source = scratch
+                        tile = pointer(source, working)
+                        done = 0
+                        if not full:
+                            done = offer_first(
+                                tile, tile_length, begin, values, indices, k, infinity
+                            )
+                        offer(source, done, tile_length, begin, values, indices, k, run)
         ws, ss = pointer(w_array, float64), pointer(s_array, float64)
         for row in range(count):
             if state_of_rows:
@@ -209,6 +258,28 @@ def merge_segments(ms: Any, ws: Any, ss: Any, row: int, count: int, segments: in
 
 
 @njit
+def prime(
+    maxima: Any, tiles: int, values: Any, indices: Any, k: int, infinity: Any, epsilon: Any
+) -> bool:
+    """Fill the heap with what every one of the k best is better than; whether that is possible.
+
+    The k-th of the maxima of the tiles has k elements that are not worse.
+    """
+    for i in range(k):
+        values[i], indices[i] = maxima[i], WORST_INDEX
+    make_heap(values, indices, k)
+    for i in range(k, tiles):
+        if maxima[i] > values[0]:
+            sift(values, indices, 0, k, maxima[i], WORST_INDEX)
+    bound = values[0]
+    if not -infinity < bound < infinity:
+        return False
+    for i in range(k):
+        values[i] = bound - (abs(bound) + epsilon) * epsilon
+    return True
+
+
+@njit
 def offer_first(
     tile: Any, size: int, begin: int, values: Any, indices: Any, k: int, infinity: Any
 ) -> int:
@@ -222,29 +293,12 @@ def offer_first(
 
 
 @njit
-def offer(
-    tile: Any,
-    done: int,
-    size: int,
-    begin: int,
-    values: Any,
-    indices: Any,
-    k: int,
-    run: int,
-    infinity: Any,
+def offer_each(
+    tile: Any, start: int, end: int, begin: int, values: Any, indices: Any, k: int, infinity: Any
 ) -> None:
-    """Replace the worst of the heap by every better element of the tile, from ``done`` on."""
-    for start in range(done, size, run):
-        end = min(start + run, size)
-        worst = values[0]
-        better = False
-        for i in range(start, end):
-            better |= not (tile[i] <= worst)  # or NaN; of equals the earlier is better
-        if better:
-            # Last first: of ascending elements not all are the best so far.
-            for i in range(end - 1, start - 1, -1):
-                if not (tile[i] < values[0]):
-                    offer_one(tile[i], begin + i, values, indices, k, infinity)
+    for i in range(end - 1, start - 1, -1):
+        if not (tile[i] < values[0]):
+            offer_one(tile[i], begin + i, values, indices, k, infinity)
 
 
 @njit

@@ -187,13 +187,14 @@ def zero_below(typing_context: Any, lanes: Any, limit: Any, value: Any) -> Any:
     return value(lanes, limit, value), codegen
 
 
-def _any(comparison: str) -> Any:
-    """A function that tells whether a comparison holds in any lane."""
+def _any(comparison: str, for_nan: bool = False) -> Any:
+    """A function that tells whether a comparison holds in any lane, or one of them is NaN."""
 
     def call(typing_context: Any, a: Any, b: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             a, b = (_to_vector(builder, value, args[0].type) for value in args)
-            flags = _flags(builder, builder.fcmp_ordered(comparison, a, b))
+            compare = builder.fcmp_unordered if for_nan else builder.fcmp_ordered
+            flags = _flags(builder, compare(comparison, a, b))
             return builder.icmp_unsigned("!=", flags, flags.type(0))
 
         return types.boolean(a, b if isinstance(b, Lanes) else a.element), codegen
@@ -203,6 +204,7 @@ def _any(comparison: str) -> Any:
 
 any_greater = _any(">")  # (a, b), where b may be a number
 any_at_least = _any(">=")
+any_not_below = _any(">=", for_nan=True)
 
 
 @intrinsic

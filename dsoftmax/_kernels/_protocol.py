@@ -5,6 +5,8 @@ from __future__ import annotations
 # What to do with a slice: take its state (m, w, s); map it to the output, which is exp(x - m) / d
 # or, with LOGARITHM, (x - m) - log d.
 REDUCE, APPLY, LOGARITHM = 1, 2, 4
+# With this the kernel of rows leaves the maxima of its tiles, row by row, on its scratch memory.
+MAXIMA = 8
 
 # A tile is what a kernel works on at a time: small enough that it stays in the first-level cache
 # with all that is made of it.
@@ -15,3 +17,4 @@ LANE_BYTES = 2048  # of one row of columns that are worked on together
 SHORT = 16
 
 SCRATCH_BYTES = 80 * 1024
+MAXIMA_AT = 64 * 1024  # in there

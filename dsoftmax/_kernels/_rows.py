@@ -18,7 +18,7 @@ import numpy as np
 from ._exp import SCALE
 from ._lanes import VECTOR_BYTES, lanes_in_vector
 from ._primitives import add_compensated, convert, pointer
-from ._protocol import APPLY, LOGARITHM, REDUCE, TILE_BYTES
+from ._protocol import APPLY, LOGARITHM, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 from ._tiles import absorb_special_weights, maps, reductions
 
 float64 = np.float64
@@ -69,6 +69,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     ) -> None:
         ms, ws, ss = pointer(m_array, working), pointer(w_array, float64), pointer(s_array, float64)
         loaded, weights = pointer(scratch, working), pointer(scratch + weights_at, float64)
+        maxima, tiles = pointer(scratch + MAXIMA_AT, working), (length + tile_size - 1) // tile_size
         for row in range(count):
             m, reference = -infinity, -infinity
             w, w_error, s, s_error = 0.0, 0.0, 0.0, 0.0
@@ -125,6 +126,8 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     elif not steady:
                         terms, top = sum_below(tile, end, last, reference)
                     steady = top < m and not weighted
+                    if mode & MAXIMA:
+                        maxima[row * tiles + start // tile_size] = top
                     s, s_error = add_compensated(s, s_error, terms)
 
                 if not math.isinf(w):
