@@ -10,7 +10,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from . import _kernels
-from ._algebra import State, as_dtypes, log_sum, merge, quiet, signed_log_sum
+from ._algebra import State, as_dtypes, merge, quiet, signed_log_sum
 from ._arguments import (
     Array,
     Axes,
@@ -169,7 +169,7 @@ def union(*states: State, result: str) -> State:
 
 def log(state: State, result: str, drop: Axes) -> Array:
     """log(sum), NaN where the sum is negative."""
-    return _shaped(log_sum(state), result, drop)
+    return _shaped(_kernels.log_sum(state), result, drop)
 
 
 def log_abs(state: State, result: str, drop: Axes) -> Array:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from dsoftmax import _kernels as kernels
 from dsoftmax import logsumexp, softmax
-from dsoftmax._algebra import log_d, log_sum
+from dsoftmax._algebra import State, log_d, log_sum
 from dsoftmax._kernels import cpu, portable, topk_cpu
 
 from .oracle import EPS
@@ -277,6 +278,56 @@ def test_exp_of_float64_is_within_2_ulp():
     for value in (-0.34657359, -708.3, -1e-300, -36.7):  # longdouble is no oracle for itself
         y = cpu.rescale(np.array([value]), np.zeros(1), np.ones(1))[0]
         assert abs(y - mpmath.exp(value)) <= 2 * np.spacing(y)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 10, 16, 30])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logarithms_of_many_short_rows(columns, dtype):
+    # sums next to 1, of which log_softmax has to keep the rest, and up to 2**columns
+    rng = np.random.default_rng(columns)
+    x = -(10 ** rng.uniform(-3, 1.6, (5000, columns))).astype(dtype)
+    x[:, -1] = 0
+    x[::7] = 3.0
+    x[11], x[12, 0], x[13, 0] = -np.inf, np.inf, np.nan
+    exact = x.astype("g")
+    with np.errstate(all="ignore"):
+        t = exact - exact.max(1, keepdims=True)
+        rest = np.where(t == 0, 0, np.exp(t))
+        number = (t == 0).sum(1, keepdims=True).astype("g")
+        expected = t - np.log(number) - np.log1p(rest.sum(1, keepdims=True) / number)
+        spread = np.nansum(-t * rest, axis=1, keepdims=True) / rest.sum(1, keepdims=True)
+        bound = (np.nan_to_num(spread) + 8) * np.finfo(dtype).eps / 2  # as in docs/numerics.md
+        y = cpu.log_softmax(x, (1,))
+        within = np.abs(y - expected) <= np.abs(expected) * bound
+    assert within[np.isfinite(exact).all(1)].all()
+    assert_array_equal(y[11:14], portable.log_softmax(x[11:14], (1,)))
+    total = log_sum(cpu.of_block(x, (1,)))
+    many = kernels.log_sum(cpu.of_block(x, (1,)))
+    assert_allclose(many, total, rtol=4e-16, atol=4e-16)
+    assert many.dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_logarithms_of_many_sums_of_any_sign_and_size(dtype):
+    rng = np.random.default_rng(8)
+    w = np.concatenate([10 ** rng.uniform(-320, 308, 9000), [1, np.inf, 0, 0, 0, 1e308]])
+    s = np.concatenate([10 ** rng.uniform(-320, 308, 9000), [0, 1, 0, 1, 1e-310, 1e308]])
+    m = rng.normal(size=(len(w), 1)).astype(dtype)
+    for signs in (1, -1, rng.choice([-1, 1], len(w))):
+        for rows in (slice(None), slice(0, 9000), slice(0, 5000, 1)):
+            state = State(m[rows], (w * signs)[rows, None], s[rows, None])
+            assert_allclose(kernels.log_sum(state), log_sum(state), rtol=4e-16, atol=1e-15)
+
+
+def test_log_is_within_1_ulp():
+    rng = np.random.default_rng(0)
+    near_one = 1 + rng.normal(size=10**5) * 10 ** rng.uniform(-16, -0.5, 10**5)
+    x = np.concatenate([10 ** rng.uniform(-307, 308, 10**5), np.abs(near_one), np.arange(1, 1e5)])
+    zeros = np.zeros((len(x), 1))
+    y = kernels.log_sum(State(zeros, x[:, None], zeros))[:, 0]
+    exact = np.log(x.astype("g"))
+    assert (np.abs(y - exact) <= np.spacing(np.abs(exact).astype("f8"))).all()
+    assert y[x == 1].tolist() == [0] * np.count_nonzero(x == 1)
 
 
 def test_gradual_underflow():

@@ -63,6 +63,12 @@ def log_rescale(x: Array, state: State) -> Array:
     return _masked_like(x, _kernels_for(data).log_rescale(data, state.m, log_d(state)))
 
 
+def log_sum(state: State) -> Array:
+    """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
+    many = all(map(cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= _SMALL
+    return (cpu if many and _can_compile() else portable).log_sum(state)
+
+
 def softmax(x: Array, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     data = _plain(x)

@@ -28,6 +28,7 @@ from ._lanes import (
     where_greater,
     widen,
 )
+from ._log import log_of_sum
 from ._primitives import add_compensated, inlined, pointer, prefetch
 from ._tiles import addition
 
@@ -222,10 +223,8 @@ def outputs(working: Any) -> tuple[Callable[..., Any], ...]:
     @inlined
     def to_logarithm(state: int) -> None:
         """Have log d at `last`."""
-        w, s = pointer(state + at.w, float64), pointer(state + at.s, float64)
-        last = pointer(state + at.last, working)
-        for i in range(n):
-            last[i] = math.log1p(s[i] / w[i]) + math.log(w[i])
+        w, s = load(state + at.w, float64, n), load(state + at.s, float64, n)
+        store(narrow(log_of_sum(w, s), working), state + at.last)
 
     # A row at a time, through all groups: what is written in order is written faster.
 

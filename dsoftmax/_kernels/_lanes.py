@@ -97,6 +97,9 @@ for _op, _name in {
 }.items():
     _operator(_op, _arithmetic(_name))
 _operator(operator.lshift, lambda builder, a, b: builder.shl(a, b))
+_operator(operator.rshift, lambda builder, a, b: builder.lshr(a, b))
+_operator(operator.and_, lambda builder, a, b: builder.and_(a, b))
+_operator(operator.or_, lambda builder, a, b: builder.or_(a, b))
 
 
 @intrinsic(prefer_literal=True)
@@ -176,6 +179,20 @@ where_greater = _choice(">")
 
 
 @intrinsic
+def from_lane(typing_context: Any, first: Any, lanes: Any, otherwise: Any) -> Any:
+    """The lanes from a number on, and another value in those before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first, lanes, otherwise = args
+        places = _places(list(range(lanes.type.count)))
+        limit = _to_vector(builder, builder.trunc(first, _INT32), places.type)
+        kept = builder.icmp_signed(">=", places, limit)
+        return builder.select(kept, lanes, _to_vector(builder, otherwise, lanes.type))
+
+    return lanes(types.int64, lanes, lanes.element), codegen
+
+
+@intrinsic
 def zero_below(typing_context: Any, lanes: Any, limit: Any, value: Any) -> Any:
     """The value, but 0 where ``lanes`` are below a limit."""
 
@@ -203,6 +220,7 @@ def _any(comparison: str, for_nan: bool = False) -> Any:
 
 
 any_greater = _any(">")  # (a, b), where b may be a number
+any_less = _any("<")
 any_at_least = _any(">=")
 any_not_below = _any(">=", for_nan=True)
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from ._exp import SCALE
-from ._lanes import VECTOR_BYTES, lanes_in_vector
+from ._lanes import VECTOR_BYTES, from_lane, lanes_in_vector
+from ._lanes import load as load_vector
 from ._primitives import add_compensated, convert, pointer
 from ._protocol import APPLY, LOGARITHM, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 from ._tiles import absorb_special_weights, maps, reductions
@@ -44,7 +45,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     copy, write_logarithms, write_exponentials = maps(working)
     ready_at = TILE_BYTES
     spare_at = ready_at + TILE_BYTES
-    weights_at = spare_at + 2 * VECTOR_BYTES
+    weights_at = spare_at + VECTOR_BYTES
 
     def kernel(
         x: int,
@@ -83,22 +84,27 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     if load:
                         tile = scratch
                         convert(load, source, tile, x_step, size)
-                    end = last = tile + whole * item
-                    if size - whole < n:
-                        if not load:
-                            last = scratch
-                            copy(end, last, size - whole)
-                        filled = pointer(last, working)
-                        for i in range(size - whole, n):
-                            filled[i] = -infinity
                     if weighted:
                         source_b = b + row * b_row + start * b_step
                         convert(load_b, source_b, scratch + weights_at, b_step, size)
                         for i in range(size, whole + n):
                             weights[i] = 0.0
                         absorb_special_weights(loaded, weights, size, infinity)
+                    end = tile + whole * item
+                    if size - whole < n and (load or not whole):
+                        if not load:
+                            end = tile = scratch
+                            copy(source, tile, size)
+                        filled = pointer(end, working)
+                        for i in range(size - whole, n):
+                            filled[i] = -infinity
+                        last = load_vector(end, working, n)
+                    else:
+                        last = load_vector(tile + (size - n) * item, working, n)
+                        last = from_lane(n - (size - whole), last, -infinity)
+                    ahead = source + TILE_BYTES - tile
                     if steady:  # most likely the maximum stays what it is
-                        terms, top = sum_below(tile, end, last, reference)
+                        terms, top = sum_below(tile, end, last, reference, ahead)
                     else:
                         terms, top = 0.0, maximum_of(tile, end, last)
                     if top > m:
@@ -116,15 +122,15 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                             reference = m
                     if weighted:
                         terms, term, error = weighted_sums_of(
-                            tile, end, last, scratch + weights_at, m, reference
+                            tile, end, scratch + weights_at, m, reference
                         )
                         w, w_error = add_compensated(w, w_error, term)
                         w_error += error
                     elif top == m:
-                        terms, number = sum_of_rest(tile, end, last, m, reference)
+                        terms, number = sum_of_rest(tile, end, last, m, reference, ahead)
                         w += number
                     elif not steady:
-                        terms, top = sum_below(tile, end, last, reference)
+                        terms, top = sum_below(tile, end, last, reference, ahead)
                     steady = top < m and not weighted
                     if mode & MAXIMA:
                         maxima[row * tiles + start // tile_size] = top

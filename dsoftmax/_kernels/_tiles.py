@@ -1,7 +1,8 @@
 """Steps on a tile of a row, with no memory but the tile: LLVM inlines them into the kernel.
 
-A tile is contiguous but for its last vector, which may be elsewhere: the end of a row seldom is the
-end of a vector, and nothing beyond it may be read or written.
+The end of a row seldom is the end of a vector, and nothing beyond it may be read or written.  So
+the last vector of a tile overlaps with the one before it, if there is one; what is reduced has
+-inf in the lanes of it that were there already.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ float64 = np.float64
 def reductions(working: Any) -> tuple[Callable[..., Any], ...]:
     """`maximum_of`, `sum_below`, `sum_of_rest` and `weighted_sums_of` tiles of ``working``.
 
-    A tile is given by the addresses of its first vector, of the end of its first part, and of its
-    last vector.
+    A tile is given by the addresses of its first vector and of the end of its whole ones, and by
+    its last vector.
     """
     n = lanes_in_vector(working)
     infinity, one, zero = working(np.inf), working(1), working(0)
@@ -43,50 +44,58 @@ def reductions(working: Any) -> tuple[Callable[..., Any], ...]:
     add = addition(working)
 
     @inlined
-    def maximum_of(tile: int, end: int, last: int) -> Any:
+    def maximum_of(tile: int, end: int, last: Any) -> Any:
         """The maximum; NaN is passed over, and gets into the sum."""
-        top = load(last, working, n)
-        top = greater(top, repeat(-infinity, n))
+        top = greater(last, repeat(-infinity, n))
         for at in range(tile, end, VECTOR_BYTES):
             top = greater(load(at, working, n), top)
         return largest(top)
 
     @inlined
-    def sum_below(tile: int, end: int, last: int, reference: Any) -> Any:
+    def sum_below(tile: int, end: int, last: Any, reference: Any, ahead: int) -> Any:
         """The sum of the scaled exponentials of x - reference, if that is small, and the maximum.
 
-        Two vectors at a time would be slower: there are not enough registers.
+        Prefetches what is so many bytes ahead: the hardware fetches too little while exponentials
+        are computed.
         """
         top = repeat(-infinity, n)
         s = error = repeat(0.0, n)
-        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
-            x = load(last if at == end else at, working, n)
+        for at in range(tile, end, VECTOR_BYTES):
+            prefetch(at + ahead)
+            x = load(at, working, n)
             top = greater(x, top)
             s, error = add(s, error, widen(scaled_exp(x - reference)))
+        top = greater(last, top)
+        s, error = add(s, error, widen(scaled_exp(last - reference)))
         return total(s + error), largest(top)
 
     @inlined
-    def sum_of_rest(tile: int, end: int, last: int, m: Any, reference: Any) -> Any:
+    def sum_of_rest(tile: int, end: int, last: Any, m: Any, reference: Any, ahead: int) -> Any:
         """The same sum without the elements that are m, and the number of those."""
-        s = error = repeat(0.0, n)
-        number = 0
-        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
-            x = load(last if at == end else at, working, n)
+        s, error = (
+            widen(scaled_exp(where_equal(last, m, -infinity, last - reference))),
+            repeat(0.0, n),
+        )
+        number = count_equal(last, m)
+        for at in range(tile, end, VECTOR_BYTES):
+            prefetch(at + ahead)
+            x = load(at, working, n)
             number += count_equal(x, m)
             e = scaled_exp(where_equal(x, m, -infinity, x - reference))
             s, error = add(s, error, widen(e))
         return total(s + error), number
 
     @inlined
-    def weighted_sums_of(
-        tile: int, end: int, last: int, weights: int, m: Any, reference: Any
-    ) -> Any:
-        """The weighted sums over the elements that are not m, and over those that are."""
+    def weighted_sums_of(tile: int, end: int, weights: int, m: Any, reference: Any) -> Any:
+        """The weighted sums over the elements that are not m, and over those that are.
+
+        Of a tile on scratch memory, where its last vector and the weights are filled.
+        """
         # Weights at +inf count as infinite: both signs of them give NaN.
         value = infinity if m == infinity else one
         s = s_error = w = w_error = repeat(0.0, n)
         for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
-            x, b = load(last if at == end else at, working, n), load(weights, float64, n)
+            x, b = load(at, working, n), load(weights, float64, n)
             e = scaled_exp(where_equal(x, m, -infinity, x - reference))
             s, s_error = add_compensated(s, s_error, widen(e) * b)
             e = where_equal(x, m, value, repeat(zero, n))
@@ -133,22 +142,24 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
     def write_exponentials(
         source: int, target: int, size: int, spare: int, m: Any, factor: Any, ahead: int
     ) -> None:
-        """exp(x - m) times a factor; ``spare`` has room for two vectors."""
-        top = repeat(-infinity, n)
-        whole = size // n * VECTOR_BYTES
-        for at in range(0, whole, VECTOR_BYTES):
+        """exp(x - m) times a factor; ``spare`` has room for a vector."""
+        t = top = repeat(-infinity, n)
+        end = (size - n) * item
+        for at in range(0, end, VECTOR_BYTES):
             prefetch(ahead + at)
             t = load(source + at, working, n) - m
             top = greater(t, top)
             store(scaled_exp(t) * unscale * factor, target + at)
-        rest = size - whole // item
-        if rest:
+        if end < 0:
             store(repeat(m, n), spare)
-            copy(source + whole, spare, rest)
+            copy(source, spare, size)
             t = load(spare, working, n) - m
-            top = greater(t, top)
-            store(scaled_exp(t) * unscale * factor, spare + VECTOR_BYTES)
-            copy(spare + VECTOR_BYTES, target + whole, rest)
+            store(scaled_exp(t) * unscale * factor, spare)
+            copy(spare, target, size)
+        else:
+            t = load(source + end, working, n) - m
+            store(scaled_exp(t) * unscale * factor, target + end)
+        top = greater(t, top)
         if largest(top) > high:  # x is not of the slice that m is of
             elements, results = pointer(source, working), pointer(target, working)
             for i in range(size):

@@ -35,7 +35,7 @@ _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float
 
 # Rows shorter than this are worked on side by side if there are MANY of them; if a state is given,
 # there is less to do for each row.  FEW columns are worked on one by one.
-SHORT_ROW, SHORT_GIVEN, MANY, FEW = 40, 20, 16, 4
+SHORT_ROW, SHORT_GIVEN, MANY, FEW = 24, 16, 16, 4
 
 # Of the caches: what a panel of columns may take to be read twice, and the size of a line.
 CACHE_BYTES, CACHE_LINE = 1 << 19, 64
@@ -133,6 +133,16 @@ def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
     if not _fits(x, m, logarithm):
         return portable.log_rescale(x, m, logarithm)
     return _apply(x, m, logarithm, APPLY | LOGARITHM)
+
+
+@_or_portable
+def log_sum(state: State) -> Array:
+    """log(sum b exp(x)) of many states, in float64; NaN where a sum is negative."""
+    fields = State(*map(np.ascontiguousarray, state))
+    result, unusable = np.empty(state.m.shape), np.empty(1, np.int64)
+    kernel = compiled("_log.sums", state.m.dtype.type)
+    kernel(*map(_address, (*fields, result, unusable)), result.size)
+    return portable.log_sum(state) if unusable[0] else result
 
 
 @_or_portable

@@ -14,6 +14,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from .._algebra import State, identity, log_d, merge, quiet
+from .._algebra import log_sum as log_sum  # that of any library
 from .._dtypes import (
     accumulator_name,
     dtype_name,
