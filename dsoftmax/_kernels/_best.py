@@ -1,10 +1,10 @@
 """The compiled kernel that selects the k best of slices, after or without their normalizer.
 
 A block is worked on in segments that stay in the second-level cache: the kernel of `_rows` takes
-the states of a segment, then its elements are compared with the k-th best so far, a run at a time.
-Most runs, and in a long slice most segments, have nothing better, so that the common element costs
-one comparison in a vector.  The k best are a heap with the worst of them at the root: a better
-element costs log k.
+the states of a segment and the maximum of each of its tiles.  The k-th of these maxima bounds the k
+best from below, so that only the tiles that reach it are looked at, a run at a time, and the common
+element costs nothing.  The k best are a heap with the worst of them at the root: a better element
+costs log k.
 """
 
 from __future__ import annotations

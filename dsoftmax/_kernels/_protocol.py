@@ -17,4 +17,4 @@ LANE_BYTES = 2048  # of one row of columns that are worked on together
 SHORT = 16
 
 SCRATCH_BYTES = 80 * 1024
-MAXIMA_AT = 64 * 1024  # in there
+MAXIMA_AT = 64 * 1024  # in there; 16 KiB are enough for the rows of a segment of top-k
