@@ -158,6 +158,28 @@ def test_tiles_of_one_value_followed_by_another(first, then, shape, dtype):
     assert_allclose(log_sum(state), log_sum(expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [((5003, 2), (0,)), ((1101, 5, 3), (0,)), ((70, 31, 7), (0, 1)), ((1, 1027, 50), (0, 1))],
+    ids=str,
+)
+def test_long_tables_of_few_columns(shape, axes, dtype):
+    rng = np.random.default_rng(3)
+    x = (rng.normal(size=shape) * 3).astype(dtype)
+    assert_like_portable(x, axes)
+    b = rng.normal(size=shape)
+    for weights in (b, np.asfortranarray(b)):
+        expected, state = portable.of_block(x, axes, weights), cpu.of_block(x, axes, weights)
+        assert_array_equal(state.m, expected.m)
+        assert_allclose(state.w, expected.w, rtol=1e-13)
+        assert_allclose(state.s, expected.s, rtol=1e-5, atol=1e-5)
+    if dtype != "int16":
+        for place, value in [(0, np.nan), (-1, np.inf), (77, -np.inf), (-1, np.nan)]:
+            x.flat[place] = value
+            assert_like_portable(x, axes)
+
+
 @pytest.mark.parametrize("kind", ADVERSARIAL)
 @pytest.mark.parametrize(
     ("shape", "axis"), [((200_003,), 0), ((50_001, 4), 0), ((4, 50_001), 1), ((9000, 30), 0)]

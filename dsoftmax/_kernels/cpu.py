@@ -37,6 +37,9 @@ _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float
 # there is less to do for each row.  FEW columns are worked on one by one.
 SHORT_ROW, SHORT_GIVEN, MANY, FEW = 24, 16, 16, 4
 
+# Columns that fill few vectors, or none, have so many of their rows in each row, if there are LONG.
+NARROW, TOGETHER, LONG = 256, 16, 64
+
 # Of the caches: what a panel of columns may take to be read twice, and the size of a line.
 CACHE_BYTES, CACHE_LINE = 1 << 19, 64
 
@@ -81,11 +84,37 @@ def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
 
     ``b`` holds weights of the shape of x.
     """
+    columns = _few_columns(x, axes) if b is None or b.flags.c_contiguous else 0
+    if columns:
+        wide, rest = _folded(x, columns)
+        wide_b, rest_b = (None, None) if b is None else _folded(b, columns)
+        folded = of_block(wide, (0,), wide_b)
+        state = _merged(State(*(field.reshape(TOGETHER, columns) for field in folded)), (0,))
+        if len(rest):
+            state = merge(state, of_block(rest, (0,), rest_b))
+        kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        return State(*(field.reshape(kept) for field in state))
     call = _Call(_reduced(x, axes), x, b=b)
     state = State(*map(call.to_block, call.reduce()))
     if b is not None and _may_have_overflowed(state, b):
         return portable.of_block(x, axes, b)
     return _merged(state, tuple(i for i in call.plan.order if i in axes))
+
+
+def _few_columns(x: Array, axes: Axes) -> int:
+    """How many columns a block has that are few, long and side by side, as of a table; or 0."""
+    columns = math.prod(x.shape[len(axes) :])
+    row_bytes = columns * np.dtype(working_name(dtype_name(x.dtype))).itemsize
+    reduced_are_first = sorted(axes) == list(range(len(axes)))
+    few = reduced_are_first and columns > 1 and row_bytes < NARROW and x.flags.c_contiguous
+    return columns if few and x.size >= LONG * TOGETHER * columns else 0
+
+
+def _folded(x: Array, columns: int) -> tuple[Array, Array]:
+    """A table with several of its rows in each row, which fill the vectors, and the rows left."""
+    table = x.reshape(-1, columns)
+    whole = len(table) // TOGETHER * TOGETHER
+    return table[:whole].reshape(-1, TOGETHER * columns), table[whole:]
 
 
 def _may_have_overflowed(state: State, b: Array) -> bool:
@@ -150,7 +179,7 @@ def softmax(x: Array, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     y = _empty_like(x)
     call = _Call(_reduced(x, axes), x, y=y)
-    if not call.plan.at_once:
+    if _few_columns(x, axes) or not call.plan.at_once:
         state = of_block(x, axes)
         return _apply(x, state.m, state.d, APPLY, y)
     call.run(REDUCE | APPLY)
@@ -162,7 +191,7 @@ def log_softmax(x: Array, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
     y = _empty_like(x)
     call = _Call(_reduced(x, axes), x, y=y)
-    if not call.plan.at_once:
+    if _few_columns(x, axes) or not call.plan.at_once:
         state = of_block(x, axes)
         return _apply(x, state.m, log_d(state), APPLY | LOGARITHM, y)
     call.run(REDUCE | APPLY | LOGARITHM)
@@ -187,6 +216,14 @@ def _fits(x: Array, m: Array, d: Array) -> bool:
 def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = None) -> Array:
     y = _empty_like(x) if y is None else y
     reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
+    columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if y.flags.c_contiguous else 0
+    if columns:
+        m, d_or_log = m.reshape(1, columns), d_or_log.reshape(1, columns)
+        for part, out in zip(_folded(x, columns), _folded(y, columns), strict=True):
+            times = (1, part.shape[1] // columns)
+            if len(part):
+                _apply(part, np.tile(m, times), np.tile(d_or_log, times), mode, out)
+        return y
     call = _Call(reduced, x, y=y, short=SHORT_GIVEN)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
     call.run(mode, State(m, d_or_log, d_or_log))
