@@ -60,7 +60,7 @@ def rows(working: Any) -> Callable[..., None]:
     item = np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
-    epsilon = np.finfo(working).eps
+    epsilon, mode = np.finfo(working).eps, REDUCE | MAXIMA
     n = lanes_in_vector(working)
 
     @njit
@@ -118,17 +118,7 @@ def rows(working: Any) -> Callable[..., None]:
                     source = x + first * x_row + start * x_step
                     call(
                         state_of_rows,
-                        (
-                            source,
-                            0,
-                            0,
-                            *arrays,
-                            *shape,
-                            *strides,
-                            *codecs,
-                            rows_scratch,
-                            REDUCE | MAXIMA,
-                        ),
+                        (source, 0, 0, *arrays, *shape, *strides, *codecs, rows_scratch, mode),
                     )
                 for row in range(first, min(first + together, count)):
                     values = pointer(values_array + row * k * item, working)

@@ -18,9 +18,9 @@ import numpy as np
 
 from ._groups import outputs, places, states
 from ._lanes import VECTOR_BYTES, lanes_in_vector
-from ._primitives import convert, inlined, pointer
+from ._primitives import convert, copy, inlined, pointer
 from ._protocol import APPLY, LANE_BYTES, LOGARITHM, REDUCE, SHORT, TILE_BYTES
-from ._tiles import absorb_special_weights, maps
+from ._tiles import absorb_special_weights
 
 float64 = np.float64
 
@@ -35,7 +35,6 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
     reset, reduce, finish, put, take = states(working, weighted)
     infinity = working(np.inf)
     to_factor, to_logarithm, write_kept, write_exponentials, write_logarithms = outputs(working)
-    copy, _, _ = maps(working)
     at = places(working)
     ready_at = TILE_BYTES
     states_at = ready_at + TILE_BYTES
@@ -57,7 +56,7 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
             if codec:
                 convert(codec, source + i * source_row, target + i * target_row, step, size)
             else:
-                copy(source + i * source_row, target + i * target_row, size)
+                copy(source + i * source_row, target + i * target_row, size, working)
 
     def kernel(
         x: int,

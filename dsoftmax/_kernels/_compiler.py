@@ -112,7 +112,7 @@ def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
     try:
         Cache(source).flush()
         return make(cached=True)
-    except Exception:
+    except Exception:  # so far of the cache, it seems, which may be of any kind; else it is raised
         return make(cached=False)
 
 

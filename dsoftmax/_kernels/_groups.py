@@ -29,7 +29,7 @@ from ._lanes import (
     widen,
 )
 from ._log import log_of_sum
-from ._primitives import add_compensated, inlined, pointer, prefetch
+from ._primitives import add_compensated, copy, inlined, pointer, prefetch
 from ._tiles import addition
 
 float64 = np.float64
@@ -182,26 +182,19 @@ def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
     @inlined
     def put(state: int, m: int, w: int, s: int, place: int, columns: int) -> None:
         """Copy m, w and s of the first columns to a place in arrays."""
-        move(state + at.m, m + place * item, columns, working)
-        move(state + at.w, w + place * 8, columns, float64)
-        move(state + at.s, s + place * 8, columns, float64)
+        copy(state + at.m, m + place * item, columns, working)
+        copy(state + at.w, w + place * 8, columns, float64)
+        copy(state + at.s, s + place * 8, columns, float64)
 
     @inlined
     def take(state: int, m: int, d: int, place: int, columns: int) -> None:
         """Have m and d, or log d, from a place in arrays."""
-        move(m + place * item, state + at.m, columns, working)
-        move(d + place * 8, state + at.s, columns, float64)
+        copy(m + place * item, state + at.m, columns, working)
+        copy(d + place * 8, state + at.s, columns, float64)
         store(repeat(0.0, n), state + at.w)
         store(narrow(load(state + at.s, float64, n), working), state + at.last)
 
     return reset, reduce, finish, put, take
-
-
-@inlined
-def move(source: int, target: int, size: int, dtype: Any) -> None:
-    elements, copies = pointer(source, dtype), pointer(target, dtype)
-    for i in range(size):
-        copies[i] = elements[i]
 
 
 def outputs(working: Any) -> tuple[Callable[..., Any], ...]:

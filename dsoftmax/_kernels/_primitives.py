@@ -78,6 +78,14 @@ def reinterpret(typing_context: Any, value: Any, dtype: Any) -> Any:
 
 
 @inlined
+def copy(source: int, target: int, size: int, dtype: Any) -> None:
+    """Copy elements of a dtype from one address to another."""
+    elements, copies = pointer(source, dtype), pointer(target, dtype)
+    for i in range(size):
+        copies[i] = elements[i]
+
+
+@inlined
 def add_compensated(total: Any, error: Any, term: Any) -> Any:
     """(total, error) after adding a term: Knuth's TwoSum, which needs no order of sizes."""
     new = total + term

@@ -18,7 +18,7 @@ import numpy as np
 from ._exp import SCALE
 from ._lanes import VECTOR_BYTES, from_lane, lanes_in_vector
 from ._lanes import load as load_vector
-from ._primitives import add_compensated, convert, pointer
+from ._primitives import add_compensated, convert, copy, pointer
 from ._protocol import APPLY, LOGARITHM, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 from ._tiles import absorb_special_weights, maps, reductions
 
@@ -34,7 +34,8 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     given with weights); scratch memory, and the mode.
 
     With REDUCE alone m, w and s are written; with APPLY alone m is given, and s is d, or log d
-    with LOGARITHM; with both the arrays are not used.
+    with LOGARITHM; with both the arrays are not used.  With MAXIMA too, the maximum of every tile
+    is left on the scratch memory.
     """
     item = np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
@@ -42,7 +43,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     scale = float64(2.0 ** SCALE[working])
     one, infinity, nan = map(working, (1, np.inf, np.nan))
     maximum_of, sum_below, sum_of_rest, weighted_sums_of = reductions(working)
-    copy, write_logarithms, write_exponentials = maps(working)
+    write_logarithms, write_exponentials = maps(working)
     ready_at = TILE_BYTES
     spare_at = ready_at + TILE_BYTES
     weights_at = spare_at + VECTOR_BYTES
@@ -94,7 +95,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     if size - whole < n and (load or not whole):
                         if not load:
                             end = tile = scratch
-                            copy(source, tile, size)
+                            copy(source, tile, size, working)
                         filled = pointer(end, working)
                         for i in range(size - whole, n):
                             filled[i] = -infinity

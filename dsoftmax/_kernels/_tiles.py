@@ -27,7 +27,7 @@ from ._lanes import (
     where_equal,
     widen,
 )
-from ._primitives import add_compensated, inlined, pointer, prefetch
+from ._primitives import add_compensated, copy, inlined, pointer, prefetch
 
 float64 = np.float64
 
@@ -72,10 +72,8 @@ def reductions(working: Any) -> tuple[Callable[..., Any], ...]:
     @inlined
     def sum_of_rest(tile: int, end: int, last: Any, m: Any, reference: Any, ahead: int) -> Any:
         """The same sum without the elements that are m, and the number of those."""
-        s, error = (
-            widen(scaled_exp(where_equal(last, m, -infinity, last - reference))),
-            repeat(0.0, n),
-        )
+        s = widen(scaled_exp(where_equal(last, m, -infinity, last - reference)))
+        error = repeat(0.0, n)
         number = count_equal(last, m)
         for at in range(tile, end, VECTOR_BYTES):
             prefetch(at + ahead)
@@ -120,17 +118,11 @@ def addition(working: Any) -> Callable[..., Any]:
 
 
 def maps(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`copy`, `write_logarithms` and `write_exponentials` of so many elements of ``working``."""
+    """`write_logarithms` and `write_exponentials` of so many elements of ``working``."""
     n = lanes_in_vector(working)
     infinity, high = working(np.inf), HIGH[working]
     unscale = working(2.0 ** -SCALE[working])
     item = np.dtype(working).itemsize
-
-    @inlined
-    def copy(source: int, target: int, size: int) -> None:
-        elements, copies = pointer(source, working), pointer(target, working)
-        for i in range(size):
-            copies[i] = elements[i]
 
     @inlined
     def write_logarithms(source: int, target: int, size: int, m: Any, logarithm: Any) -> None:
@@ -152,10 +144,10 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
             store(scaled_exp(t) * unscale * factor, target + at)
         if end < 0:
             store(repeat(m, n), spare)
-            copy(source, spare, size)
+            copy(source, spare, size, working)
             t = load(spare, working, n) - m
             store(scaled_exp(t) * unscale * factor, spare)
-            copy(spare, target, size)
+            copy(spare, target, size, working)
         else:
             t = load(source + end, working, n) - m
             store(scaled_exp(t) * unscale * factor, target + end)
@@ -165,7 +157,7 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
             for i in range(size):
                 results[i] = working(math.exp(float64(elements[i] - m))) * factor
 
-    return copy, write_logarithms, write_exponentials
+    return write_logarithms, write_exponentials
 
 
 @inlined

@@ -37,7 +37,8 @@ _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float
 # there is less to do for each row.  FEW columns are worked on one by one.
 SHORT_ROW, SHORT_GIVEN, MANY, FEW = 24, 16, 16, 4
 
-# Columns that fill few vectors, or none, have so many of their rows in each row, if there are LONG.
+# Columns that fill few vectors, or none, get so many of their rows into each row, and those again,
+# as long as they are NARROW and there are LONG columns of them.
 NARROW, TOGETHER, LONG = 256, 16, 64
 
 # Of the caches: what a panel of columns may take to be read twice, and the size of a line.
