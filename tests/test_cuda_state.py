@@ -175,7 +175,12 @@ def test_merge_is_associative(cuda, x, y, z):
     assert_same(cuda.merge(cuda.merge(a, b), c), cuda.merge(a, b, c))
 
 
-@given(st.lists(st.floats(-50, 50, width=32) | st.sampled_from(INFINITE), max_size=70))
+# Of such numbers differences are exact in float32: they are rounded by another maximum than the
+# portable ones, by up to u |x - m| (docs/numerics.md), which is not what is compared here.
+SIXTY_FOURTHS = st.integers(-50 * 64, 50 * 64).map(lambda i: i / 64)
+
+
+@given(st.lists(SIXTY_FOURTHS | st.sampled_from(INFINITE), max_size=70))
 def test_tiles_and_single_elements_agree_with_portable(cuda, x):
     for real, dtype, rtol in (("double", "f8", 1e-14), ("float", "f4", 1e-6)):
         expected = portable.of_block(np.array(x, dtype), (0,))
