@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= build/nile
-CORE := algebra arguments graph imports kernels_cpu kernels_portable normalizer reference schedulers softmax
+TESTS :=
+CORE := algebra arguments graph imports kept_code kernels_cpu kernels_portable normalizer reference schedulers softmax
 
 .PHONY: demo test lint lowest benchmark clean
 
@@ -13,8 +14,8 @@ demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, 
 	$(BIN)/python examples/nile_changepoint.py $(OUT) --save-log-posterior $(OUT)/log-posterior.zarr
 	$(BIN)/dsoftmax softmax $(OUT)/log-posterior.zarr $(OUT)/posterior.zarr
 
-test: $(VENV)/installed-test ## All tests, the examples and doctests included
-	$(BIN)/python -m pytest
+test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
+	$(BIN)/python -m pytest $(TESTS)
 
 lint: $(VENV)/installed-test ## Style and types
 	$(BIN)/ruff check .

@@ -1,10 +1,7 @@
 """Kernels are compiled once, kept safely, let other threads run, and can be done without."""
 
 import math
-import os
 import platform
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,6 +10,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dsoftmax._kernels import cpu, topk_cpu
+
+from .kernels import run
 
 COLD = """
 import threading, numpy as np, dsoftmax
@@ -26,21 +25,12 @@ assert all(abs(v.sum() - 1) < 1e-14 for v in y)
 
 
 def test_threads_that_meet_at_a_cold_kernel(tmp_path):
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
-    subprocess.run([sys.executable, "-c", COLD], check=True, env=environment)
-
-
-def run(program, tmp_path, **environment):
-    """What a program prints in a process with an empty cache of compiled code."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)} | environment
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return done.stdout
+    run(COLD, tmp_path, PATH="")
 
 
 UNCOMPILED = """
 import warnings, numpy as np, dsoftmax
-from dsoftmax._kernels import _rows
+from dsoftmax._kernels import _compiler, _rows
 BREAK
 x = np.linspace(-1, 0, 10**4)
 with warnings.catch_warnings(record=True) as caught:
@@ -53,7 +43,11 @@ print(y.sum(), l, t.sum(), *[w.category.__name__ for w in caught], caught[0].mes
 
 @pytest.mark.parametrize(
     ("broken", "disabled", "reason"),
-    [("", "1", "NUMBA_DISABLE_JIT is set"), ("_rows.add_compensated = print", "0", "TypingError")],
+    [
+        ("", "1", "NUMBA_DISABLE_JIT is set"),
+        ("_rows.add_compensated = print", "0", "TypingError"),
+        ("_compiler.passes = lambda *kernel: False", "0", "computes wrong numbers"),
+    ],
 )
 def test_kernels_that_do_not_compile(broken, disabled, reason, tmp_path):
     program = UNCOMPILED.replace("BREAK", broken)
@@ -66,32 +60,46 @@ def test_kernels_that_do_not_compile(broken, disabled, reason, tmp_path):
     assert reason in printed
 
 
-CACHED = """
-import numpy as np, dsoftmax
-from numba.core.caching import FunctionCache
-saved = []
-FunctionCache.save_overload = lambda self, *a, save=FunctionCache.save_overload: (
-    saved.append(a), save(self, *a))
-assert abs(dsoftmax.softmax(np.zeros(10**4, "f4")).sum() - 1) < 1e-5
-print(len(saved))
+NESTED = """
+import warnings, numpy as np
+from dsoftmax._kernels import _codecs, _compiler
+_codecs.load = None
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        try:
+            _compiler.compiled("_rows.rows", np.float64, True)
+        except _compiler.CannotCompileError:
+            print("not compiled")
+print(*[str(w.message) for w in caught], sep="\\n")
 """
 
 
-def test_damaged_files_of_compiled_code_are_replaced(tmp_path):
-    assert int(run(CACHED, tmp_path)) > 0
-    assert int(run(CACHED, tmp_path)) == 0
-    for kind in ("nbi", "nbc"):
-        files = list(tmp_path.rglob(f"*.{kind}"))
-        assert files
-        for file in files:
-            file.write_bytes(b"damaged")
-        assert int(run(CACHED, tmp_path)) > 0
-        assert int(run(CACHED, tmp_path)) == 0
+def test_a_kernel_that_needs_one_that_does_not_compile(tmp_path):
+    first, second, *warnings = run(NESTED, tmp_path).splitlines()
+    assert first == second == "not compiled"
+    assert len(warnings) == 1
+    assert "'NoneType' object is not callable" in warnings[0]
+
+
+WITHOUT_WARNINGS = """
+import warnings, numpy as np
+warnings.simplefilter("error")
+import sys, dsoftmax
+assert abs(dsoftmax.softmax(np.zeros(10**4, "f4")).sum() - 1) < 1e-5
+print("numba" in sys.modules)
+"""
+
+
+def test_code_that_was_kept_needs_no_numba(tmp_path):
+    assert run(WITHOUT_WARNINGS, tmp_path) == "True\n"
+    assert run(WITHOUT_WARNINGS, tmp_path) == "False\n"
 
 
 def test_compiled_code_that_cannot_be_kept(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    run(CACHED, tmp_path / "file")
+    for _ in range(2):
+        assert run(WITHOUT_WARNINGS, tmp_path / "file") == "True\n"
 
 
 EVERY_KERNEL = """
@@ -163,10 +171,7 @@ print(y[1], *[w.category.__name__ for w in caught], "numba" in str(caught[0].mes
 """
 
 
-def test_without_numba_there_is_one_warning_and_the_same_result():
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], check=True, capture_output=True, text=True
-    )
-    value, *rest = done.stdout.split()
+def test_without_numba_there_is_one_warning_and_the_same_result(tmp_path):
+    value, *rest = run(WITHOUT, tmp_path).split()
     assert float(value) == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-15)
     assert rest == ["RuntimeWarning", "True"]

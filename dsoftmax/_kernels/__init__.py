@@ -22,8 +22,8 @@ from ._compiler import CannotCompileError
 Array = Any
 Axes = tuple[int, ...]
 
-# Smaller blocks are not worth the import of a compiler, which takes a second: without it they take
-# 0.2 ms at most.
+# Smaller blocks are not worth a compiler, which takes seconds where code was not kept: without it
+# they take 0.2 ms at most.
 _SMALL = 1 << 12
 
 

@@ -9,7 +9,6 @@ costs log k.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +19,7 @@ from numba.extending import intrinsic
 
 from ._lanes import any_not_below, lanes_in_vector
 from ._lanes import load as load_vector
-from ._primitives import add_compensated, convert, pointer
+from ._primitives import STATUS, add_compensated, convert, exp, pointer
 from ._protocol import LANE_BYTES, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 
 int64, float64 = np.int64, np.float64
@@ -38,7 +37,7 @@ def call(typing_context: Any, function: Any, arguments: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         integers = [builder.extract_value(args[1], i) for i in range(len(arguments))]
-        kind = ir.FunctionType(ir.VoidType(), [i.type for i in integers])
+        kind = ir.FunctionType(STATUS, [i.type for i in integers])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), integers)
         return context.get_dummy_value()
 
@@ -242,7 +241,7 @@ def merge_segments(ms: Any, ws: Any, ss: Any, row: int, count: int, segments: in
             w += ws[i]
             s, error = add_compensated(s, error, ss[i])
         else:
-            factor = math.exp(float64(ms[i]) - float64(m))
+            factor = exp(float64(ms[i]) - float64(m))
             s, error = add_compensated(s, error, (ws[i] + ss[i]) * factor)
     ms[row], ws[row], ss[row] = m, w, s + error
 

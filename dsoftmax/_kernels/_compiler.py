@@ -1,32 +1,33 @@
-"""Kernels are compiled when they are first called for, once per process, and kept on disk.
+"""Kernels as functions to call: compiled when they are first called for, once per machine.
 
-Numba's cache is safe from several processes at a time only where an index file holds a single
-entry: a process that adds one to an index reads the file, chooses the next free name for the
-code and writes the file back, so that two of them can give one name to the code of different
-signatures or processors (numba issue 4807).  Here every function has one signature, and its name,
-which Numba makes the file names from, carries a digest of all that the code depends on: the
-sources (Numba alone looks at one file), the processor and the versions.  So whoever writes a file
-writes the same, and a file is replaced in one step.
-
-The files are in ``__pycache__`` next to the sources or, where that is read-only, in the user's
-cache directory; ``NUMBA_CACHE_DIR`` overrides both.  Where there is no room for them, every process
-compiles for itself; files that cannot be read are replaced.
+A kernel is made by a factory, from a few parameters.  Its machine code is kept on disk, where other
+processes find it (`_kept_code`), and is used only if it passes a test on a few numbers
+(`_self_test`).  Where there is no room for it, every process compiles for itself.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
 import threading
 import warnings
 from collections.abc import Callable
-from functools import cache
+from ctypes import CFUNCTYPE, c_int32, c_int64
 from importlib import import_module
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-_functions: dict[tuple[Any, ...], Any] = {}
+from ._self_test import passes
+
+
+class Kernel(NamedTuple):
+    """A compiled function of integers, for Python and for other compiled functions to call."""
+
+    call: Callable[..., None]
+    address: int
+
+
+_kernels: dict[tuple[Any, ...], Kernel] = {}
 _failures: list[Exception] = []
-_lock = threading.Lock()
+_lock = threading.RLock()  # the test of a kernel may need another one
 
 
 class CannotCompileError(Exception):
@@ -37,32 +38,34 @@ def compiled(factory: str, *parameters: Any) -> Callable[..., None]:
     """The compiled ``factory(*parameters)``, a function of integers that releases the GIL.
 
     ``factory`` is "module.function", and the parameters are names, booleans and NumPy scalar
-    types.  Whatever goes wrong on the way, from the import of Numba on, raises CannotCompileError,
+    types.  Whatever goes wrong on the way, from the import of LLVM on, raises CannotCompileError,
     from then on at once, and is warned about the first time.
     """
-    return _function(factory, parameters).ctypes
+    return _kernel(factory, parameters).call
 
 
 def address(factory: str, *parameters: Any) -> int:
     """The address of that function, for other compiled functions to call."""
-    return _function(factory, parameters).address
+    return _kernel(factory, parameters).address
 
 
-def _function(factory: str, parameters: tuple[Any, ...]) -> Any:
+def _kernel(factory: str, parameters: tuple[Any, ...]) -> Kernel:
     key = (factory, *parameters)
-    function = _functions.get(key)
-    if function is None:
+    kernel = _kernels.get(key)
+    if kernel is None:
         with _lock:  # threads of a worker meet here
-            function = _functions.get(key)
-            if function is None:
-                function = _functions[key] = _compiled_once(factory, parameters)
-    return function
+            kernel = _kernels.get(key)
+            if kernel is None:
+                kernel = _kernels[key] = _kernel_once(factory, parameters)
+    return kernel
 
 
-def _compiled_once(factory: str, parameters: tuple[Any, ...]) -> Any:
+def _kernel_once(factory: str, parameters: tuple[Any, ...]) -> Kernel:
     if not _failures:
         try:
-            return _compile(factory, parameters)
+            return _load_or_compile(factory, parameters)
+        except CannotCompileError:  # of a kernel that this one needs
+            raise
         except Exception as error:
             _failures.append(error)
             warnings.warn(
@@ -74,60 +77,45 @@ def _compiled_once(factory: str, parameters: tuple[Any, ...]) -> Any:
     raise CannotCompileError from _failures[0]
 
 
-def _compile(factory: str, parameters: tuple[Any, ...]) -> Any:
-    from numba import config, types
-    from numba.core.caching import FunctionCache
-    from numba.core.ccallback import CFunc
+def _load_or_compile(factory: str, parameters: tuple[Any, ...]) -> Kernel:
+    from . import _kept_code, _machine_code
 
-    class Cache(FunctionCache):  # type: ignore[misc]
-        def _index_key(self, signature: Any, codegen: Any) -> tuple[Any, ...]:
-            # The name says all.  Numba would add the functions that a kernel is made of, which it
-            # gives other identities in every process.
-            return signature, codegen.magic_tuple()
-
-    class Kernel(CFunc):
-        def enable_caching(self) -> None:
-            self._cache = Cache(source)
-
-    if config.DISABLE_JIT:
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         raise RuntimeError("NUMBA_DISABLE_JIT is set")
-    module, name = factory.split(".")
-    source = getattr(import_module(f".{module}", __package__), name)(*parameters)
+
+    def usable(code: _machine_code.MachineCode) -> Kernel:
+        entry = _machine_code.load(code)
+        function = callable_at(entry, code.arguments)
+        if not passes(function, address, factory, parameters):
+            raise RuntimeError(f"the compiled kernel {code.entry} computes wrong numbers")
+        return Kernel(function, entry)
+
     words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
-    integers = (types.int64,) * source.__code__.co_argcount
-
-    def make(cached: bool) -> Any:
-        # No exceptions: division by 0 is inf.
-        function = Kernel(source, (integers, types.void), {}, {"error_model": "numpy"})
-        if cached:
-            function.enable_caching()
-        function.compile()
-        return function
-
-    try:
-        source.__qualname__ = "-".join((*words, _digest()))
-        return make(cached=True)
-    except Exception:  # no directory, no room, a damaged file; an error of compilation comes again
-        pass
-    try:
-        Cache(source).flush()
-        return make(cached=True)
-    except Exception:  # so far of the cache, it seems, which may be of any kind; else it is raised
-        return make(cached=False)
+    fingerprint = _kept_code.fingerprint()
+    name = "-".join((*words, str(fingerprint)))
+    for kept in _kept_code.read(name) if fingerprint else ():
+        try:
+            return usable(kept)
+        except CannotCompileError:
+            raise
+        except Exception:  # of any kind: if it is not of the kept code, it will come again
+            continue
+    module, function = factory.split(".")
+    source = getattr(import_module(f".{module}", __package__), function)(*parameters)
+    code = _machine_code.compile_function(source, name)
+    kernel = usable(code)
+    if fingerprint:
+        _kept_code.write(code)
+    return kernel
 
 
-@cache
-def _digest() -> str:
-    """What the machine code depends on, in few letters."""
-    import llvmlite
-    import llvmlite.binding as llvm
-    import numba
+def callable_at(address: int, arguments: int) -> Callable[..., None]:
+    """The machine code at an address as a function of that number of integers."""
+    function = CFUNCTYPE(c_int32, *[c_int64] * arguments)(address)
+    function.errcheck = _check_status  # type: ignore[assignment]
+    return function
 
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    processor = (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
-    settings = (numba.config.CPU_NAME, numba.config.CPU_FEATURES)
-    versions = (numba.__version__, llvmlite.__version__)
-    digest.update(repr((processor, settings, versions)).encode())
-    return digest.hexdigest()[:16]
+
+def _check_status(status: int, function: Any, arguments: tuple[int, ...]) -> None:
+    if status:
+        raise RuntimeError(f"a compiled kernel failed with status {status} for {arguments}")

@@ -7,7 +7,6 @@ of a tile are given by the address of the first row and the distance in bytes be
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,7 +28,7 @@ from ._lanes import (
     widen,
 )
 from ._log import log_of_sum
-from ._primitives import add_compensated, copy, inlined, pointer, prefetch
+from ._primitives import add_compensated, copy, exp, inlined, pointer, prefetch
 from ._tiles import addition
 
 float64 = np.float64
@@ -245,7 +244,7 @@ def outputs(working: Any) -> tuple[Callable[..., Any], ...]:
                 m, factor = pointer(state + at.m, working), pointer(state + at.last, working)
                 elements, results = pointer(x + offset, working), pointer(y + offset, working)
                 for i in range(n):
-                    results[i] = working(math.exp(float64(elements[i] - m[i]))) * factor[i]
+                    results[i] = working(exp(float64(elements[i] - m[i]))) * factor[i]
 
     @inlined
     def write_logarithms(states: int, groups: int, tail: int, x: int, y: int) -> None:

@@ -7,6 +7,7 @@ would be compiled anew, and an index that may be negative keeps loops from being
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -14,6 +15,10 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 _INT64 = ir.IntType(64)
+
+# What a compiled function returns to those that call it by its address: 0, since none of them
+# raises anything.
+STATUS = ir.IntType(32)
 
 # For functions that only kernels call: nothing is compiled for calls from Python and C.
 inlined = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -58,11 +63,35 @@ def convert(
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_INT64] * 4)
+        kind = ir.FunctionType(STATUS, [_INT64] * 4)
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 5), codegen
+
+
+def _function_of_c(name: str) -> Callable[[float], float]:
+    """A function of C's library, from float64 to float64.
+
+    LLVM is kept from knowing what it does.  Otherwise it may turn a loop of calls into calls to a
+    library of vector functions, such as Intel's SVML, which is not there when the code is loaded.
+    """
+
+    def call(typing_context: Any, x: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            function = builder.module.globals.get(name)
+            if function is None:
+                kind = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()])
+                function = ir.Function(builder.module, kind, name)
+                function.attributes.add("nobuiltin")
+            return builder.call(function, args)
+
+        return types.float64(types.float64), codegen
+
+    return intrinsic(call)
+
+
+exp, log, log1p = (_function_of_c(name) for name in ("exp", "log", "log1p"))
 
 
 @intrinsic

@@ -18,7 +18,7 @@ import numpy as np
 from ._exp import SCALE
 from ._lanes import VECTOR_BYTES, from_lane, lanes_in_vector
 from ._lanes import load as load_vector
-from ._primitives import add_compensated, convert, copy, pointer
+from ._primitives import add_compensated, convert, copy, exp, log, log1p, pointer
 from ._protocol import APPLY, LOGARITHM, MAXIMA, MAXIMA_AT, REDUCE, TILE_BYTES
 from ._tiles import absorb_special_weights, maps, reductions
 
@@ -112,13 +112,13 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                         if w != 0:  # what was at the maximum joins the rest
                             term = (w + w_error) * scale
                             if m != reference:  # nor both -inf
-                                term *= math.exp(float64(m) - float64(reference))
+                                term *= exp(float64(m) - float64(reference))
                             s, s_error = add_compensated(s, s_error, term)
                             w, w_error = 0.0, 0.0
                         m = top
                         if m > reference + one:
                             if s != 0:
-                                factor = math.exp(float64(reference) - float64(m))
+                                factor = exp(float64(reference) - float64(m))
                                 s, s_error = s * factor, s_error * factor
                             reference = m
                     if weighted:
@@ -141,7 +141,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     w += w_error
                 s = (s + s_error) / scale
                 if reference != m:
-                    s *= math.exp(float64(reference) - float64(m))
+                    s *= exp(float64(reference) - float64(m))
                 if s != s:
                     m, w = nan, 0.0
                 if m == -infinity and not weighted:
@@ -154,7 +154,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
             if mode & APPLY:
                 if mode & LOGARITHM:
                     if mode & REDUCE:
-                        s = math.log1p(s / w) + math.log(w)
+                        s = log1p(s / w) + log(w)
                     factor_or_log = working(s)
                 else:
                     # A maximum of +inf has no softmax, in the whole slice, as in SciPy.

@@ -27,7 +27,7 @@ from ._lanes import (
     where_equal,
     widen,
 )
-from ._primitives import add_compensated, copy, inlined, pointer, prefetch
+from ._primitives import add_compensated, copy, exp, inlined, pointer, prefetch
 
 float64 = np.float64
 
@@ -155,7 +155,7 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
         if largest(top) > high:  # x is not of the slice that m is of
             elements, results = pointer(source, working), pointer(target, working)
             for i in range(size):
-                results[i] = working(math.exp(float64(elements[i] - m))) * factor
+                results[i] = working(exp(float64(elements[i] - m))) * factor
 
     return write_logarithms, write_exponentials
 
