@@ -11,17 +11,10 @@ import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
 
-from ._storage import (
-    FORMATS,
-    NpyFile,
-    StorageError,
-    StoredArray,
-    ZarrArray,
-    import_zarr,
-    local_path,
-    one_line,
-    remove,
-)
+from ._formats import FORMATS
+from ._npy import NpyFile
+from ._storage import StorageError, StoredArray, local_path, one_line, remove
+from ._zarr import ZarrArray, import_zarr
 
 
 class Destination:
@@ -67,8 +60,18 @@ class Destination:
         self._partial = self.path.with_name(f".{self.path.name}.partial-{token}")
         self._replaced = self.path.with_name(f".{self.path.name}.replaced-{token}")
 
-    def write(self, array: da.Array) -> da.Array:
+    def write(self, array: da.Array, dropped: tuple[int, ...] = ()) -> da.Array:
         """Make room for an array, and the lazy count of its elements, which writes them.
+
+        Parameters
+        ----------
+        array : dask.array.Array
+        dropped : tuple of int
+            Axes of the source that the array does not have.
+
+        Returns
+        -------
+        dask.array.Array
 
         Raises
         ------
@@ -76,7 +79,7 @@ class Destination:
             If there is no room, or no permission.
         """
         try:
-            target = self._format.create(self._partial, array, self.source)
+            target = self._format.create(self._partial, array, self.source, dropped)
         except OSError as error:
             needed = f"{format_bytes(array.nbytes)} are needed"
             raise StorageError(f"cannot write {self.path}: {one_line(error)} ({needed})") from error

@@ -20,6 +20,7 @@ from . import Normalizer, __version__, logsumexp
 from ._arguments import Axes, check_axis, check_not_empty
 from ._destination import Destination
 from ._dtypes import dtype_name, is_complex, supported
+from ._formats import open_source
 from ._job import (
     Interrupted,
     JobError,
@@ -29,13 +30,7 @@ from ._job import (
     interruptible,
     reported,
 )
-from ._storage import (
-    StorageError,
-    StoredArray,
-    default_limit,
-    open_source,
-    plan_chunks,
-)
+from ._storage import StorageError, StoredArray, default_limit, plan_chunks
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -89,6 +84,12 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
                 metavar="AXIS[,AXIS...]",
                 callback=_parse_axis,
                 help="Axis or axes of a distribution; all of them by default. May be repeated.",
+            ),
+            click.option(
+                "--stored",
+                is_flag=True,
+                help="Take the numbers of a packed Zarr array as they are stored, without "
+                "scale_factor, add_offset, _FillValue.",
             ),
             click.option("--overwrite", is_flag=True, help="Replace DST, once it is complete."),
             click.option(
@@ -165,6 +166,7 @@ def _run(
     dst: str | None,
     *,
     axis: Axes | None,
+    stored: bool,
     overwrite: bool,
     chunk_size: int | None,
     scheduler: str | None,
@@ -180,14 +182,14 @@ def _run(
         raise click.ClickException("--threads is for this process; leave it out with --scheduler")
     try:
         with interruptible() as ignore_signals, contextlib.ExitStack() as cleanup:
-            source = open_source(src)
+            source = open_source(src, stored)
             plan = _plan(operation, source, axis, chunk_size, keepdims)
             jobs = list(plan.extremes)
             destination = None
             if dst is not None:
                 destination = cleanup.enter_context(Destination(dst, overwrite, source))
                 cleanup.callback(ignore_signals)  # while it removes what is not complete
-                jobs.append(destination.write(plan.result))
+                jobs.append(destination.write(plan.result, plan.dropped))
             client = cleanup.enter_context(connected(scheduler, threads))
             click.echo(f"dashboard  {dashboard_link(client)}", err=True)
             with reported(report):
@@ -209,12 +211,16 @@ def _run(
 class _Plan:
     """What is read and what is computed, lazily.
 
+    ``dropped`` are the axes of the source that the result does not have.
+
     ``extremes`` are the least and the greatest logsumexp but NaN, and how many are NaN: the only
     logsumexp if there is one, and nothing if there is none.
     """
 
+    source: StoredArray
     x: da.Array
     result: da.Array
+    dropped: Axes
     slices: int
     extremes: tuple[da.Array, ...]
 
@@ -247,7 +253,8 @@ def _plan(
         lse = normalizer.logsumexp()
         apply = normalizer.softmax if operation == "softmax" else normalizer.log_softmax
         result = apply(x)
-    return _Plan(x, result, lse.size, _extremes(lse))
+    dropped = axes if result.ndim < x.ndim else ()
+    return _Plan(source, x, result, dropped, lse.size, _extremes(lse))
 
 
 def _extremes(lse: da.Array) -> tuple[da.Array, ...]:
@@ -266,6 +273,8 @@ def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, dst: str | 
         "logsumexp": _range(extremes, plan.slices),
         "elements per second": f"{x.size / seconds:.3g}",
     }
+    if plan.source.decoding is not None:
+        rows["decoded"] = plan.source.decoding
     if dst is not None:
         rows["written to"] = dst
     click.echo("\n".join(f"{name:<19}  {value}" for name, value in rows.items()))

@@ -22,7 +22,7 @@ from scipy import special
 
 import dsoftmax
 from dsoftmax import _job, cli
-from dsoftmax._storage import NpyFile
+from dsoftmax._npy import NpyFile
 
 resource = pytest.importorskip("resource", reason="limits and signals here are POSIX's")
 
@@ -173,6 +173,60 @@ def test_logsumexp_to_a_file(tmp_path, options, expected):
     actual = np.load(tmp_path / "y.npy")
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=1e-14)
+
+
+def save_packed(path):
+    """0, 1, 2, missing / 1, 1, 1, 1, as xarray packs them."""
+    zarr.create_array(
+        path,
+        data=np.array([[0, 2, 4, -9], [2, 2, 2, 2]], "i2"),
+        chunks=(1, 2),
+        dimension_names=["x", "y"],
+        attributes={"scale_factor": 0.5, "_FillValue": -9, "units": "K"},
+    )
+
+
+def test_softmax_of_packed_numbers(tmp_path, cluster):
+    save_packed(tmp_path / "x.zarr")
+    address = cluster.scheduler_address
+    done = run(tmp_path, "softmax", "x.zarr", "y.zarr", "--axis", "1", "--scheduler", address)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    lines = summary(done.stdout)
+    assert lines["decoded"] == "scale_factor 0.5, missing -9 as NaN"
+    lse = lines["logsumexp"].split()
+    np.testing.assert_allclose([float(lse[0]), float(lse[2].rstrip(","))], 1 + np.log(4))
+    assert " ".join(lse[3:]) == "of 2 slices, 1 of them NaN"
+    y = zarr.open_array(tmp_path / "y.zarr", mode="r")
+    np.testing.assert_allclose(y[:], [[np.nan] * 4, [0.25] * 4], rtol=1e-15)
+    assert (y.dtype, dict(y.attrs), y.metadata.dimension_names) == (
+        "f8",
+        {"units": "K"},
+        ("x", "y"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected", "names"),
+    [
+        (["--axis", "1"], special.logsumexp([[0, 2, 4, -9], [2] * 4], 1), ("x",)),
+        (["--axis", "0", "--keepdims"], special.logsumexp([[0, 2, 4, -9], [2] * 4], 0)[None], "xy"),
+        ([], special.logsumexp([0, 2, 4, -9, 2, 2, 2, 2]), ()),
+    ],
+)
+def test_logsumexp_of_numbers_as_stored(tmp_path, options, expected, names):
+    save_packed(tmp_path / "x.zarr")
+    done = run(tmp_path, "logsumexp", "x.zarr", "y.zarr", "--stored", *options)
+    assert (done.returncode, "decoded" in done.stdout) == (0, False)
+    y = zarr.open_array(tmp_path / "y.zarr", mode="r")
+    np.testing.assert_allclose(y[...], expected, rtol=1e-15)
+    assert tuple(y.metadata.dimension_names or ()) == tuple(names)
+
+
+def test_a_npy_is_always_as_stored(npy):
+    done = run(npy.parent, "log-softmax", "x.npy", "y.npy", "--stored")
+    assert (done.returncode, "decoded" in done.stdout) == (0, False)
+    y = np.load(npy.with_name("y.npy"))
+    np.testing.assert_allclose(y, special.log_softmax(np.load(npy)), rtol=1e-14)
 
 
 # How it ends early.
@@ -382,7 +436,7 @@ def test_refused_dtypes(tmp_path, operation, value):
         ("x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
         ("x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root
         ("x.npy", "/dev/fd/y.zarr", "cannot write /proc/"),
-        ("long.npy", "y.zarr", f"Zarr cannot store {np.dtype('g')}; write a .npy file instead"),
+        ("long.npy", "y.zarr", f"Error: cannot write {np.dtype('g')} as Zarr: "),
     ],
 )
 def test_refused_files(tmp_path, npy, src, dst, message):
@@ -393,6 +447,19 @@ def test_refused_files(tmp_path, npy, src, dst, message):
     assert (result.exit_code, result.output[:7]) == (1, "Error: ")
     assert message in result.output
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "long.npy", "group.zarr"}
+
+
+@pytest.mark.parametrize("operation", ["softmax", "log-softmax", "logsumexp"])
+def test_refused_attributes(tmp_path, operation):
+    zarr.create_array(tmp_path / "x.zarr", data=np.zeros(3, "i1"), attributes={"_Unsigned": "true"})
+    result = invoke(operation, tmp_path / "x.zarr", tmp_path / "y.zarr")
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot decode {tmp_path}/x.zarr: its _Unsigned is 'true', which is not supported; "
+        "correct the attribute or write the values unpacked, or give --stored to take the numbers "
+        "as they are stored\n",
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zarr"}
 
 
 def test_empty_paths(npy):

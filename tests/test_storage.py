@@ -16,16 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsoftmax._destination import Destination, write_block
-from dsoftmax._storage import (
-    NpyFile,
-    StorageError,
-    StoredArray,
-    ZarrArray,
-    default_limit,
-    open_source,
-    plan_chunks,
-    remove,
-)
+from dsoftmax._formats import open_source
+from dsoftmax._npy import NpyFile
+from dsoftmax._storage import StorageError, StoredArray, default_limit, plan_chunks, remove
+from dsoftmax._zarr import ZarrArray
 
 resource = pytest.importorskip("resource", reason="limits of a process are POSIX's")
 
@@ -153,6 +147,12 @@ def unreadable(tmp_path):
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     zarr.create_array(tmp_path / "group.zarr", name="a", data=np.zeros(3))
     zarr.create_array(tmp_path / "group.zarr", name="b", data=np.zeros(3))
+    zarr.create_array(tmp_path / "deep.zarr", name="run/1/a", data=np.zeros(3))
+    zarr.create_array(tmp_path / "deep.zarr", name="b", data=np.zeros(3))
+    for i in range(13):
+        zarr.create_array(tmp_path / "many.zarr", name=f"run/{i:02}", data=np.zeros(3))
+    zarr.create_array(tmp_path / "broken.zarr", name="a", data=np.zeros(3))
+    (tmp_path / "broken.zarr" / "a" / "zarr.json").write_text("{")
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,9 @@ def unreadable(tmp_path):
         ("corrupt.zarr", r"cannot read \S*corrupt\.zarr as Zarr: "),
         ("none.zarr", "is a Zarr group, not an array; it has no arrays"),
         ("group.zarr", r"name one of its arrays: \S*group\.zarr/a, \S*group\.zarr/b$"),
+        ("deep.zarr", r"name one of its arrays: \S*deep\.zarr/b, \S*deep\.zarr/run/1/a$"),
+        ("many.zarr", r"arrays: \S*/00, (\S*/0\d, ){8}\S*/09, and 3 more$"),
+        ("broken.zarr", r"cannot read \S*broken\.zarr as Zarr: "),
     ],
 )
 def test_unreadable_sources(tmp_path, name, message):
