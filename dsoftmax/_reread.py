@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+import random
+import sys
 import warnings
 from collections import Counter
 from itertools import islice
@@ -23,8 +25,9 @@ from dask.graph_manipulation import checkpoint
 from dask.highlevelgraph import Layer
 from dask.utils import format_bytes, key_split, parse_bytes
 
-from ._draws import draws
+from ._dear import dear
 from ._graph_copy import copy_graph, task_layers
+from ._uses import draws, uses
 
 Axes = tuple[int, ...]
 Reread = bool | Literal["auto"]
@@ -33,6 +36,7 @@ _log = logging.getLogger("dsoftmax")
 
 _FEW_BLOCKS = 4  # held by a worker for one task and the next anyway
 _SCATTERED = 4  # tasks per block above which a layer moves all blocks to all blocks
+_LOOKED_AT = 16  # tasks of a layer
 _MOVES = frozenset(
     {"blocks", "broadcast_to", "coarsen", "concatenate", "diag", "from-value", "getitem", "overlap"}
     | {"rechunk-merge", "reshape", "setitem", "shuffle", "stack", "vindex-merge"}
@@ -108,7 +112,7 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
     if not choice.again:
         _log.info("reread of %r: held, since %s", x, choice.why)
         return x
-    _warn_of_generators(x, stacklevel=3)
+    _warn_of_generators(x)
     barrier = None if after is None else checkpoint(after)
     return copy_graph(x, tokenize(x.name, "reread", barrier), barrier)
 
@@ -139,7 +143,7 @@ def second_read(function: str, x: da.Array, states: da.Array, axes: Axes, reread
     _log.info("%s of %r over axis %s: %s, since %s", function, x, axes, how, choice.why)
     if not choice.again:
         return x
-    _warn_of_generators(x, stacklevel=5)
+    _warn_of_generators(x)
     # A copy that fuses into the next map waits for the states by itself: each slice for its own.
     barrier = None if _fuses(x) else checkpoint(states)
     return copy_graph(x, tokenize(x.name, states.name), barrier)
@@ -173,33 +177,58 @@ def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
     )
     if held <= parse_bytes(dask.config.get("array.chunk-size")):  # not so if it is nan
         return Choice(False, f"all blocks of a slice take {format_bytes(held)}")
+    seen: dict[Any, Any] = {}
     for name in layers:
-        if why := _objection(name, layers, x):
+        if why := _objection(name, layers, x, seen):
             return Choice(False, why)
     return Choice(True, f"its {blocks} blocks a slice are loaded and mapped, no more")
 
 
-def _objection(name: str, layers: dict[str, Layer], x: da.Array) -> str | None:
-    """What speaks against computing a layer twice, or None for loading and elementwise work."""
+def _objection(
+    name: str, layers: dict[str, Layer], x: da.Array, seen: dict[Any, Any]
+) -> str | None:
+    """What speaks against computing a layer twice, or None for loading and elementwise work.
+
+    ``seen`` are the functions of other layers, and what they use, that nothing speaks against.
+    """
     layer, label = layers[name], key_split(name)
-    if draws(_sample(layer)):
+    used = uses(_some_tasks(layer), seen)
+    if draws(used):
         return f"{label!r} below it draws from a random generator"
-    dear = f"{label!r} below it may be dear to compute (reread=True does so twice)"
+    function = dear(used)
+    reason = f", for it uses {function}" if function else ""
+    costs = f"{label!r} below it may be dear to compute{reason} (reread=True does so twice)"
+    if function:
+        return costs
     if isinstance(layer, Blockwise):
-        used = {i for _, index in layer.indices for i in index or ()}
-        solver = "linalg" in str(getattr(layer.task.func, "__module__", None))
-        return dear if solver or not used <= set(layer.output_indices) else None
+        return costs if _is_product(layer) else None
     inputs = [layers[other] for other in x.dask.dependencies[name] if other in layers]
     if not inputs:  # a source
-        return None if _independent(layer) else dear
+        return None if _independent(layer) else costs
     if len(inputs) == _size(layer) == _size(inputs[0]) == 1:  # a delayed function of another
         return None
     if label not in _MOVES:
-        return dear
+        return costs
     few = _SCATTERED * (x.npartitions + sum(map(_size, inputs)))
     if label != "overlap" and _size(layer) > few:
         return f"{label!r} below it moves all blocks to all others"
     return None
+
+
+def _is_product(layer: Blockwise) -> bool:
+    """Whether a layer sums over blocks, or is a matrix product of blocks.
+
+    Of elementwise work one array has all axes of the result, and the others are broadcast to it.
+    The arrays of a product share an axis, and none has all: ij, jk -> ijk, which Dask sums over j
+    in another layer.  Those of an outer product share none; it is elementwise work on few numbers.
+    """
+    arrays = [set(index) for _, index in layer.indices if index is not None]
+    axes = set().union(*arrays)
+    result = set(layer.output_indices)
+    if not axes <= result:
+        return True
+    shared = sum(map(len, arrays)) > len(axes)
+    return shared and not any(result - layer.new_axes.keys() <= array for array in arrays)
 
 
 def _size(layer: Layer) -> float:
@@ -231,26 +260,42 @@ def _apart(x: da.Array, states: da.Array) -> bool:
     return bool(layers) and layers.isdisjoint(task_layers(states))
 
 
-def _sample(layer: Layer) -> Any:
-    """One task of a layer, without materialising it."""
+def _some_tasks(layer: Layer) -> list[Any]:
+    """A few tasks of a layer, without materialising it.
+
+    They are from all over it: `dask.optimize` puts different ones into one layer.
+    """
     if isinstance(layer, Blockwise):
-        return [layer.task, [k for k, index in layer.indices if index is None]]
-    return next(iter(layer.values()), None) if layer.is_materialized() else None
+        return [layer.task, *(k for k, index in layer.indices if index is None)]
+    keys = list(layer) if layer.is_materialized() else []
+    if len(keys) > _LOOKED_AT:
+        keys = random.Random(0).sample(keys, _LOOKED_AT)
+    return [layer[key] for key in keys]
 
 
 def _independent(layer: Layer) -> bool:
     """Whether the tasks of a layer, going by the first ones, need no other task of it."""
-    nodes = [node for node in islice(layer.values(), 16) if isinstance(node, GraphNode)]
+    nodes = [node for node in islice(layer.values(), _LOOKED_AT) if isinstance(node, GraphNode)]
     used = {key for node in nodes for key in node.dependencies}
     return all(isinstance(layer[key], DataNode) for key in used if key in layer)
 
 
-def _warn_of_generators(x: da.Array, stacklevel: int) -> None:
-    names = [key_split(name) for name, layer in task_layers(x).items() if draws(_sample(layer))]
-    if names:
-        warnings.warn(
-            f"{names[0]!r} draws from a random generator, so that reading its array twice gives "
-            "other values; hold it with reread=False, persist it, or seed each block by itself as "
-            "dask.array.random does",
-            stacklevel=stacklevel,
-        )
+def _warn_of_generators(x: da.Array) -> None:
+    seen: dict[Any, Any] = {}
+    for name, layer in task_layers(x).items():
+        if draws(uses(_some_tasks(layer), seen)):
+            warnings.warn(
+                f"{key_split(name)!r} draws from a random generator, so that reading its array "
+                "twice gives other values; hold it with reread=False, persist it, or seed each "
+                "block by itself as dask.array.random does",
+                stacklevel=_depth() + 1,
+            )
+            return
+
+
+def _depth() -> int:
+    """How many callers are of this package: a warning is about the line that called it."""
+    frame, depth = sys._getframe(1), 0  # the argument skip_file_prefixes is of Python 3.12
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
+        frame, depth = frame.f_back, depth + 1
+    return depth

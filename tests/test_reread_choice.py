@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 import sys
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 
 import dask
 import dask.array as da
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dask.blockwise import Blockwise
 from dask.layers import ArrayOverlapLayer
+from numba import njit
 from scipy import special, stats
 
 from dsoftmax import Normalizer, log_softmax, reread, softmax
@@ -127,7 +128,9 @@ HELD = {
     "'sum-aggregate' below it may be dear": da.einsum(
         "ij,j->i", virtual(10**9, 10, chunks=(10**7, 5)), da.ones(10, chunks=5)
     ),
-    "'qr' below it may be dear": da.linalg.qr(LARGE.rechunk((10**4, 10**4)))[0],
+    "'dot' below it may be dear to compute, for it uses numpy.dot": da.linalg.qr(
+        LARGE.rechunk((10**4, 10**4))
+    )[0],
     "'svd' below it may be dear": LARGE.map_blocks(np.linalg.svd, meta=LARGE._meta),
     "'rechunk' below it may be dear": LARGE.rechunk((100, -1), method="p2p"),
     "'combine' below it may be dear": files(
@@ -153,6 +156,8 @@ IMPURE = {
     "of a method's object": NOISE.noisy,
     "of a global object": lambda block: NOISE.noisy(block),
     "vectorized": np.vectorize(with_python),
+    "cached": lru_cache(with_numpy),
+    "compiled": njit(with_python),
 }
 
 
@@ -160,6 +165,12 @@ IMPURE = {
 def test_functions_that_draw_random_numbers_are_held(kind):
     x = LARGE.map_blocks(IMPURE[kind], meta=LARGE._meta, name="noisy")
     assert choose(x, (0, 1)).why == "'noisy' below it draws from a random generator"
+
+
+def test_noise_is_seen_in_optimized_arrays():
+    z = virtual(10**5, 10**4, chunks=(10**4, 10**3))
+    (x,) = dask.optimize(np.exp(da.concatenate([z, z.map_blocks(with_numpy, dtype="f4")])))
+    assert choose(x, (0, 1)).why == "'exp' below it draws from a random generator"
 
 
 def test_noise_is_drawn_once():
