@@ -135,14 +135,14 @@ def _ways(x: np.ndarray) -> Calls:
     def unfused() -> Any:
         x.max(axis=1)
         state = _kernels.of_block(x, (1,))
-        return dsoftmax.topk(_kernels.rescale(x, state), K)
+        return dsoftmax.topk(_kernels.rescale(x, state), K, axis=-1)
 
     def safe() -> Any:
         x.max(axis=1)
-        return dsoftmax.softmax_topk(x, K)
+        return dsoftmax.softmax_topk(x, K, axis=-1)
 
     def online() -> Any:
-        return dsoftmax.softmax_topk(x, K)
+        return dsoftmax.softmax_topk(x, K, axis=-1)
 
     return dict(zip(ACCESSES, (unfused, safe, online), strict=True))
 
@@ -181,13 +181,13 @@ def _layout(
     rng = da.random.default_rng(0)
     source = rng.standard_normal(tuple(shape), chunks=tuple(chunks), dtype="float32")
     dask.config.set(scheduler="threads", num_workers=threads)
-    dask.compute(*dsoftmax.softmax_topk(source[:1] if source.ndim > 1 else source[:10], K))
+    dask.compute(*dsoftmax.softmax_topk(source[:1] if source.ndim > 1 else source[:10], K, -1))
     before = machine.peak_memory()
-    dask.compute(*dsoftmax.softmax_topk(source, K))
+    dask.compute(*dsoftmax.softmax_topk(source, K, axis=-1))
     after = machine.peak_memory()
     x = source.persist()
     calls: Calls = {
-        "dsoftmax": lambda: dask.compute(*dsoftmax.softmax_topk(x, K)),
+        "dsoftmax": lambda: dask.compute(*dsoftmax.softmax_topk(x, K, axis=-1)),
         "dsoftmax.logsumexp": lambda: dsoftmax.logsumexp(x, axis=-1).compute(),
         **_dask(x, None, threads),
         **_torch(x.compute(), threads),

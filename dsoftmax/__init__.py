@@ -1,10 +1,10 @@
 """Exact, parallel and lazy softmax, log-softmax and log-sum-exp of Dask arrays."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import reference
+    from . import dashboard, reference
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
@@ -16,6 +16,7 @@ __all__ = [
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "dashboard",
     "log_softmax",
     "logsumexp",
     "reference",
@@ -31,6 +32,7 @@ _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "dashboard": "dashboard",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
     "reference": "reference",
@@ -41,12 +43,12 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_HOMES[name]}", __name__)
+    module = _import_module(f".{_HOMES[name]}", __name__)
     return globals().setdefault(name, getattr(module, name, module))
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({"__version__", "__doc__", "__file__", "__path__", *__all__})

@@ -120,32 +120,36 @@ def _compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
         virtual = new - total
         error = error + ((total - (new - virtual)) + (term - virtual))
         total = new
-    return xp.where(xp.isfinite(total), total + error, total)
+    return xp.where(xp.isfinite(total) & (error != 0), total + error, total)  # -0.0 stays
 
 
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
-    value, sign = signed_log_sum(state)
+    value, direction = signed_log_sum(state)
     xp = array_namespace(value)
-    if is_complex(sign.dtype):
-        return value + 1j * xp.atan2(xp.imag(sign), xp.real(sign))
-    return xp.where(sign < 0, float("nan"), value)
+    if not is_complex(direction.dtype):
+        return xp.where(direction < 0, float("nan"), value)
+    # A sum that is infinite or 0 has the phase of its signs, as log(sum(exp(x))) has it.
+    direction = xp.where(xp.abs(state.m) == float("inf"), state.w, direction)
+    phase = xp.atan2(xp.imag(direction), xp.real(direction))
+    # 1j * NaN is NaN in both parts.
+    return value + xp.where(xp.isnan(phase), complex(0, float("nan")), 1j * phase)
 
 
 def signed_log_sum(state: State) -> tuple[Array, Array]:
     """log|sum b exp(x)| and the sign of the sum: a phase if it is complex, 0 where the sum is 0."""
     xp = array_namespace(state.m)
-    value, sign = _signed_log_d(xp, state)
+    value, direction = _signed_log_d(xp, state)
     with quiet():
         value = value + xp.astype(state.m, value.dtype)
-    return value, xp.where(state.m == -float("inf"), 0.0, sign)
+    return value, xp.where(state.m == -float("inf"), 0.0, direction)
 
 
 def log_d(state: State) -> Array:
     """log(d) of a real state, in the accumulator's precision; NaN where d is negative."""
     xp = array_namespace(state.m)
-    value, sign = _signed_log_d(xp, state)
-    return xp.where(sign < 0, float("nan"), value)
+    value, direction = _signed_log_d(xp, state)
+    return xp.where(direction < 0, float("nan"), value)
 
 
 def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
@@ -159,7 +163,19 @@ def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
         base, other = xp.where(larger, s, w), xp.where(larger, w, s)
         ratio = xp.where(other == 0, 0.0, other / base)
         value = _log_abs_one_plus(xp, ratio) + xp.log(xp.abs(base))
-        return value, xp.sign(base) * xp.sign(1 + ratio)
+        return value, sign(xp, base) * xp.sign(1 + ratio)
+
+
+def sign(xp: Any, x: Array) -> Array:
+    """x / |x|, that of an infinite complex number by its infinite parts."""
+    if not is_complex(x.dtype):
+        return xp.sign(x)
+
+    def part(value: Array) -> Array:
+        return xp.where(xp.abs(value) == float("inf"), xp.sign(value), 0 * value)
+
+    re, im = part(xp.real(x)), part(xp.imag(x))
+    return xp.sign(xp.where(xp.abs(x) == float("inf"), re + 1j * im, x))
 
 
 def _log_abs_one_plus(xp: Any, r: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable
+from enum import Enum
 from typing import Any
 
 import dask
@@ -12,45 +13,81 @@ import dask.array as da
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from ._dtypes import dtype_name, is_complex, result_name, supported
+from ._dtypes import (
+    dtype_name,
+    is_complex,
+    is_sparse,
+    promoted_name,
+    supported,
+    type_name,
+    working_name,
+)
 
 Array = Any
 Axes = tuple[int, ...]
 Axis = int | tuple[int, ...] | None
 
 
+class Omitted(Enum):
+    """What stands for an argument that was left out, where None means something."""
+
+    OMITTED = "omitted"
+
+    def __repr__(self) -> str:
+        return "<omitted>"
+
+
 def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False) -> Array:
     """x as an array of a supported dtype: a Dask or array-API array as it is, else NumPy's.
+
+    Arrays of NumPy's subclasses become plain or masked ones.
 
     Raises
     ------
     TypeError
-        For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``),
-        for Dask collections that are not arrays, which would have to be computed here, as lists of
-        Dask arrays would, and for lists of masked arrays, whose masks NumPy drops.
+        For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``);
+        for what has labels, which would be lost; for other Dask collections, which would be
+        computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
+        drops; for sparse arrays.
     """
     if isinstance(x, (list, tuple)):
         _check_items(x, function, name)
-    if not isinstance(x, da.Array) and dask.is_dask_collection(x):
+    if _is_labelled(x):
         raise TypeError(
-            f"{function}: {name} is a {_type_name(x)}; pass a Dask array, as "
-            "df.to_dask_array(lengths=True) gives of a DataFrame and array.data of an xarray "
-            "DataArray"
+            f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
+            f"labels; pass the array in it: {name}.to_numpy() of pandas and polars, {name}.data "
+            f"or {name}.values of xarray, {name}.to_dask_array(lengths=True) of dask.dataframe, "
+            "dask.array.from_delayed of a delayed one"
         )
-    if not isinstance(x, da.Array) and not is_array_api_obj(x):
-        x = np.asarray(x)
-    dtype = dtype_name(x.dtype)
+    block = x._meta if isinstance(x, da.Array) else x
+    if is_sparse(block):
+        raise TypeError(
+            f"{function}: {name} is sparse ({type_name(block)}), and its softmax is not; pass a "
+            f"dense array, as {name}.toarray(), {name}.todense() or, of sparse blocks, "
+            f"{name}.map_blocks(lambda block: block.toarray()) gives"
+        )
+    array = x
+    if not isinstance(x, (da.Array, np.ma.MaskedArray)) and (
+        isinstance(x, np.ndarray) or not is_array_api_obj(x)
+    ):
+        array = np.asarray(x)
+    dtype = dtype_name(array.dtype)
     if is_complex(dtype) and not complex_ok:
         raise TypeError(
             f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is no "
             "distribution; pass a real array (logsumexp takes complex ones)"
+        )
+    if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(x)}, not an array; pass an array or a list, as "
+            f"list({name}.values()) of a dict or sorted({name}) of a set"
         )
     if not supported(dtype):
         raise TypeError(
             f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
             f"integers, as {name}.astype('float64') where its values are numbers"
         )
-    return x
+    return array
 
 
 def as_like(b: Array, a: Array, function: str) -> Array:
@@ -65,15 +102,15 @@ def as_like(b: Array, a: Array, function: str) -> Array:
     if not isinstance(b, np.ndarray) or xp is array_namespace(b):
         check_same_library(function, a, b)
         return b
-    b = np.ma.filled(b, 0)
-    # Integers as floats: not every library lets them meet.
-    return xp.asarray(b.astype(result_name(dtype_name(b.dtype)), copy=False), device=device(a))
+    # In floats that all of both are exact in: not every library lets integers meet them.
+    name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
+    return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
 
 
 def check_same_library(function: str, *arrays: Array) -> None:
     """Raise TypeError unless all arrays are of one library."""
     if len({array_namespace(x) for x in arrays}) > 1:
-        kinds = ", ".join(dict.fromkeys(map(_type_name, arrays)))
+        kinds = ", ".join(dict.fromkeys(map(type_name, arrays)))
         raise TypeError(
             f"{function}: arrays of different libraries ({kinds}); convert them to one, as with "
             "numpy.asarray"
@@ -201,7 +238,7 @@ def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
 def _check_items(x: Any, function: str, name: str) -> None:
     """Raise TypeError if a list holds, at any depth, what NumPy would not just copy."""
     kind = "list" if isinstance(x, list) else "tuple"
-    for item in set(map(type, x)):
+    for item, one in {type(item): item for item in x}.items():
         if issubclass(item, da.Array):
             raise TypeError(
                 f"{function}: {name} is a {kind} of Dask arrays, which would be computed here; "
@@ -212,16 +249,32 @@ def _check_items(x: Any, function: str, name: str) -> None:
                 f"{function}: {name} is a {kind} of masked arrays, whose masks would be lost; join "
                 f"them, as with numpy.ma.stack({name})"
             )
+        if _is_labelled(one):
+            raise TypeError(
+                f"{function}: {name} is a {kind} that holds a {type_name(one)}, which would be "
+                "computed here, or lose its labels; make arrays of them, as .to_numpy(), .data, "
+                ".to_dask_array(lengths=True) or dask.array.from_delayed do, and stack these"
+            )
         if issubclass(item, (list, tuple)):
             for inner in x:
                 if isinstance(inner, item):
                     _check_items(inner, function, name)
 
 
+def _is_labelled(x: Any) -> bool:
+    """Whether x has labels, as of pandas, polars and xarray, or is a Dask collection but an array.
+
+    By what it can do, since these libraries are only imported where data are theirs.
+    """
+    if isinstance(x, (np.ndarray, np.generic, int, float, complex, str)):
+        return False
+    if dask.is_dask_collection(x):
+        return not isinstance(x, da.Array)
+    # Series, frames, columns and DataArrays; frames that are lazy; Datasets.
+    kinds = ("to_numpy", "__dataframe__", "collect_schema", "data_vars")
+    return any(hasattr(type(x), kind) for kind in kinds)
+
+
 def _plain(axes: Iterable[int]) -> Any:
     axes = tuple(axes)
     return axes[0] if len(axes) == 1 else axes
-
-
-def _type_name(x: Any) -> str:
-    return f"{type(x).__module__.split('.')[0]} {type(x).__name__}"

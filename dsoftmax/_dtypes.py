@@ -6,6 +6,7 @@ agree on.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ _ACCUMULATOR = {
     _CLONG: _CLONG,
 }
 _REAL = {"complex64": "float32", "complex128": "float64", _CLONG: _LONG}
+_COMPLEX = {real: name for name, real in _REAL.items()}
 
 
 def dtype_name(dtype: Any) -> str:
@@ -42,6 +44,17 @@ def dtype_name(dtype: Any) -> str:
     if isinstance(dtype, (np.dtype, type)):
         return np.dtype(dtype).name
     return str(dtype).rsplit(".", 1)[-1]
+
+
+def type_name(x: Any) -> str:
+    """'pandas Series', or 'dict' of what is Python's."""
+    library = type(x).__module__.partition(".")[0]
+    return type(x).__name__ if library == "builtins" else f"{library} {type(x).__name__}"
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether x is a sparse array or matrix, of SciPy, CuPy or PyData."""
+    return "sparse" in type(x).__module__.split(".") and hasattr(x, "nnz")
 
 
 def parsed_name(dtype: Any) -> str:
@@ -78,10 +91,21 @@ def supported(name: str) -> bool:
 
 
 def promoted_name(*names: str) -> str:
-    """The dtype of what is made of several, as NumPy promotes; float32 for two kinds of halves."""
-    if {"float16", "bfloat16"} <= {*names}:
-        names = (*({*names} - {"float16", "bfloat16"}), "float32")
-    return dtype_name(np.result_type(*(dtype_of(np, name) for name in names)))
+    """The dtype of what is made of several, as NumPy promotes, whatever library they are of.
+
+    bfloat16, which NumPy does not promote, counts as float16, and beside that as float32.
+    """
+    brain = "bfloat16" in names
+    if brain:
+        half = "float32" if "float16" in names else "float16"
+        names = tuple(half if name == "bfloat16" else name for name in names)
+    name = names[0] if len({*names}) == 1 else _promoted(*sorted({*names}))
+    return "bfloat16" if brain and name == "float16" else name
+
+
+@cache
+def _promoted(*names: str) -> str:
+    return np.result_type(*names).name
 
 
 def dtype_of(xp: Any, name: str) -> Any:
@@ -97,10 +121,13 @@ def dtype_of(xp: Any, name: str) -> Any:
 
 
 def result_dtype(x: Any, b: Any = None) -> Any:
-    """The dtype of a result of x, and of weights b (an array, or a Python scalar)."""
-    xp = np if isinstance(x.dtype, np.dtype) else array_namespace(x)
-    dtype = x.dtype if b is None else xp.result_type(x.dtype, getattr(b, "dtype", b))
-    return dtype_of(xp, result_name(dtype_name(dtype)))
+    """The dtype of a result of x and of weights b: an array, or a Python scalar, which adapts."""
+    name = result_name(dtype_name(x.dtype))
+    if hasattr(b, "dtype"):
+        name = result_name(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype)))
+    elif isinstance(b, complex):
+        name = _COMPLEX.get(working_name(name), name)
+    return dtype_of(np if isinstance(x.dtype, np.dtype) else array_namespace(x), name)
 
 
 def accumulator_dtype(dtype: Any) -> np.dtype:

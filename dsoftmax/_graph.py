@@ -11,7 +11,8 @@ Only public Dask is used, and of that what the classic and the array-expression 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from typing import Any
 
 import dask
@@ -31,9 +32,9 @@ _FAN_IN_SMALL, _FAN_IN_LARGE = 16, 4
 class Stage:
     """A function of blocks, under the name that its tasks show on the dashboard.
 
-    Dask names the tasks of a reduction after its functions, so this is one.  It hands ``func`` the
-    blocks however Dask nests them, and answers the empty arrays that Dask tries functions on by
-    itself: an empty array of the same kind and of ``dtype``.
+    Dask names the tasks of a reduction after its functions, so this is one.  It takes the blocks
+    out of the lists that Dask puts them in, and answers the empty arrays that Dask tries functions
+    on by itself: an empty array of the same kind and of ``dtype``.
 
     Parameters
     ----------
@@ -67,6 +68,16 @@ class Stage:
         self.nbytes = nbytes
         self.masks = masks
         self.options = options
+        self.lists: float = 0  # how deep Dask nests each block in lists
+
+    def in_lists(self, depth: float) -> Stage:
+        """The same function of blocks that come in nested lists of one each.
+
+        Of any depth and length for `math.inf`: states are no lists, but blocks may be.
+        """
+        stage = copy(self)
+        stage.lists = depth
+        return stage
 
     def __call__(
         self,
@@ -75,28 +86,36 @@ class Stage:
         keepdims: bool = True,
         computing_meta: bool = False,
     ) -> Any:
-        blocks = tuple(_flatten(list(blocks)))
         if computing_meta:
-            meta = blocks[0].astype(self.dtype)
-            if isinstance(meta, np.ma.MaskedArray) and not self.masks:
-                meta = meta.data
+            meta = next(_flatten(blocks)).astype(self.dtype)
+            if isinstance(meta, np.ndarray):  # of a subclass, if it is one
+                masked = isinstance(meta, np.ma.MaskedArray)
+                meta = np.ma.getdata(meta, subok=False)
+                meta = np.ma.array(meta) if masked and self.masks else meta
             return meta if keepdims else meta.sum(axis=axis)
+        if self.lists == math.inf:
+            blocks = tuple(_flatten(blocks))
+        else:
+            for _ in range(int(self.lists)):
+                blocks = tuple(block for (block,) in blocks)
         return self.func(*blocks, **self.options)
 
     def __dask_tokenize__(self) -> Any:
         # A function as it is would count by its address, which other processes do not have.
-        return normalize_token((self.__name__, self.func, self.dtype.name, self.options))
+        return normalize_token(
+            (self.__name__, self.func, self.dtype.name, self.options, self.lists)
+        )
 
     def __repr__(self) -> str:
         return f"<Stage {self.__name__}>"
 
 
-def _flatten(nested: Any) -> Iterator[Any]:
-    if isinstance(nested, list):  # a tuple may be a state
-        for item in nested:
+def _flatten(nested: Iterable[Any]) -> Iterator[Any]:
+    for item in nested:
+        if isinstance(item, list):  # a tuple may be a state
             yield from _flatten(item)
-    else:
-        yield nested
+        else:
+            yield item
 
 
 def bytes_of(x: da.Array) -> float:
@@ -112,27 +131,12 @@ def slices_in_one_block(x: da.Array, axes: Axes) -> bool:
 def map_blocks(stage: Stage, x: da.Array, *others: da.Array) -> da.Array:
     """Apply a stage to the blocks of x with the aligned blocks of ``others``.
 
-    ``others`` have the shape of x, or length 1 (and so one block) along some axes.  The result
-    has the chunks of x, known or unknown.
+    ``others`` have the shape of x, or length 1 (and so one block) along some axes, or no axes. The
+    result has the chunks of x, known or unknown.
     """
     index = range(x.ndim)
-    return da.blockwise(stage, index, *_pairs(index, x, *others), dtype=stage.dtype, **_ALIGNED)
-
-
-def zip_blocks(join: Stage, a: da.Array, b: da.Array) -> da.Array:
-    """One array whose blocks are what ``join`` makes of the blocks of a and b, broadcast.
-
-    Known chunks are unified first; unknown ones have to agree, or be a single 1.
-    """
-    ndim = max(a.ndim, b.ndim)
-    a, b = (x[(None,) * (ndim - x.ndim) + (...,)] for x in (a, b))
-    index = tuple(range(ndim))
-    if not any(math.isnan(n) for n in (*a.shape, *b.shape)):
-        return da.blockwise(join, index, a, index, b, index, dtype=join.dtype)
-    stretched = {i: b.chunks[i] for i in index if a.shape[i] == 1}
-    return da.blockwise(
-        join, index, a, index, b, index, dtype=join.dtype, adjust_chunks=stretched, **_ALIGNED
-    )
+    pairs = [item for other in others for item in (other, tuple(index)[: other.ndim])]
+    return da.blockwise(stage, index, x, tuple(index), *pairs, dtype=stage.dtype, **_ALIGNED)
 
 
 def reduce_within_blocks(stage: Stage, x: da.Array, axes: Axes, keepdims: bool) -> da.Array:
@@ -140,11 +144,11 @@ def reduce_within_blocks(stage: Stage, x: da.Array, axes: Axes, keepdims: bool) 
 
     The stage has to return blocks of that shape.
     """
-    index = range(x.ndim)
+    index = tuple(range(x.ndim))
     out = tuple(i for i in index if keepdims or i not in axes)
     ones = {i: 1 for i in out if i in axes}
-    pairs = _pairs(index, x)
-    return da.blockwise(stage, out, *pairs, dtype=stage.dtype, adjust_chunks=ones, **_ALIGNED)
+    stage = stage.in_lists(x.ndim - len(out))
+    return da.blockwise(stage, out, x, index, dtype=stage.dtype, adjust_chunks=ones, **_ALIGNED)
 
 
 def tree_reduce(
@@ -174,8 +178,8 @@ def tree_reduce(
     return da.reduction(
         x,
         chunk=of_block,
-        combine=merge,
-        aggregate=finish,
+        combine=merge.in_lists(math.inf),
+        aggregate=finish.in_lists(math.inf),
         axis=axes,
         keepdims=keepdims,
         dtype=finish.dtype,
@@ -211,7 +215,3 @@ def _integer_root(n: int, k: int) -> int:
 
 
 _ALIGNED = {"align_arrays": False}  # asked for where all chunks agree: unknown sizes then work
-
-
-def _pairs(index: Any, *arrays: da.Array) -> list[Any]:
-    return [item for array in arrays for item in (array, tuple(index))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import starmap
 from typing import Any
 
 import dask
@@ -25,16 +26,19 @@ from ._dtypes import (
     parsed_name,
     promoted_name,
     real_name,
-    result_dtype,
     result_name,
     supported,
     working_name,
 )
 from ._graph import SplitEvery, Stage, map_blocks
-from ._reread import Reread, check_reread, second_read
+from ._normalizer_dict import from_dict, to_dict
+from ._reread import Reread, check_reread
+from ._state_blocks import field_of, merged_blocks, rescaled_blocks
 from ._states import (
     as_terms,
+    copied,
     equal,
+    expanded,
     frozen,
     joined,
     logarithms,
@@ -42,6 +46,8 @@ from ._states import (
     union,
     unwrap_scalar,
 )
+
+_MERGED_AT_ONCE = 16  # of a stream: a merge rounds once, however many it merges
 
 
 class Normalizer:
@@ -52,14 +58,17 @@ class Normalizer:
     data merge to that of the whole, in any order and grouping; so a stream, a set of files or the
     chunks of an array can be taken one by one, and none of them has to fit in memory with another.
 
-    Make one with `Normalizer.of` or `Normalizer.identity`. Two are equal if their axes, dtypes and
-    states are (NaN counts as equal to NaN); lazy ones if they are to be computed in the same way.
+    Make one with `Normalizer.of`, `Normalizer.from_blocks` or `Normalizer.identity`. Two are equal
+    if their axes, dtypes and states are (NaN counts as equal to NaN); lazy ones if they are to be
+    computed in the same way. ``a + b`` is ``a.merge(b)``, and ``float(n)`` the log-sum-exp of one
+    slice.
 
     Attributes
     ----------
     axis : tuple of int
         The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
-        with the data.
+        with the data. If no other axes remain, all of the data are one slice, and m, w, s and d
+        are scalars: such normalizers merge, and apply to data, whatever the number of dimensions.
 
     Notes
     -----
@@ -81,11 +90,13 @@ class Normalizer:
 
     >>> import numpy as np
     >>> import dsoftmax
-    >>> n = dsoftmax.Normalizer.identity(shape=(0,))
+    >>> n = dsoftmax.Normalizer.identity()
     >>> for scores in (np.array([0.1, 0.3]), np.array([0.08, -0.09])):
-    ...     n = n.merge(dsoftmax.Normalizer.of(scores))
+    ...     n = n.update(scores)
     >>> n
     Normalizer(m=0.3, d=3.298306425538625)
+    >>> float(n)
+    1.493409...
     >>> n.softmax(np.array([0.08, -0.09]))
     array([0.24331238, 0.2052741 ])
     """
@@ -129,8 +140,8 @@ class Normalizer:
     def __repr__(self) -> str:
         if self._lazy:
             return f"Normalizer({self._states!r}, axis={self.axis})"
-        if self.m.size == 1:
-            return f"Normalizer(m={self.m.item()!r}, d={self.d.item()!r})"
+        if math.prod(self.shape) == 1:
+            return f"Normalizer(m={_number(self.m)!r}, d={_number(self.d)!r})"
         return f"Normalizer(shape={self.shape}, axis={self.axis}, dtype={dtype_name(self.dtype)})"
 
     @classmethod
@@ -161,16 +172,81 @@ class Normalizer:
         """
         x = as_array(x, "Normalizer.of", complex_ok=True)
         terms, axes, dtype = as_terms("Normalizer.of", x, axis, b, split_every)
-        return cls(states("softmax", terms, axes, split_every), axes, dtype)
+        ndim = max(term.ndim for term in (terms if isinstance(terms, tuple) else (terms,)))
+        found = states("softmax", terms, axes, split_every, keepdims=len(axes) < ndim)
+        return cls(found, axes, dtype)
 
     @classmethod
-    def identity(cls, shape: tuple[int, ...], axis: Axis = None, dtype: Any = None) -> Normalizer:
+    def from_blocks(cls, blocks: Iterable[Any], axis: Axis = None) -> Normalizer:
+        """The normalizer of a stream of blocks, of which one is in memory at a time.
+
+        Parameters
+        ----------
+        blocks : iterable of array_like
+            Each as `Normalizer.of` takes it; taken one by one, until there are no more.
+        axis : int or tuple of ints, optional
+            The axes to reduce of each block, along which blocks may differ in length; None (the
+            default) stands for all of them.
+
+        Returns
+        -------
+        Normalizer
+            The same as ``Normalizer.of(block, axis)`` of each, merged. Lazy if a block is a Dask
+            array.
+
+        Raises
+        ------
+        TypeError
+            If blocks is not iterable, or is a Dask array, which `Normalizer.of` takes.
+        ValueError
+            If there are no blocks and axis is given, so that the number of slices is not known.
+
+        Notes
+        -----
+        Sixteen normalizers are merged at once, and what they merge to again, so that n blocks
+        cost the roundings of about log(n) / log(16) merges.
+
+        Examples
+        --------
+        >>> import dsoftmax
+        >>> dsoftmax.Normalizer.from_blocks([0.1, x] for x in (0.3, 0.08, -0.09))
+        Normalizer(m=0.3, d=4.9357679...)
+        """
+        if isinstance(blocks, da.Array) or not isinstance(blocks, Iterable):
+            raise TypeError(
+                f"Normalizer.from_blocks: blocks is a {type(blocks).__name__}; pass an iterable of "
+                "arrays (and a Dask array to Normalizer.of)"
+            )
+        levels: list[list[Normalizer]] = []
+        for block in blocks:
+            part = cls.of(block, axis)
+            for level in levels:
+                level.append(part)
+                if len(level) < _MERGED_AT_ONCE:
+                    break
+                part = level[0].merge(*level[1:])
+                level.clear()
+            else:
+                levels.append([part])
+        parts = [part for level in levels for part in level]
+        if not parts and axis is not None:
+            raise ValueError(
+                f"Normalizer.from_blocks: there are no blocks, and so no slices along axis {axis}; "
+                "start from Normalizer.identity(shape, axis), and update it"
+            )
+        return parts[0].merge(*parts[1:]) if parts else cls.identity()
+
+    @classmethod
+    def identity(
+        cls, shape: tuple[int, ...] | None = None, axis: Axis = None, dtype: Any = None
+    ) -> Normalizer:
         """The normalizer of no data, (-inf, 0): what a running merge starts from.
 
         Parameters
         ----------
-        shape : tuple of int
-            Of the data; its lengths along axis do not matter.
+        shape : tuple of int, optional
+            Of the data; its lengths along axis do not matter. Not needed where axis is None, so
+            that the data are one slice.
         axis : int or tuple of ints, optional
             The reduced axes, None for all.
         dtype : dtype_like, optional
@@ -185,7 +261,8 @@ class Normalizer:
         Raises
         ------
         TypeError
-            If shape is no tuple of ints, dtype has no exponential, or axis is of the wrong type.
+            If shape is no tuple of ints, or is left out although axis is given, if dtype has no
+            exponential, or if axis is of the wrong type.
         ValueError
             If a length is negative, or axis is out of range or repeated.
         """
@@ -194,9 +271,18 @@ class Normalizer:
             raise TypeError(
                 f"Normalizer.identity: dtype is {dtype!r}; use a float, complex or integer one"
             )
-        axes, kept = check_shape(shape, axis, "Normalizer.identity")
-        given = None if dtype is None else dtype_of(np, result_name(name))
-        return cls(identity(xp_numpy, kept, name), axes, given, neutral=True)
+        if shape is None and axis is not None:
+            raise TypeError(
+                f"Normalizer.identity: axis is {axis!r} without a shape; give that of the data"
+            )
+        axes, kept = check_shape(() if shape is None else shape, axis, "Normalizer.identity")
+        return cls._identity(() if len(axes) == len(kept) else kept, axes, dtype and name)
+
+    @classmethod
+    def _identity(cls, shape: tuple[int, ...], axes: Axes, name: str | None) -> Normalizer:
+        """That of slices whose states have a shape, and of a dtype if it is to have one."""
+        given = None if name is None else dtype_of(np, result_name(name))
+        return cls(identity(xp_numpy, shape, name or "float64"), axes, given, neutral=True)
 
     @property
     def m(self) -> Array:
@@ -232,13 +318,20 @@ class Normalizer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of m, w, s and d: that of the data, but 1 along the axes that were reduced."""
+        """The shape of m, w, s and d: that of the data with length 1 along the reduced axes.
+
+        Without axes, ``()``, where all of them were reduced; nan for an unknown length.
+        """
         states = self._states
         return tuple(states.m.shape if isinstance(states, State) else states.shape)
 
     @property
     def _lazy(self) -> bool:
         return not isinstance(self._states, State)
+
+    @property
+    def _of_one_slice(self) -> bool:
+        return not self.shape
 
     def compute(self, **kwargs: Any) -> Normalizer:
         """The same normalizer in memory; keywords go to `dask.compute`."""
@@ -274,7 +367,7 @@ class Normalizer:
         return _persisted, (*self._states.__dask_postpersist__(), self.axis, self._dtype)
 
     def merge(self, *others: Normalizer) -> Normalizer:
-        """The normalizer of the data of all of them together.
+        """The normalizer of the data of all of them together; ``a + b`` of two.
 
         Associative and commutative, with `identity` as the neutral element, and total: parts that
         are empty, or hold infinities or NaN, merge like any other. Lazy if one of them is. The
@@ -285,33 +378,130 @@ class Normalizer:
         TypeError
             If one is not a Normalizer, or they hold arrays of different libraries.
         ValueError
-            If their shapes or axes differ.
+            If their shapes or axes differ; in the computation where a length is unknown before.
         """
         parts = (self, *others)
         for other in others:
             if not isinstance(other, Normalizer):
                 raise TypeError(f"merge takes Normalizers, not {type(other).__name__}")
-            if (other.shape, other.axis) != (self.shape, self.axis):
-                raise ValueError(
-                    f"cannot merge normalizers of shape {self.shape} over axis {self.axis} and of "
-                    f"shape {other.shape} over axis {other.axis}; merge parts of the same slices"
-                )
-        dtypes = [part.dtype for part in parts if part._dtype is not None]
+            self._check_mergeable(other)
+        axis = max((part.axis for part in parts), key=len)
+        lengths = [next((n for n in along if n == n), math.nan) for along in _shapes(parts)]
+        dtypes = [dtype_name(part.dtype) for part in parts if part._dtype is not None]
         parts = tuple(part for part in parts if not part._neutral)
         if not parts:
-            asked = promoted_name(*map(dtype_name, dtypes)) if dtypes else None
-            return Normalizer.identity(self.shape, self.axis, asked)
-        name = promoted_name(*map(dtype_name, dtypes))
-        lazy = [part for part in parts if part._lazy]
-        if not lazy:
-            check_same_library("merge", *(part.m for part in parts))
+            return Normalizer._identity(
+                self.shape, axis, promoted_name(*dtypes) if dtypes else None
+            )
+        name = promoted_name(*dtypes)
+        if not any(part._lazy for part in parts):
+            check_same_library("merge", *(part._states.m for part in parts))
             state = union(*(part._states for part in parts), result=name)
-            return Normalizer(state, self.axis, dtype_of(array_namespace(state.m), name))
-        dtype = dtype_of(np, name)
-        stage = Stage("softmax-merge", union, accumulator_dtype(dtype), result=name)
-        chunks = lazy[0]._states.chunks
-        states = map_blocks(stage, *(part._blocks(chunks) for part in parts))
-        return Normalizer(states, self.axis, dtype)
+            xp = array_namespace(state.m)
+            return Normalizer(state, axis, dtype_of(xp, name))
+        blocks = merged_blocks([part._states for part in parts], lengths, name)
+        return Normalizer(blocks, axis, dtype_of(np, name))
+
+    def __add__(self, other: object) -> Normalizer:
+        return self.merge(other) if isinstance(other, Normalizer) else NotImplemented
+
+    def update(self, block: Any, b: Any = None) -> Normalizer:
+        """The normalizer of the data so far and of a block: another one, as this does not change.
+
+        Parameters
+        ----------
+        block : array_like
+            With the slices of this normalizer, and of any length along ``axis``; of any shape if
+            all data are one slice.
+        b : array_like, optional
+            Weights, which broadcast with the block; as in `logsumexp`.
+
+        Returns
+        -------
+        Normalizer
+            ``self.merge(Normalizer.of(block, self.axis, b))``. That rounds once per block; of a
+            long stream, `from_blocks` rounds less.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `Normalizer.of` and `merge`.
+        """
+        return self.merge(Normalizer.of(block, None if self._of_one_slice else self.axis, b))
+
+    def _check_mergeable(self, other: Normalizer) -> None:
+        """Raise ValueError if two are known to be of other slices."""
+        alike = len(self.shape) == len(other.shape) and (
+            self._of_one_slice or self.axis == other.axis
+        )
+        if not alike or not all(starmap(_agree, zip(self.shape, other.shape, strict=True))):
+            raise ValueError(
+                f"cannot merge normalizers of shape {self.shape} over axis {self.axis} and of "
+                f"shape {other.shape} over axis {other.axis}; merge parts of the same slices"
+            )
+
+    def __float__(self) -> float:
+        if math.prod(self.shape) != 1:
+            raise TypeError(
+                f"float: this normalizer, of shape {self.shape}, is of several slices; use "
+                "logsumexp(), which gives an array"
+            )
+        if is_complex(self.dtype):
+            raise TypeError("float: this log-sum-exp is complex; use complex(n.logsumexp())")
+        return float(_number(self.compute().logsumexp()).real)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The normalizer as plain numbers, strings and lists, which JSON and the like keep.
+
+        Returns
+        -------
+        dict
+            With the keys ``version`` (1), ``dtype`` (a name, or None), ``identity``, ``axis``,
+            ``shape``, ``m``, ``w`` and ``s``. What JSON has no number for is a string: "inf",
+            "-inf", "nan", and all digits of a longdouble. Complex numbers are pairs.
+
+        Raises
+        ------
+        TypeError
+            If this normalizer is lazy.
+
+        Examples
+        --------
+        >>> import dsoftmax
+        >>> n = dsoftmax.Normalizer.of([0.0, 1.0])
+        >>> kept = n.to_dict()
+        >>> kept["m"], kept["w"], kept["dtype"]
+        (1.0, 1.0, 'float64')
+        >>> dsoftmax.Normalizer.from_dict(kept) == n
+        True
+        """
+        if self._lazy:
+            raise TypeError("to_dict: this normalizer is lazy; use n.compute().to_dict()")
+        name = None if self._dtype is None else dtype_name(self._dtype)
+        return to_dict(self._states, self.axis, name, self._neutral)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Normalizer:
+        """The normalizer that `to_dict` was called of, of NumPy arrays.
+
+        Parameters
+        ----------
+        kept : dict
+            What `to_dict` returned, of this or an earlier version.
+
+        Returns
+        -------
+        Normalizer
+
+        Raises
+        ------
+        TypeError
+            If kept is no dict.
+        ValueError
+            If it has an unknown version, or a key is missing or has no such value.
+        """
+        state, axis, name, neutral = from_dict(kept)
+        return cls(state, axis, None if name is None else dtype_of(np, name), neutral)
 
     def logsumexp(self, keepdims: bool = False, return_sign: bool = False) -> Array:
         """log(sum of b exp(x)) of each slice: what `dsoftmax.logsumexp` gives for the data.
@@ -329,7 +519,12 @@ class Normalizer:
             Of dtype ``self.dtype`` (a logarithm of absolute values is real); lazy if the
             normalizer is. NaN where the sum is negative, unless ``return_sign``.
         """
-        return logarithms(self._states, self.axis, self.dtype, keepdims, return_sign)
+        axes = () if self._of_one_slice else self.axis
+        result = logarithms(self._states, axes, self.dtype, keepdims, return_sign)
+        if not keepdims or not self._of_one_slice:
+            return result
+        ones = (None,) * len(self.axis)
+        return tuple(part[ones] for part in result) if return_sign else result[ones]
 
     def softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """exp(x - m) / d: the softmax of any part of the data of this normalizer.
@@ -338,7 +533,7 @@ class Normalizer:
         ----------
         x : array_like
             Part of the data: as many dimensions as the normalizer and the same lengths, except
-            along ``axis``.
+            along ``axis``; of any shape if all data are one slice.
         reread : bool or "auto", optional
             Whether a Dask array is read again that this normalizer is, or will be, computed from;
             as in `dsoftmax.softmax`.
@@ -353,7 +548,7 @@ class Normalizer:
         TypeError
             If x or the normalizer is complex, or x has no exponential.
         ValueError
-            If the shapes do not match.
+            If the shapes do not match; in the computation where a length is unknown before.
         """
         return self._apply("softmax", _kernels.rescale, x, reread)
 
@@ -365,56 +560,49 @@ class Normalizer:
         return self._apply("log-softmax", _kernels.log_rescale, x, reread)
 
     def _field(self, name: str, dtype: Any) -> Array:
-        if not self._lazy:
-            return getattr(self._states, name)
-        return map_blocks(Stage(f"normalizer-{name}", _field, dtype, field=name), self._states)
+        if self._lazy:
+            return map_blocks(
+                Stage(f"normalizer-{name}", field_of, dtype, field=name), self._states
+            )
+        value = getattr(self._states, name)  # NumPy's can be handed out: they are read-only
+        return unwrap_scalar(value) if isinstance(value, np.ndarray) else copied(value)
 
-    def _apply(self, name: str, rescale: Callable[..., Any], x: Any, reread: Reread) -> Array:
+    def _apply(self, name: str, kernel: Callable[..., Any], x: Any, reread: Reread) -> Array:
         function = f"Normalizer.{name.replace('-', '_')}"
         x = as_array(x, function)
         reread = check_reread(reread, function)
         if is_complex(self.dtype):
             raise TypeError(f"{function}: this normalizer is of complex data, which has no softmax")
-        kept = [i for i in range(len(self.shape)) if i not in self.axis]
-        if x.ndim != len(self.shape) or any(
-            not math.isnan(x.shape[i]) and x.shape[i] != self.shape[i] for i in kept
+        if not self._of_one_slice and not (
+            x.ndim == len(self.shape)
+            and all(i in self.axis or _agree(x.shape[i], n) for i, n in enumerate(self.shape))
         ):
             raise ValueError(
                 f"{function}: x has shape {tuple(x.shape)} and the normalizer {self.shape}; they "
                 f"may differ along axis {self.axis} only"
             )
-        if not self._lazy and not isinstance(x, da.Array):
-            check_same_library(function, x, self.m)
-            return unwrap_scalar(rescale(x, self._states))
-        if not isinstance(x, da.Array):
-            whole = zip(self._states.chunks, x.shape, strict=True)
-            x = da.from_array(
-                x, tuple((n,) if i in self.axis else c for i, (c, n) in enumerate(whole))
-            )
-        if self._lazy:
-            x = second_read(function, x, self._states, self.axis, reread)
-        stage = Stage(f"{name}-rescale", rescale, result_dtype(x), masks=True)
-        return map_blocks(stage, x, self._blocks(x.chunks))
-
-    def _blocks(self, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
-        """The states as blocks that align with data of these chunks."""
-        chunks = tuple((1,) if i in self.axis else c for i, c in enumerate(chunks))
-        if self._lazy and all(map(_agree, self._states.chunks, chunks)):
-            return self._states
-        if self._lazy:
-            fields = [field.rechunk(chunks) for field in (self.m, self.w, self.s)]
-        else:
-            fields = [da.from_array(_lasting(field), chunks=chunks) for field in self._states]
-        return map_blocks(Stage("normalizer-state", State, accumulator_dtype(self.dtype)), *fields)
+        axes = tuple(range(x.ndim)) if self._of_one_slice else self.axis
+        if self._lazy or isinstance(x, da.Array):
+            return rescaled_blocks(name, function, kernel, x, self._states, axes, reread)
+        check_same_library(function, x, self._states.m)
+        state = expanded(self._states, x.ndim) if self._of_one_slice else self._states
+        return unwrap_scalar(kernel(x, state))
 
 
-def _field(state: State, field: str) -> Array:
-    return getattr(state, field)
+def _number(x: Any) -> complex:
+    """The only number of an array, as Python's."""
+    x = array_namespace(x).reshape(x, ())
+    return complex(x) if is_complex(x.dtype) else float(x)
 
 
-def _lasting(x: Array) -> Array:
-    """x as Dask keeps it: on its device if it is CuPy's, else in NumPy's memory."""
-    return x if hasattr(x, "__array_function__") else np.asarray(x)
+def _agree(m: float, n: float) -> bool:
+    """Whether two lengths may be the same: unknown ones, nan, may."""
+    return m == n or math.isnan(m) or math.isnan(n)
+
+
+def _shapes(parts: Iterable[Normalizer]) -> Iterable[tuple[float, ...]]:
+    """The lengths of all of them along each axis."""
+    return zip(*(part.shape for part in parts), strict=True)
 
 
 def _in_memory(blocks: Any, axis: Axes, dtype: Any) -> Normalizer:
@@ -432,10 +620,3 @@ def _persisted(
 ) -> Normalizer:
     """A lazy normalizer whose states Dask holds."""
     return Normalizer(rebuild(graph, *arguments, **options), axis, dtype)
-
-
-def _agree(chunks: tuple[int, ...], others: tuple[int, ...]) -> bool:
-    """Whether two arrays are cut alike along an axis; unknown lengths have to be trusted."""
-    if any(map(math.isnan, (*chunks, *others))):
-        return len(chunks) == len(others)
-    return chunks == others

@@ -9,7 +9,7 @@ import dask.array as da
 
 from . import _kernels, _states
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
-from ._dtypes import result_dtype
+from ._dtypes import dtype_name, result_dtype
 from ._graph import SplitEvery, Stage, bytes_of, map_blocks, slices_in_one_block
 from ._reread import Reread, check_reread, second_read
 
@@ -53,8 +53,9 @@ def softmax(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, a Dask collection other than an array, or a list of Dask or
-        masked arrays, or if axis or split_every is of the wrong type.
+        If x is complex or not numeric, sparse, labelled (a Series, a DataArray), a Dask collection
+        other than an array, or a list of such, of Dask arrays or of masked arrays; or if axis or
+        split_every is of the wrong type.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
         empty along axis, if split_every is less than 2, or if reread is something else. All errors
@@ -197,11 +198,13 @@ def logsumexp(
     Raises
     ------
     TypeError
-        If a or b is not numeric, a Dask collection other than an array, or a list of Dask or
-        masked arrays, or if b is of another array library than a (and not NumPy's).
+        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a
+        list of such, of Dask arrays or of masked arrays; or if b is of another array library than
+        a (and not NumPy's).
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b does not broadcast
-        with a, or their unknown chunk sizes may not agree. Raised at the call.
+        with a, or their unknown chunk sizes cannot agree. Raised at the call; where only a worker
+        can tell that blocks of unknown lengths do not agree, in the computation.
 
     Notes
     -----
@@ -255,9 +258,15 @@ def _rescaled(
     if not isinstance(x, da.Array):
         return _states.unwrap_scalar(within_block(x, axes))
     dtype = result_dtype(x)
+    options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
     if slices_in_one_block(x, axes):
-        options: dict[str, Any] = {"nbytes": bytes_of(x), "masks": True, "axes": axes}
-        return map_blocks(Stage(name, within_block, dtype, **options), x)
+        stage = Stage(
+            name, _states.mapped, dtype, kernel=within_block, nbytes=bytes_of(x), **options
+        )
+        return map_blocks(stage, x)
     states = _states.states(name, x, axes, split_every)
     x = second_read(function, x, states, axes, reread)
-    return map_blocks(Stage(f"{name}-rescale", rescale, dtype, masks=True), x, states)
+    stage = Stage(
+        f"{name}-rescale", _states.applied, dtype, kernel=rescale, function=function, **options
+    )
+    return map_blocks(stage, x, states)

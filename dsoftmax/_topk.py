@@ -12,8 +12,8 @@ import dask.array as da
 import numpy as np
 
 from . import _kernels
-from ._arguments import Array, as_array, check_axis, check_split_every
-from ._dtypes import result_dtype
+from ._arguments import Array, Omitted, as_array, check_axis, check_split_every
+from ._dtypes import dtype_name, result_dtype
 from ._graph import (
     _FAN_IN_LARGE,
     _FAN_IN_SMALL,
@@ -26,6 +26,7 @@ from ._graph import (
 )
 from ._kernels import topk as _kernel
 from ._kernels.topk import Top
+from ._states import of_dtype
 
 
 class TopK(NamedTuple):
@@ -64,7 +65,7 @@ class TopKWithLog(NamedTuple):
 def softmax_topk(
     x: Any,
     k: int,
-    axis: int | None = -1,
+    axis: int | Omitted | None = Omitted.OMITTED,
     *,
     return_log: bool = False,
     split_every: SplitEvery = None,
@@ -83,10 +84,11 @@ def softmax_topk(
         integers or booleans. Masked entries count as -inf.
     k : int
         How many, from 0 to the length of the axis.
-    axis : int, optional
-        Axis along which the softmax sums to 1 and the largest are sought, the last by default.
-        None stands for the flattened array: it is one distribution, and the indices are those of
-        ``x.ravel()``. The array itself is neither reshaped nor rechunked.
+    axis : int or None
+        Axis along which the softmax sums to 1 and the largest are sought; it may only be left out
+        where there is no choice, of a vector. None stands for the flattened array: it is one
+        distribution, and the indices are those of ``x.ravel()``. The array itself is neither
+        reshaped nor rechunked.
     return_log : bool, optional
         Whether to return the logarithms of the probabilities too: (x - m) - log d, which are
         finite where the probabilities underflow to 0.
@@ -111,8 +113,9 @@ def softmax_topk(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, a Dask collection other than an array, or a list of Dask or
-        masked arrays, or if k, axis or split_every is of the wrong type.
+        If x is complex or not numeric, sparse, labelled, a Dask collection other than an array, or
+        a list of Dask or masked arrays; if k, axis or split_every is of the wrong type, or if axis
+        is left out of an array of several dimensions.
     ValueError
         If k is negative or exceeds the length of the axis, axis is out of range
         (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at
@@ -121,7 +124,7 @@ def softmax_topk(
 
     See Also
     --------
-    topk : The k largest elements themselves.
+    topk : The k largest elements themselves, or the k smallest.
     softmax : All probabilities.
 
     Notes
@@ -147,7 +150,7 @@ def softmax_topk(
     >>> import dask.array as da
     >>> import dsoftmax
     >>> x = da.from_array([[0.0, 3.0, 1.0, 2.0], [5.0, 5.0, 5.0, 9.0]], chunks=(1, 2))
-    >>> values, indices = dask.compute(*dsoftmax.softmax_topk(x, 2))
+    >>> values, indices = dask.compute(*dsoftmax.softmax_topk(x, 2, axis=1))
     >>> values.round(4)
     array([[0.6439, 0.2369],
            [0.9479, 0.0174]])
@@ -167,8 +170,14 @@ def softmax_topk(
     return TopKWithLog(values, indices, log_values)
 
 
-def topk(x: Any, k: int, axis: int | None = -1, *, split_every: SplitEvery = None) -> TopK:
-    """The k largest elements and where they are, in one pass over x.
+def topk(
+    x: Any,
+    k: int,
+    axis: int | Omitted | None = Omitted.OMITTED,
+    *,
+    split_every: SplitEvery = None,
+) -> TopK:
+    """The k largest elements and where they are, or the k smallest, in one pass over x.
 
     What `dask.array.topk` and `dask.array.argtopk` give one each.
 
@@ -177,17 +186,18 @@ def topk(x: Any, k: int, axis: int | None = -1, *, split_every: SplitEvery = Non
     x : array_like
         As in `softmax_topk`, but not masked.
     k : int
-        How many, from 0 to the length of the axis.
-    axis : int, optional
-        Axis along which they are sought, the last by default; None for the flattened array.
+        How many, at most as many as the axis is long; the smallest if negative.
+    axis : int or None
+        Axis along which they are sought, which may only be left out for a vector; None for the
+        flattened array.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax_topk`.
 
     Returns
     -------
     values : array
-        The elements, of the dtype of x and of its shape with length k along ``axis``; of shape
-        (k,) for ``axis=None``.
+        The elements, of the dtype of x and of its shape with length abs(k) along ``axis``; of
+        shape (abs(k),) for ``axis=None``.
     indices : array
         Where they are along ``axis``, in the flattened array for None: int64, of the same shape.
 
@@ -200,8 +210,8 @@ def topk(x: Any, k: int, axis: int | None = -1, *, split_every: SplitEvery = Non
 
     Notes
     -----
-    NaN comes first, then descending elements, and ascending indices where elements are equal,
-    whatever the chunks.
+    Of the largest, NaN comes first, then descending elements; of the smallest, ascending elements,
+    and NaN last. Where elements are equal indices ascend, whatever the chunks.
 
     Examples
     --------
@@ -211,6 +221,8 @@ def topk(x: Any, k: int, axis: int | None = -1, *, split_every: SplitEvery = Non
     >>> x = da.from_array([3, 1, 4, 1, 5, 9, 2, 6, 5], chunks=2)
     >>> dask.compute(*dsoftmax.topk(x, 4))
     (array([9, 6, 5, 5]), array([5, 7, 4, 8]))
+    >>> dask.compute(*dsoftmax.topk(x, -3))
+    (array([1, 1, 2]), array([1, 3, 6]))
     """
     x, k, axis = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
@@ -225,6 +237,13 @@ def _checked(
 ) -> tuple[Array, int, int | None]:
     """x as an array of a dimension or more, k as an int, and axis from 0 or None; or an error."""
     x = as_array(x, function)
+    if axis is Omitted.OMITTED:
+        if x.ndim > 1:
+            raise TypeError(
+                f"{function}: axis is left out, and x has {x.ndim} dimensions; say axis=-1 for the "
+                "last one, or axis=None for the flattened array"
+            )
+        axis = -1
     if isinstance(axis, tuple):
         raise TypeError(f"{function}: axis is {axis!r}; use one int, or None for the whole array")
     axes = check_axis(axis, x.shape, function)
@@ -235,6 +254,10 @@ def _checked(
         k = operator.index(k)
     except TypeError:  # NumPy's for an array that is no single int does not name k
         raise TypeError(f"{function}: k is {k!r}; use an int") from None
+    if k < 0 and function == "softmax_topk":
+        raise ValueError(
+            f"{function}: k is {k}; use an int from 0 (topk takes a negative one, for the smallest)"
+        )
     _check_length(function, k, math.prod(x.shape[i] for i in axes))
     if x.ndim == 0:
         return x[None], k, 0
@@ -242,9 +265,7 @@ def _checked(
 
 
 def _check_length(function: str, k: int, length: float) -> None:
-    if k < 0:
-        raise ValueError(f"{function}: k is {k}; use an int from 0")
-    if k > length:  # false of an unknown length, nan: `_finish` asks again
+    if abs(k) > length:  # false of an unknown length, nan: `_finished` asks again
         raise ValueError(
             f"{function}: k is {k}, but there are only {length} elements along the axis; use at "
             "most as many"
@@ -279,7 +300,7 @@ def _fan_in(x: da.Array, axes: tuple[int, ...], k: int) -> int:
     if configured := dask.config.get("split_every", None):
         return configured
     slices = math.prod(max(x.chunks[i]) for i in range(x.ndim) if i not in axes)
-    small = slices * (24 + k * (8 + x.dtype.itemsize)) <= _SMALL_STATE  # false of nan
+    small = slices * (24 + abs(k) * (8 + x.dtype.itemsize)) <= _SMALL_STATE  # false of nan
     return _FAN_IN_SMALL if small else _FAN_IN_LARGE
 
 
@@ -290,11 +311,22 @@ def _result(
     if isinstance(states, Top):
         return finish(states)
     name = f"{function.replace('_', '-')}-{finish.__name__.strip('_').replace('_', '-')}"
-    stage = Stage(name, _finished, dtype, finish=finish, function=function, k=k)
+    options: dict[str, Any] = {
+        "finish": finish,
+        "function": function,
+        "k": k,
+        "result": dtype_name(dtype),
+    }
+    stage = Stage(name, _finished, dtype, **options)
     index = tuple(range(states.ndim))
     out, place = ((0,), 0) if axis is None else (index, axis)
     return da.blockwise(
-        stage, out, states, index, dtype=stage.dtype, adjust_chunks={place: k}, align_arrays=False
+        stage.in_lists(len(index) - len(out)),
+        out,
+        *(states, index),
+        dtype=stage.dtype,
+        adjust_chunks={place: abs(k)},
+        align_arrays=False,
     )
 
 
@@ -305,9 +337,11 @@ def _same(top: Top) -> Top:
     return top
 
 
-def _finished(top: Top, finish: Callable[[Top], Array], function: str, k: int) -> Array:
+def _finished(
+    top: Top, finish: Callable[[Top], Array], function: str, k: int, result: str
+) -> Array:
     _check_length(function, k, math.prod(top.lengths))
-    return finish(top)
+    return of_dtype(finish(top), result)
 
 
 def _values(top: Top) -> Array:

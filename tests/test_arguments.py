@@ -219,7 +219,7 @@ class TestNormalizer:
             Normalizer.identity((np.nan, 3), axis=1)
 
     def test_immutable(self):
-        n = Normalizer.of([1.0, 2.0])
+        n = Normalizer.of([[1.0, 2.0]], axis=0)
         with pytest.raises(AttributeError, match="immutable"):
             n.axis = (1,)
         with pytest.raises(AttributeError, match="immutable"):

@@ -82,6 +82,29 @@ def test_a_kernel_that_needs_one_that_does_not_compile(tmp_path):
     assert "'NoneType' object is not callable" in warnings[0]
 
 
+ONLY_TOPK = """
+import warnings, numpy as np, dsoftmax
+from dsoftmax._kernels import _best
+_best.rows = _best.columns = None
+x = np.random.default_rng(0).permutation(9 * 10**4).reshape(300, 300).astype("f4")
+dsoftmax.softmax(x, 1)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    found = [dsoftmax.softmax_topk(x, 3, axis).indices for axis in (0, 1, None)]
+    found += [dsoftmax.topk(x, k, 1).values for k in (3, -3)]
+assert (found[0] == np.argsort(-x, axis=0)[:3]).all()
+assert (found[1] == np.argsort(-x, axis=1)[:, :3]).all()
+assert (found[2] == np.argsort(-x, axis=None)[:3]).all()
+assert (found[3] == -np.sort(-x, axis=1)[:, :3]).all()
+assert (found[4] == np.sort(x, axis=1)[:, :3]).all()
+print(*[w.category.__name__ for w in caught])
+"""
+
+
+def test_only_the_kernels_of_topk_do_not_compile(tmp_path):
+    assert run(ONLY_TOPK, tmp_path) == "RuntimeWarning\n"
+
+
 WITHOUT_WARNINGS = """
 import warnings, numpy as np
 warnings.simplefilter("error")

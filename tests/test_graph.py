@@ -186,7 +186,7 @@ arrays = [
       for a in (None, 0)),
     dsoftmax.softmax(x + 1, reread=True), dsoftmax.logsumexp(x.rechunk((8, 3)), axis=0),
     *dsoftmax.logsumexp(x, b=2, return_sign=True), dsoftmax.reread(x + 1, after=n.d),
-    *dsoftmax.softmax_topk(x, 2), *dsoftmax.topk(x, 2, axis=None), n.m, n.d, n.merge(n).s,
+    *dsoftmax.softmax_topk(x, 2, axis=1), *dsoftmax.topk(x, 2, axis=None), n.m, n.d, n.merge(n).s,
     n.logsumexp(), n.softmax(x),
 ]
 print(*(name for y in arrays for name in (y.name, *sorted(y.dask.layers))), sep="\n")

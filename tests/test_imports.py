@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+import dsoftmax
+
 OPTIONAL = {
     "bokeh",
     "cupy",
@@ -10,6 +14,8 @@ OPTIONAL = {
     "matplotlib",
     "ml_dtypes",
     "numba",
+    "pandas",
+    "polars",
     "scipy",
     "torch",
     "xarray",
@@ -30,3 +36,26 @@ def test_optional_libraries_are_imported_only_when_needed():
     command = [sys.executable, "-c", PROGRAM]
     run = subprocess.run(command, capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+INTERFACE = """
+import sys, dsoftmax
+print(*[name for name in dir(dsoftmax) if not name.startswith("_")])
+assert "dsoftmax.dashboard" not in sys.modules
+print(dsoftmax.dashboard.show.__name__, dsoftmax.reference.naive_softmax.__name__)
+"""
+
+
+def test_what_the_package_offers():
+    run = subprocess.run(
+        [sys.executable, "-c", INTERFACE], capture_output=True, text=True, check=True
+    )
+    names, functions = run.stdout.splitlines()
+    assert names.split() == [
+        *("Normalizer", "TopK", "TopKWithLog", "dashboard", "log_softmax", "logsumexp"),
+        *("reference", "reread", "softmax", "softmax_topk", "topk"),
+    ]
+    assert functions == "show naive_softmax"
+    assert set(names.split()) == set(dsoftmax.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Any'"):
+        dsoftmax.Any  # noqa: B018

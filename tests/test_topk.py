@@ -112,6 +112,45 @@ def test_topk_equals_a_stable_sort_whatever_the_chunks(case):
     assert_array_equal(values, taken(x, expected, axis))
 
 
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(cases())
+def test_the_smallest_equal_a_stable_sort_whatever_the_chunks(case):
+    x, chunks, axis, k = case
+    along, place = (x.ravel(), 0) if axis is None else (x, axis)
+    order = np.argsort(along, axis=place, stable=True).take(range(k), axis=place)  # NaN is last
+    for found in (topk(dask_array(x, chunks), -k, axis), topk(x, -k, axis)) if k else ():
+        values, indices = dask.compute(*found)
+        assert_array_equal(indices, order)
+        assert_array_equal(values, taken(x, order, axis))
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, "int32", "uint16"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_smallest_of_every_dtype(dtype, axis):
+    dtype = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    x = (np.random.default_rng(2).normal(size=(90, 110)) * 50).astype("f4")
+    x = np.abs(x).astype(dtype) if dtype.kind in "bu" else x.astype(dtype)
+    if dtype.kind in "iu":
+        x[3, 5], x[5, 3] = np.iinfo(dtype).min, np.iinfo(dtype).max
+    order = np.argsort(x, axis=axis, stable=True).take(range(7), axis=axis)
+    for found in (topk(x, -7, axis), topk(dask_array(x, 40), -7, axis)):
+        values, indices = dask.compute(*found)
+        assert values.dtype == dtype
+        assert_array_equal(indices, order)
+        assert_array_equal(values, np.take_along_axis(x, order, axis))
+
+
+@pytest.mark.parametrize("special", [INF, -INF, NAN])
+def test_the_smallest_beside_special_values(special):
+    x = normal(70, 80)
+    x[::3, ::7] = special
+    x[5] = special
+    order = np.argsort(x, axis=1, stable=True)
+    for k in (1, 66, 80):
+        for found in (topk(x, -k, 1), topk(dask_array(x, (20, 30)), -k, 1)):
+            assert_array_equal(found.indices, order[:, :k])
+
+
 @pytest.mark.parametrize(
     "x",
     [normal(40), np.arange(40.0) % 7, np.zeros(40), np.where(normal(40) > 0, -INF, normal(40))],
@@ -157,7 +196,7 @@ def test_unequal_elements_of_equal_probability_are_in_the_order_of_the_elements(
 class TestSpecialValues:
     def test_nan_comes_first_and_makes_its_own_slice_nan(self, chunks):
         x = np.array([[1.0, NAN, INF, NAN, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
-        values, indices = dask.compute(*softmax_topk(dask_array(x, (1, chunks)), 3))
+        values, indices = dask.compute(*softmax_topk(dask_array(x, (1, chunks)), 3, axis=-1))
         assert_array_equal(indices, [[1, 3, 2], [4, 3, 2]])
         assert_array_equal(np.isnan(values), [[True] * 3, [False] * 3])
 
@@ -201,7 +240,7 @@ class TestDtypes:
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_probabilities_are_those_of_softmax(self, dtype):
         x = np.random.default_rng(1).integers(0, 50, (3, 40)).astype(dtype)
-        values, indices = dask.compute(*softmax_topk(dask_array(x, (2, 7)), 5))
+        values, indices = dask.compute(*softmax_topk(dask_array(x, (2, 7)), 5, axis=-1))
         assert_array_equal(indices, expected_indices(x, 5, 1))
         probabilities = softmax(x, axis=1)
         assert values.dtype == probabilities.dtype
@@ -212,7 +251,7 @@ class TestDtypes:
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_topk_keeps_the_elements_as_they_are(self, dtype):
         x = np.random.default_rng(1).integers(0, 50, (3, 40)).astype(dtype)
-        result = topk(dask_array(x, (2, 7)), 5)
+        result = topk(dask_array(x, (2, 7)), 5, axis=-1)
         assert result.values.dtype == x.dtype
         values, indices = dask.compute(*result)
         assert values.dtype == x.dtype
@@ -249,7 +288,7 @@ class TestLengths:
 
     def test_no_slices(self):
         x = np.ones((0, 5))
-        values, indices = dask.compute(*softmax_topk(dask_array(x, (1, 2)), 2))
+        values, indices = dask.compute(*softmax_topk(dask_array(x, (1, 2)), 2, axis=-1))
         assert values.shape == indices.shape == (0, 2)
 
     @pytest.mark.parametrize("axis", [-1, 0, None])
@@ -271,11 +310,28 @@ class TestArguments:
     @pytest.mark.parametrize("kind", [np.asarray, lambda x: dask_array(x, 2)])
     def test_k_out_of_range(self, function, kind, lazily):
         with pytest.raises(ValueError, match="k is 6, but there are only 5 elements.*at most"):
-            lazily(function, kind(np.ones((4, 5))), 6)
+            lazily(function, kind(np.ones((4, 5))), 6, 1)
         with pytest.raises(ValueError, match="k is 21, but there are only 20"):
             lazily(function, kind(np.ones((4, 5))), 21, None)
-        with pytest.raises(ValueError, match="k is -1; use an int from 0"):
-            lazily(function, kind(np.ones((4, 5))), -1)
+
+    @pytest.mark.parametrize("kind", [np.asarray, lambda x: dask_array(x, 2)])
+    def test_negative_k(self, kind, lazily):
+        with pytest.raises(
+            ValueError, match="softmax_topk: k is -1; use an int from 0 .topk takes"
+        ):
+            lazily(softmax_topk, kind(np.ones(5)), -1)
+        with pytest.raises(ValueError, match="topk: k is -6, but there are only 5 elements"):
+            lazily(topk, kind(np.ones(5)), -6)
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    @pytest.mark.parametrize("kind", [np.asarray, lambda x: dask_array(x, 2)])
+    def test_an_axis_that_is_left_out(self, function, kind, lazily):
+        with pytest.raises(
+            TypeError, match="axis is left out, and x has 2 dim.*axis=-1.*axis=None"
+        ):
+            lazily(function, kind(np.ones((4, 5))), 1)
+        for x in (kind(np.ones(5)), 1.0):
+            assert lazily(function, x, 1).values.shape == (1,)
 
     @pytest.mark.parametrize("function", FUNCTIONS)
     @pytest.mark.parametrize(
@@ -462,8 +518,8 @@ class TestBlocks:
     def test_any_dtype_of_any_array_library(self, dtype):
         x = array_api_strict.asarray(np.arange(60).reshape(3, 20) % 7).__array_namespace__()
         x = x.astype(x.reshape(x.arange(60) % 7, (3, 20)), getattr(x, dtype))
-        values, indices = softmax_topk(x, 3)
-        expected = softmax_topk(np.from_dlpack(x), 3)
+        values, indices = softmax_topk(x, 3, axis=-1)
+        expected = softmax_topk(np.from_dlpack(x), 3, axis=-1)
         assert type(values) is type(indices) is type(x)
         assert_array_equal(np.from_dlpack(indices), expected.indices)
         assert_allclose(np.from_dlpack(values), expected.values, rtol=1e-14)
@@ -499,6 +555,12 @@ class TestMerge:
 
 
 class TestPlan:
+    @pytest.mark.parametrize("special", [INF, NAN])
+    def test_negative_k_as_in_dask(self, special):
+        x = dask_array(np.where(np.arange(50) % 3, normal(50), special), 9)
+        for k in (-1, -40):
+            assert_array_equal(topk(x, k).values, da.topk(x, k))
+
     @pytest.mark.parametrize("function", FUNCTIONS)
     @pytest.mark.parametrize("axis", [0, 1, None])
     def test_nothing_computes_while_building(self, function, axis, lazily):
@@ -544,7 +606,7 @@ class TestPlan:
 
     def test_chunks_of_the_result(self):
         x = da.ones((8, 9), chunks=((3, 5), (2, 7)))
-        assert softmax_topk(x, 4).indices.chunks == ((3, 5), (4,))
+        assert softmax_topk(x, 4, axis=-1).indices.chunks == ((3, 5), (4,))
         assert softmax_topk(x, 4, 0).values.chunks == ((4,), (2, 7))
         assert softmax_topk(x, 4, None).values.chunks == ((4,),)
 
@@ -580,16 +642,21 @@ class TestPlan:
         one, two = function(x, 2, axis=0), function(x, np.int64(2), axis=-2)
         assert [y.name for y in one] == [y.name for y in two]
         assert set(one.values.dask) == set(two.values.dask)
-        results = [one, function(x, 1, axis=0), function(x, 2), function(x, 2, None)]
-        results += [function(other, 2, axis=0), softmax_topk(x, 3), topk(x, 3)]
+        results = [
+            one,
+            function(x, 1, axis=0),
+            function(x, 2, axis=-1),
+            function(x, 2, None),
+        ]
+        results += [function(other, 2, axis=0), softmax_topk(x, 3, axis=0), topk(x, 3, axis=0)]
         assert len({y.name for result in results for y in result}) == 2 * len(results)
 
     def test_large_states_are_merged_few_at_a_time(self):
         x = da.ones((200, 64 * 1000), chunks=(200, 1000))
-        assert max(merges(tasks(*softmax_topk(x, 2)))) == 16
-        assert max(merges(tasks(*softmax_topk(x, 900)))) == 4
+        assert max(merges(tasks(*softmax_topk(x, 2, axis=-1)))) == 16
+        assert max(merges(tasks(*softmax_topk(x, 900, axis=-1)))) == 4
         with dask.config.set(split_every=7):
-            assert max(merges(tasks(*softmax_topk(x, 900)))) == 7
+            assert max(merges(tasks(*softmax_topk(x, 900, axis=-1)))) == 7
 
     def test_other_schedulers(self):
         x = normal(50, 40)

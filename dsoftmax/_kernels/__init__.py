@@ -12,10 +12,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import device
+from array_api_compat import device, is_array_api_obj
 
 from .._algebra import State, common_namespace, log_d
-from .._dtypes import dtype_name, dtype_of, result_name
+from .._dtypes import dtype_name, dtype_of, is_sparse, result_name, supported, type_name
 from . import cpu, gpu, portable
 from ._compiler import CannotCompileError
 
@@ -106,14 +106,42 @@ def _can_compile() -> bool:
     return True
 
 
-def _plain(x: Array, fill: float = -np.inf) -> Array:
-    """The data with ``fill`` in place of what is masked: exp(-inf) adds nothing.
+def as_block(x: Any) -> Array:
+    """A block as an array: lists and numbers become NumPy's, subclasses of NumPy's plain ones.
+
+    Raises
+    ------
+    TypeError
+        For what a block may be in spite of what its array says: objects, sparse matrices.
+    """
+    if isinstance(x, np.ndarray):
+        if type(x) is not np.ndarray and not isinstance(x, np.ma.MaskedArray):
+            x = np.asarray(x)
+    elif isinstance(x, (list, tuple, int, float, complex, np.generic)):
+        x = np.asarray(x)
+    elif not is_array_api_obj(x) or is_sparse(x):
+        raise TypeError(
+            f"a block is a {type_name(x)}, not an array; convert the blocks first, as with "
+            "x.map_blocks(lambda block: block.toarray()) where they are sparse"
+        )
+    if not supported(name := dtype_name(x.dtype)):
+        raise TypeError(
+            f"a block is an array of dtype {name}, which its Dask array does not say; convert the "
+            "blocks first, as with x.map_blocks(lambda block: block.astype('float64'))"
+        )
+    return x
+
+
+def _plain(x: Any, fill: float = -np.inf) -> Array:
+    """The data of a block with ``fill`` in place of what is masked: exp(-inf) adds nothing.
 
     And aligned, as an array is not that came over a network.
     """
+    x = as_block(x)
     if isinstance(x, np.ma.MaskedArray):
         masked = x.mask is not np.ma.nomask
-        x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x.data
+        x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x
+        x = np.ma.getdata(x, subok=False)
     return np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
 
 
@@ -126,4 +154,4 @@ def _moved(b: Array, a: Array) -> Array:
 def _masked_like(x: Array, y: Array) -> Array:
     if not isinstance(x, np.ma.MaskedArray):
         return y
-    return np.ma.array(y, mask=np.ma.getmask(x))
+    return np.ma.array(y, mask=np.ma.getmask(x).copy())  # a mask is written to as its array is

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._algebra import State, identity, log_d, merge
-from .._dtypes import dtype_name, dtype_of, result_name, working_name
+from .._dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
 from . import portable
 from ._compiler import CannotCompileError, address, compiled
 from ._loops import NO_LOOP, Loop, longest, loops_of
@@ -328,7 +328,7 @@ class _Call:
         short: int = SHORT_ROW,
     ) -> None:
         arrays = (x, b, y)
-        joint = dtype_name(x.dtype if b is None else np.result_type(x, b))
+        joint = promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
         self.shape = x.shape
         self.plan = _plan(
             x.shape,

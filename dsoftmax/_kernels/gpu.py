@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._algebra import State, log_d
-from .._dtypes import dtype_name, dtype_of, result_name, working_name
+from .._dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
 from . import _device, portable
 from ._cuda_plan import Plan, merge_plan, plan
 from ._cuda_source import (
@@ -151,7 +151,7 @@ def _empty_state(x: Array, size: int, b: Array | None) -> State:
 
 
 def _working(x: Array, b: Array | None) -> str:
-    return working_name(dtype_name(x.dtype if b is None else np.result_type(x.dtype, b.dtype)))
+    return working_name(promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None)))
 
 
 def _run(

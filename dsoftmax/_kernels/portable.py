@@ -11,15 +11,16 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_numpy_array
 
-from .._algebra import State, identity, log_d, merge, quiet
+from .._algebra import State, identity, log_d, merge, quiet, sign
 from .._algebra import log_sum as log_sum  # that of any library
 from .._dtypes import (
     accumulator_name,
     dtype_name,
     dtype_of,
     is_complex,
+    promoted_name,
     result_name,
     working_name,
 )
@@ -39,7 +40,7 @@ def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
     size = math.prod(x.shape)
     if size == 0:
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-        return identity(xp, kept, _joint_name(xp, x, b), device=device(x))
+        return identity(xp, kept, _joint_name(x, b), device=device(x))
     if size <= PANEL:
         with quiet():
             return _of_panel(xp, x, axes, b)
@@ -96,28 +97,65 @@ def _panels(shape: tuple[int, ...], axis: int, pieces: int) -> Iterator[tuple[An
 
 
 def _of_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
-    name = _joint_name(xp, x, b)
+    name = _joint_name(x, b)
     accumulator = dtype_of(xp, accumulator_name(name))
     # To float before anything is subtracted: 0 - 1 is 255 in uint8.
     x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
     if b is not None:
         x, b = _absorb_special_weights(xp, x, xp.astype(b, accumulator, copy=False))
-    real = xp.real(x) if is_complex(x.dtype) else x
-    m = xp.max(real, axis=axes, keepdims=True) if axes else real
-    at_max = real == m
+    if is_complex(x.dtype):
+        return _of_complex_panel(xp, x, axes, b)
+    m = xp.max(x, axis=axes, keepdims=True) if axes else x
+    at_max = x == m
     rest = xp.astype(xp.where(at_max, 0.0, xp.exp(x - m)), accumulator, copy=False)
-    if b is None and not is_complex(x.dtype):
+    if b is None:
         w = xp.count_nonzero(at_max, axis=axes, keepdims=True) if axes else at_max
         return State(m, xp.astype(w, accumulator), _sum(xp, rest, axes))
-    top = xp.astype(at_max, accumulator)
-    if is_complex(x.dtype):
-        top = top * xp.exp(1j * xp.imag(x))
-    elif b is not None:
-        # Weights at +inf count as infinite, so that both signs of them give inf - inf.
-        top = xp.where(m == float("inf"), top * float("inf"), top)
+    # Weights at +inf count as infinite, so that both signs of them give inf - inf.
+    top = xp.where(m == float("inf"), b * float("inf"), b)
+    return State(m, _sum(xp, xp.where(at_max, top, 0.0), axes), _sum(xp, rest * b, axes))
+
+
+def _of_complex_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
+    """The same of complex terms, of which the one with the largest real part is the maximum."""
+    real = xp.real(x)
+    m = xp.max(real, axis=axes, keepdims=True) if axes else real
+    at_max = real == m
+    # Where the real part is -inf the term is 0, whatever the phase.
+    rest = xp.where(at_max | (real == -float("inf")), 0.0, xp.exp(x - m))
+    top = xp.exp(1j * xp.imag(x))
     if b is not None:
-        top, rest = xp.where(at_max, top * b, 0.0), rest * b
-    return State(m, _sum(xp, top, axes), _sum(xp, rest, axes))
+        top, rest = top * b, rest * b
+    extreme = xp.abs(m) == float("inf")
+    if not (is_numpy_array(x) and not extreme.any()):  # to ask a device would wait for it
+        top = xp.where(extreme, _extreme(xp, x, top, b), top)
+    accumulator = dtype_of(xp, accumulator_name(dtype_name(top.dtype)))
+    terms = (xp.astype(a, accumulator, copy=False) for a in (xp.where(at_max, top, 0.0), rest))
+    return State(m, *(_sum(xp, a, axes) for a in terms))
+
+
+def _extreme(xp: Any, x: Array, direction: Array, b: Array | None) -> Array:
+    """b exp(x) where x has an infinite real part: an infinity or a zero in a known direction.
+
+    As C99 has it (G.6.3.1), and so NumPy: of an infinity each part is infinite, or 0 where the
+    direction has none of it; of a zero each part has its sign. They are sums of constants, since
+    a product with an infinity gives NaN in the other part.
+    """
+    known = xp.isfinite(xp.imag(x))
+    re, im = xp.real(direction), xp.imag(direction)
+    re = xp.where(known, re, 1.0 if b is None else xp.sign(xp.real(b)))
+
+    def part(value: Array, plus: complex, minus: complex, otherwise: complex) -> Array:
+        negative = xp.where(value < 0, minus, xp.full_like(direction, otherwise))
+        return xp.where(value > 0, plus, negative)
+
+    inf = float("inf")
+    across = part(im, complex(0, inf), complex(0, -inf), 0)
+    infinity = part(re, inf, -inf, 0) + xp.where(known, across, complex(0, float("nan")))
+    zero = part(re, complex(0, -0.0), complex(-0.0, -0.0), complex(0, -0.0)) + part(
+        im, complex(-0.0, 0), complex(-0.0, -0.0), complex(-0.0, 0)
+    )
+    return xp.where(xp.real(x) > 0, infinity, zero)
 
 
 def _absorb_special_weights(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
@@ -129,10 +167,11 @@ def _absorb_special_weights(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
     zero, infinite = b == 0, xp.abs(b) == float("inf")
     special = infinite | xp.isnan(b)
     something = (xp.real(x) if is_complex(x.dtype) else x) > -float("inf")  # and not NaN
+    infinity = x + float("inf")  # of the same phase
     x = xp.where(special, float("nan"), x)
-    x = xp.where(infinite & something, float("inf"), x)
+    x = xp.where(infinite & something, infinity, x)
     x = xp.where(zero, -float("inf"), x)
-    return x, xp.where(infinite, xp.sign(b), xp.where(xp.isnan(b), 1.0, b))
+    return x, xp.where(infinite, sign(xp, b), xp.where(xp.isnan(b), 1.0, b))
 
 
 def _sum(xp: Any, terms: Array, axes: Axes) -> Array:
@@ -159,8 +198,8 @@ def _shifted(xp: Any, x: Array, m: Array) -> Array:
     return xp.astype(x, dtype_of(xp, working_name(dtype_name(x.dtype))), copy=False) - m
 
 
-def _joint_name(xp: Any, x: Array, b: Array | None) -> str:
-    return dtype_name(x.dtype if b is None else xp.result_type(x, b))
+def _joint_name(x: Array, b: Array | None) -> str:
+    return promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
 
 
 def _result_dtype(xp: Any, x: Array) -> Any:

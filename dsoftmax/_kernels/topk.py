@@ -3,6 +3,7 @@
 *Best first* is one total order: NaN, then descending values, and ascending indices where values
 are equal.  It is the order of the exact probabilities, which are distinct where the elements are;
 rounded, they may be equal (or both be 0), so that no order of theirs could be kept in k candidates.
+Smallest first is ascending, with NaN last: NaN counts as larger than any number, as NumPy sorts it.
 
 The state of a part of a slice is `Top`, the paper's Algorithm 4 as a product of two monoids: the
 normalizer and the k best.  Indices count from the start of the part, and merging consecutive parts
@@ -12,6 +13,7 @@ shifts those of the later ones.  So a block need not know where it is in its arr
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from array_api_compat import array_namespace, device
@@ -21,6 +23,7 @@ from .._algebra import common_namespace
 from .._algebra import merge as merge_normalizers
 from .._dtypes import dtype_name, dtype_of, result_name, working_name
 from . import topk_cpu
+from ._compiler import CannotCompileError
 
 Array = Any
 
@@ -39,26 +42,54 @@ class Top(NamedTuple):
     normalizer: Any  # a `State`, or None
 
 
-def of_block(x: Array, axis: int | None, k: int, normalized: bool) -> Top:
-    """The state of a block: of its slices along ``axis``, or of all of it, flattened, for None."""
+def of_block(x: Any, axis: int | None, k: int, normalized: bool) -> Top:
+    """The state of a block: of its slices along ``axis``, or of all of it, flattened, for None.
+
+    A negative k asks for the smallest elements.
+    """
     x = _kernels._plain(x)
     lengths = tuple(x.shape) if axis is None else (x.shape[axis],)
     if axis is None:
         x, axis = array_namespace(x).reshape(x, (-1,)), 0
-    k = min(k, x.shape[axis])
+    smallest, k = k < 0, min(abs(k), x.shape[axis])
+    if smallest:
+        values, indices = _smallest(x, axis, k)
+        return Top(values, indices, lengths, None)
     if k > 0 and topk_cpu.supports(x) and _kernels._can_compile():
-        values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
-    else:
-        values, indices = select(x, axis, k)
-        normalizer = _kernels.of_block(x, (axis,)) if normalized else None
+        with suppress(CannotCompileError):
+            values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
+            return Top(values, indices, lengths, normalizer)
+    values, indices = select(x, axis, k)
+    normalizer = _kernels.of_block(x, (axis,)) if normalized else None
     return Top(values, indices, lengths, normalizer)
+
+
+def _smallest(x: Array, axis: int, k: int) -> tuple[Array, Array]:
+    """The k smallest: the largest of what is turned round, but that NaN is last again."""
+    turned = _turned(x)
+    if k > 0 and topk_cpu.supports(turned) and _kernels._can_compile() and not _has_nan(x):
+        with suppress(CannotCompileError):
+            values, indices, _ = topk_cpu.of_block(turned, axis, k, False)
+            return _turned(values), indices
+    values, indices = select(turned, axis, k, nan_first=False)
+    return _turned(values), indices
+
+
+def _turned(x: Array) -> Array:
+    """Elements in the opposite order: -x, or ~x of integers, since there is no -(-128) in int8."""
+    return -x if result_name(dtype_name(x.dtype)) == dtype_name(x.dtype) else ~x
+
+
+def _has_nan(x: Array) -> bool:
+    xp, name = array_namespace(x), dtype_name(x.dtype)
+    return result_name(name) == name and bool(xp.any(xp.isnan(x)))
 
 
 def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
     """The state of consecutive parts together.
 
     ``axis`` is that of the candidates, ``along`` the place in ``lengths`` of the axis on which the
-    parts follow one another; their other lengths are the same.
+    parts follow one another; their other lengths are the same. A negative k keeps the smallest.
     """
     first, *rest = parts
     if not rest:
@@ -75,7 +106,10 @@ def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
     if along > 0:  # along the first axis, equal values follow one another as their indices do
         order = xp.argsort(indices, axis=axis)
         values, indices = (xp.take_along_axis(a, order, axis=axis) for a in (values, indices))
-    best = _best_first(values, axis, k)
+    if k < 0:
+        best = _best_first(_turned(values), axis, -k, nan_first=False)
+    else:
+        best = _best_first(values, axis, k)
     normalizers = [part.normalizer for part in parts if part.normalizer is not None]
     return Top(
         xp.take_along_axis(values, best, axis=axis),
@@ -85,8 +119,10 @@ def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
     )
 
 
-def select(x: Array, axis: int, k: int) -> tuple[Array, Array]:
+def select(x: Array, axis: int, k: int, nan_first: bool = True) -> tuple[Array, Array]:
     """The k best elements along an axis and where they are, best first.
+
+    NaN is the best of all, or without ``nan_first`` the last.
 
     The k best lie in the k groups of consecutive elements with the best maxima.  In groups of
     sqrt(n / k), all that is sorted is about 2 sqrt(n k) elements, and the rest is a maximum: on
@@ -95,13 +131,13 @@ def select(x: Array, axis: int, k: int) -> tuple[Array, Array]:
     xp, n, k = array_namespace(x), x.shape[axis], min(k, x.shape[axis])
     size = math.isqrt(n // max(k, 1))
     if k == 0 or size < 2:
-        positions = _best_first(x, axis, k)
+        positions = _best_first(x, axis, k, nan_first)
         return xp.take_along_axis(x, positions, axis=axis), positions
     ahead, behind = x.shape[:axis], x.shape[axis + 1 :]
     count = n // size
     grouped = x[(slice(None),) * axis + (slice(0, count * size), ...)]
     grouped = xp.reshape(grouped, (*ahead, count, size, *behind))
-    _, groups = select(_max(xp, grouped, axis + 1), axis, k)
+    _, groups = select(_max(xp, grouped, axis + 1, nan_first), axis, k, nan_first)
     groups = xp.sort(groups, axis=axis)  # so that equal elements stay in the order of x
 
     def counted(*bounds: int, ndim: int) -> Array:
@@ -115,11 +151,11 @@ def select(x: Array, axis: int, k: int) -> tuple[Array, Array]:
     rest = xp.broadcast_to(rest, (*ahead, n - count * size, *behind))
     positions = xp.concat([members, rest], axis=axis)
     values = xp.take_along_axis(x, positions, axis=axis)
-    best = _best_first(values, axis, k)
+    best = _best_first(values, axis, k, nan_first)
     return tuple(xp.take_along_axis(a, best, axis=axis) for a in (values, positions))
 
 
-def _best_first(x: Array, axis: int, k: int) -> Array:
+def _best_first(x: Array, axis: int, k: int, nan_first: bool = True) -> Array:
     """The positions of the k best along an axis, by a stable sort of everything."""
     xp = array_namespace(x)
     first = (slice(None),) * axis + (slice(0, k), ...)
@@ -134,15 +170,21 @@ def _best_first(x: Array, axis: int, k: int) -> Array:
     nan = xp.isnan(x)
     order = xp.argsort(xp.where(nan, float("inf"), x), axis=axis, descending=True, stable=True)
     nan = xp.take_along_axis(xp.astype(nan, xp.uint8), order, axis=axis)
-    nan_first = xp.argsort(nan, axis=axis, descending=True, stable=True)
-    order = xp.take_along_axis(order, nan_first[first], axis=axis)
+    parted = xp.argsort(nan, axis=axis, descending=nan_first, stable=True)
+    order = xp.take_along_axis(order, parted[first], axis=axis)
     return xp.astype(order, xp.int64, copy=False)
 
 
-def _max(xp: Any, x: Array, axis: int) -> Array:
-    if dtype_name(x.dtype) == "bool":
+def _max(xp: Any, x: Array, axis: int, nan_first: bool) -> Array:
+    """The best of each group: NaN if it holds one, or only NaN without ``nan_first``."""
+    name = dtype_name(x.dtype)
+    if name == "bool":
         return xp.any(x, axis=axis)
-    return xp.max(x, axis=axis)
+    if nan_first or result_name(name) != name:
+        return xp.max(x, axis=axis)
+    nan = xp.isnan(x)
+    best = xp.max(xp.where(nan, -float("inf"), x), axis=axis)
+    return xp.where(xp.all(nan, axis=axis), float("nan"), best)
 
 
 def _embedded(part: Top, along: int, start: int, length: int) -> Array:

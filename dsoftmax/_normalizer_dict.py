@@ -1,0 +1,116 @@
+"""A state as plain numbers, strings and lists, for those who keep it in JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from array_api_compat import to_device
+
+from ._algebra import State
+from ._arguments import Axes
+from ._dtypes import (
+    accumulator_name,
+    dtype_of,
+    is_complex,
+    parsed_name,
+    real_name,
+    result_name,
+    supported,
+    working_name,
+)
+
+VERSION = 1
+
+
+def to_dict(state: State, axis: Axes, name: str | None, neutral: bool) -> dict[str, Any]:
+    """The dict of a normalizer in memory; ``name`` is that of its dtype, if it has one."""
+    return {
+        "version": VERSION,
+        "dtype": name,
+        "identity": neutral,
+        "axis": list(axis),
+        "shape": [int(n) for n in state.m.shape],
+        **{field: _written(_in_numpy(value)) for field, value in state._asdict().items()},
+    }
+
+
+def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes, str | None, bool]:
+    """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
+    if not isinstance(kept, Mapping):
+        raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
+    keys = ("version", "dtype", "identity", "axis", "shape", *State._fields)
+    if missing := [key for key in keys if key not in kept]:
+        raise ValueError(f"from_dict: kept has no {missing[0]!r}; pass what to_dict returned")
+    if kept["version"] != VERSION:
+        raise ValueError(
+            f"from_dict: kept has version {kept['version']!r}, and this dsoftmax knows {VERSION}; "
+            "upgrade dsoftmax"
+        )
+    name = kept["dtype"]
+    if name is not None and not (isinstance(name, str) and supported(parsed_name(name))):
+        raise _no_such("dtype", name, "the name of a float or complex dtype")
+    if name is not None and result_name(name) != name:
+        raise _no_such("dtype", name, "the name of a float or complex dtype")
+    if not isinstance(kept["identity"], bool):
+        raise _no_such("identity", kept["identity"], "True or False")
+    shape, axis = (_lengths(kept, key) for key in ("shape", "axis"))
+    if shape and (axis != tuple(sorted({*axis})) or any(i >= len(shape) for i in axis)):
+        raise _no_such("axis", kept["axis"], f"axes of the shape {list(shape)}")
+    of = name or "float64"
+    dtypes = (real_name(working_name(of)), accumulator_name(of), accumulator_name(of))
+    fields = (
+        _read(kept, key, shape, dtype) for key, dtype in zip(State._fields, dtypes, strict=True)
+    )
+    return State(*fields), axis, name, kept["identity"]
+
+
+def _in_numpy(x: Any) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except TypeError:  # it is on a device
+        return np.asarray(to_device(x, "cpu"))
+
+
+def _written(x: np.ndarray) -> Any:
+    """Nested lists of numbers, and of strings where JSON has no number."""
+    if is_complex(x.dtype):
+        return _written(np.stack([x.real, x.imag], axis=-1))
+    if x.ndim:
+        return [_written(part) for part in x]
+    number = float(x)
+    exact = math.isfinite(number) and x.dtype.itemsize <= 8
+    return number if exact else str(x[()])
+
+
+def _read(kept: Mapping[str, Any], key: str, shape: tuple[int, ...], name: str) -> np.ndarray:
+    dtype = dtype_of(np, real_name(name))
+    pairs = (2,) if is_complex(name) else ()
+    problem = _no_such(key, kept[key], f"numbers of shape {list(shape + pairs)}")
+    try:
+        flat = np.array(kept[key], dtype=object)
+        if flat.shape != shape + pairs and flat.size:
+            raise problem
+        numbers = [dtype.type(number) for number in flat.ravel().tolist()]
+    except (TypeError, ValueError):
+        raise problem from None
+    values = np.array(numbers, dtype).reshape(shape + pairs)
+    if not pairs:
+        return values
+    together = np.empty(shape, dtype_of(np, name))
+    together.real, together.imag = values[..., 0], values[..., 1]
+    return together
+
+
+def _lengths(kept: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    value = kept[key]
+    if not isinstance(value, (list, tuple)) or not all(type(n) is int and n >= 0 for n in value):
+        raise _no_such(key, value, "a list of ints from 0")
+    return tuple(value)
+
+
+def _no_such(key: str, value: Any, wanted: str) -> ValueError:
+    shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
+    return ValueError(f"from_dict: kept[{key!r}] is {shown}; it has to be {wanted}")
