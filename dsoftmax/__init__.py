@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import dashboard, reference
+    from . import dashboard, operations, reference
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
@@ -19,6 +19,7 @@ __all__ = [
     "dashboard",
     "log_softmax",
     "logsumexp",
+    "operations",
     "reference",
     "reread",
     "softmax",
@@ -35,6 +36,7 @@ _HOMES = {
     "dashboard": "dashboard",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
+    "operations": "operations",
     "reference": "reference",
     "reread": "_reread",
     "softmax": "_softmax",
@@ -47,7 +49,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _import_module(f".{_HOMES[name]}", __name__)
-    return globals().setdefault(name, getattr(module, name, module))
+    value = module if _HOMES[name] == name else getattr(module, name)
+    return globals().setdefault(name, value)
 
 
 def __dir__() -> list[str]:

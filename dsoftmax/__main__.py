@@ -13,7 +13,7 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # and not ignored, as nohup has it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .cli import main as command
+    from .cli.commands import main as command
 
     signal.signal(signal.SIGINT, before)
     try:

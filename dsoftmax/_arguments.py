@@ -13,7 +13,7 @@ import dask.array as da
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from ._dtypes import (
+from ._algebra.dtypes import (
     dtype_name,
     is_complex,
     is_sparse,
@@ -55,15 +55,21 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            f"labels; pass the array in it: {name}.to_numpy() of pandas and polars, {name}.data "
-            f"or {name}.values of xarray, {name}.to_dask_array(lengths=True) of dask.dataframe, "
-            "dask.array.from_delayed of a delayed one"
+            f"labels; pass the array in it: {name}.to_numpy() of pandas and polars (of a DataFrame "
+            f"the columns that are scores), {name}.data or {name}.values of xarray, "
+            f"{name}.to_dask_array(lengths=True) of dask.dataframe"
+        )
+    if dask.is_dask_collection(x) and not isinstance(x, da.Array):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(x)}, not an array, and would be computed here; "
+            f"pass a Dask array, as dask.array.from_delayed({name}, shape, dtype) of one that is "
+            "delayed or .to_dask_array(lengths=True) of a dask.dataframe"
         )
     block = x._meta if isinstance(x, da.Array) else x
     if is_sparse(block):
         raise TypeError(
-            f"{function}: {name} is sparse ({type_name(block)}), and its softmax is not; pass a "
-            f"dense array, as {name}.toarray(), {name}.todense() or, of sparse blocks, "
+            f"{function}: {name} is sparse ({type_name(block)}), and only dense arrays are taken; "
+            f"pass one, as {name}.toarray(), {name}.todense() or, of sparse blocks, "
             f"{name}.map_blocks(lambda block: block.toarray()) gives"
         )
     array = x
@@ -79,8 +85,8 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         )
     if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
         raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array; pass an array or a list, as "
-            f"list({name}.values()) of a dict or sorted({name}) of a set"
+            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
+            f"list({name}) makes of what is iterable"
         )
     if not supported(dtype):
         raise TypeError(
@@ -238,7 +244,9 @@ def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
 def _check_items(x: Any, function: str, name: str) -> None:
     """Raise TypeError if a list holds, at any depth, what NumPy would not just copy."""
     kind = "list" if isinstance(x, list) else "tuple"
-    for item, one in {type(item): item for item in x}.items():
+    for item in set(map(type, x)):
+        if issubclass(item, (int, float, complex, str, np.generic)):
+            continue
         if issubclass(item, da.Array):
             raise TypeError(
                 f"{function}: {name} is a {kind} of Dask arrays, which would be computed here; "
@@ -249,29 +257,29 @@ def _check_items(x: Any, function: str, name: str) -> None:
                 f"{function}: {name} is a {kind} of masked arrays, whose masks would be lost; join "
                 f"them, as with numpy.ma.stack({name})"
             )
-        if _is_labelled(one):
+        if issubclass(item, (list, tuple)):
+            for inner in x:
+                if isinstance(inner, item):
+                    _check_items(inner, function, name)
+            continue
+        one = next(one for one in x if type(one) is item)
+        if _is_labelled(one) or dask.is_dask_collection(one):
             raise TypeError(
                 f"{function}: {name} is a {kind} that holds a {type_name(one)}, which would be "
                 "computed here, or lose its labels; make arrays of them, as .to_numpy(), .data, "
                 ".to_dask_array(lengths=True) or dask.array.from_delayed do, and stack these"
             )
-        if issubclass(item, (list, tuple)):
-            for inner in x:
-                if isinstance(inner, item):
-                    _check_items(inner, function, name)
 
 
 def _is_labelled(x: Any) -> bool:
-    """Whether x has labels, as of pandas, polars and xarray, or is a Dask collection but an array.
+    """Whether x has labels, as what pandas, polars, xarray and dask.dataframe have.
 
     By what it can do, since these libraries are only imported where data are theirs.
     """
-    if isinstance(x, (np.ndarray, np.generic, int, float, complex, str)):
+    if isinstance(x, (np.ndarray, np.generic, da.Array, int, float, complex, str)):
         return False
-    if dask.is_dask_collection(x):
-        return not isinstance(x, da.Array)
     # Series, frames, columns and DataArrays; frames that are lazy; Datasets.
-    kinds = ("to_numpy", "__dataframe__", "collect_schema", "data_vars")
+    kinds = ("to_numpy", "__dataframe__", "collect_schema", "data_vars", "divisions")
     return any(hasattr(type(x), kind) for kind in kinds)
 
 

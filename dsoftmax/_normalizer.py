@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import starmap
 from typing import Any
 
@@ -16,9 +17,7 @@ from dask.array.optimization import optimize
 from dask.base import normalize_token
 
 from . import _kernels
-from ._algebra import State, identity
-from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
-from ._dtypes import (
+from ._algebra.dtypes import (
     accumulator_dtype,
     dtype_name,
     dtype_of,
@@ -30,22 +29,17 @@ from ._dtypes import (
     supported,
     working_name,
 )
-from ._graph import SplitEvery, Stage, map_blocks
+from ._algebra.normalizer import State, identity
+from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, unwrap_scalar
+from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
+from ._graph.stage import Stage
+from ._graph.tree import SplitEvery, map_blocks
+from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
+from ._operation import Finish, of_states, states
 from ._reread import Reread, check_reread
-from ._state_blocks import field_of, merged_blocks, rescaled_blocks
-from ._states import (
-    as_terms,
-    copied,
-    equal,
-    expanded,
-    frozen,
-    joined,
-    logarithms,
-    states,
-    union,
-    unwrap_scalar,
-)
+from ._terms import as_terms
+from .operations import LOGSUMEXP, NORMALIZER, SIGNED_LOGSUMEXP
 
 _MERGED_AT_ONCE = 16  # of a stream: a merge rounds once, however many it merges
 
@@ -65,10 +59,10 @@ class Normalizer:
 
     Attributes
     ----------
-    axis : tuple of int
+    axis : tuple of int, or None
         The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
-        with the data. If no other axes remain, all of the data are one slice, and m, w, s and d
-        are scalars: such normalizers merge, and apply to data, whatever the number of dimensions.
+        with the data. None where all of the data are one slice: m, w, s and d are numbers then, and
+        the number of dimensions of the data does not matter.
 
     Notes
     -----
@@ -101,18 +95,22 @@ class Normalizer:
     array([0.24331238, 0.2052741 ])
     """
 
-    __slots__ = ("_dtype", "_neutral", "_states", "axis")
+    __slots__ = ("_dtype", "_ndim", "_neutral", "_states", "axis")
     __hash__ = None  # type: ignore[assignment]  # as arrays: equality looks at the elements
 
-    axis: Axes
+    axis: Axes | None
     _states: Any  # a State, or a Dask array whose blocks are States
     _dtype: Any  # None of an identity that takes the dtype of what it is merged with
     _neutral: bool  # whether it is an identity, which fits arrays of any library
+    _ndim: int  # of the data, the most if these are one slice
 
-    def __init__(self, states: Any, axis: Axes, dtype: Any, neutral: bool = False) -> None:
+    def __init__(
+        self, states: Any, axis: Axes | None, dtype: Any, ndim: int, neutral: bool = False
+    ) -> None:
         if isinstance(states, State):
             states = frozen(states)
-        values = {"_states": states, "axis": axis, "_dtype": dtype, "_neutral": neutral}
+        values = {"_states": states, "axis": axis, "_dtype": dtype}
+        values |= {"_neutral": neutral, "_ndim": ndim}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -123,7 +121,7 @@ class Normalizer:
         raise AttributeError(f"a Normalizer is immutable: cannot delete {name}")
 
     def __reduce__(self) -> Any:
-        return type(self), (self._states, self.axis, self._dtype, self._neutral)
+        return type(self), (self._states, self.axis, self._dtype, self._ndim, self._neutral)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Normalizer):
@@ -173,8 +171,15 @@ class Normalizer:
         x = as_array(x, "Normalizer.of", complex_ok=True)
         terms, axes, dtype = as_terms("Normalizer.of", x, axis, b, split_every)
         ndim = max(term.ndim for term in (terms if isinstance(terms, tuple) else (terms,)))
-        found = states("softmax", terms, axes, split_every, keepdims=len(axes) < ndim)
-        return cls(found, axes, dtype)
+        if axis is not None:
+            kept = states("softmax", NORMALIZER, terms, axes, split_every)
+            return cls(kept, axes, dtype, ndim)
+        without_axes = partial(dropped, axes=axes)
+        key = f"softmax-{NORMALIZER.name}"
+        numbers = Finish(key, without_axes, accumulator_dtype(dtype), keepdims=False)
+        return cls(
+            states("softmax", NORMALIZER, terms, axes, split_every, numbers), None, dtype, ndim
+        )
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[Any], axis: Axis = None) -> Normalizer:
@@ -220,6 +225,7 @@ class Normalizer:
         levels: list[list[Normalizer]] = []
         for block in blocks:
             part = cls.of(block, axis)
+            del block  # before the next one is made
             for level in levels:
                 level.append(part)
                 if len(level) < _MERGED_AT_ONCE:
@@ -276,13 +282,18 @@ class Normalizer:
                 f"Normalizer.identity: axis is {axis!r} without a shape; give that of the data"
             )
         axes, kept = check_shape(() if shape is None else shape, axis, "Normalizer.identity")
-        return cls._identity(() if len(axes) == len(kept) else kept, axes, dtype and name)
+        asked = None if dtype is None else name
+        if axis is None:
+            return cls._identity((), None, asked, len(kept))
+        return cls._identity(kept, axes, asked, len(kept))
 
     @classmethod
-    def _identity(cls, shape: tuple[int, ...], axes: Axes, name: str | None) -> Normalizer:
+    def _identity(
+        cls, shape: tuple[int, ...], axis: Axes | None, name: str | None, ndim: int
+    ) -> Normalizer:
         """That of slices whose states have a shape, and of a dtype if it is to have one."""
         given = None if name is None else dtype_of(np, result_name(name))
-        return cls(identity(xp_numpy, shape, name or "float64"), axes, given, neutral=True)
+        return cls(identity(xp_numpy, shape, name or "float64"), axis, given, ndim, neutral=True)
 
     @property
     def m(self) -> Array:
@@ -331,7 +342,7 @@ class Normalizer:
 
     @property
     def _of_one_slice(self) -> bool:
-        return not self.shape
+        return self.axis is None
 
     def compute(self, **kwargs: Any) -> Normalizer:
         """The same normalizer in memory; keywords go to `dask.compute`."""
@@ -357,14 +368,15 @@ class Normalizer:
 
     def __dask_tokenize__(self) -> Any:
         state = self._states.name if self._lazy else tuple(self._states)
-        kind = (dtype_name(self.dtype), self._dtype is None, self._neutral)
+        kind = (dtype_name(self.dtype), self._dtype is None, self._neutral, self._ndim)
         return normalize_token((type(self).__name__, state, self.axis, *kind))
 
     def __dask_postcompute__(self) -> Any:
-        return _in_memory, (self.axis, self._dtype)
+        return _in_memory, (self.axis, self._dtype, self._ndim)
 
     def __dask_postpersist__(self) -> Any:
-        return _persisted, (*self._states.__dask_postpersist__(), self.axis, self._dtype)
+        kind = (self.axis, self._dtype, self._ndim)
+        return _persisted, (*self._states.__dask_postpersist__(), *kind)
 
     def merge(self, *others: Normalizer) -> Normalizer:
         """The normalizer of the data of all of them together; ``a + b`` of two.
@@ -385,28 +397,30 @@ class Normalizer:
             if not isinstance(other, Normalizer):
                 raise TypeError(f"merge takes Normalizers, not {type(other).__name__}")
             self._check_mergeable(other)
-        axis = max((part.axis for part in parts), key=len)
+        ndim = max(part._ndim for part in parts)
         lengths = [next((n for n in along if n == n), math.nan) for along in _shapes(parts)]
         dtypes = [dtype_name(part.dtype) for part in parts if part._dtype is not None]
         parts = tuple(part for part in parts if not part._neutral)
         if not parts:
-            return Normalizer._identity(
-                self.shape, axis, promoted_name(*dtypes) if dtypes else None
-            )
+            asked = promoted_name(*dtypes) if dtypes else None
+            return Normalizer._identity(self.shape, self.axis, asked, ndim)
         name = promoted_name(*dtypes)
         if not any(part._lazy for part in parts):
             check_same_library("merge", *(part._states.m for part in parts))
             state = union(*(part._states for part in parts), result=name)
             xp = array_namespace(state.m)
-            return Normalizer(state, axis, dtype_of(xp, name))
+            return Normalizer(state, self.axis, dtype_of(xp, name), ndim)
         blocks = merged_blocks([part._states for part in parts], lengths, name)
-        return Normalizer(blocks, axis, dtype_of(np, name))
+        return Normalizer(blocks, self.axis, dtype_of(np, name), ndim)
 
     def __add__(self, other: object) -> Normalizer:
         return self.merge(other) if isinstance(other, Normalizer) else NotImplemented
 
+    def __radd__(self, other: object) -> Normalizer:
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # as sum() starts
+
     def update(self, block: Any, b: Any = None) -> Normalizer:
-        """The normalizer of the data so far and of a block: another one, as this does not change.
+        """A new normalizer, of the data so far and of a block; this one does not change.
 
         Parameters
         ----------
@@ -427,13 +441,11 @@ class Normalizer:
         TypeError, ValueError
             As in `Normalizer.of` and `merge`.
         """
-        return self.merge(Normalizer.of(block, None if self._of_one_slice else self.axis, b))
+        return self.merge(Normalizer.of(block, self.axis, b))
 
     def _check_mergeable(self, other: Normalizer) -> None:
         """Raise ValueError if two are known to be of other slices."""
-        alike = len(self.shape) == len(other.shape) and (
-            self._of_one_slice or self.axis == other.axis
-        )
+        alike = self.axis == other.axis and len(self.shape) == len(other.shape)
         if not alike or not all(starmap(_agree, zip(self.shape, other.shape, strict=True))):
             raise ValueError(
                 f"cannot merge normalizers of shape {self.shape} over axis {self.axis} and of "
@@ -457,8 +469,8 @@ class Normalizer:
         -------
         dict
             With the keys ``version`` (1), ``dtype`` (a name, or None), ``identity``, ``axis``,
-            ``shape``, ``m``, ``w`` and ``s``. What JSON has no number for is a string: "inf",
-            "-inf", "nan", and all digits of a longdouble. Complex numbers are pairs.
+            ``ndim``, ``shape``, ``m``, ``w`` and ``s``. What JSON has no number for is a string:
+            "inf", "-inf", "nan", and all digits of a longdouble. Complex numbers are pairs.
 
         Raises
         ------
@@ -478,7 +490,7 @@ class Normalizer:
         if self._lazy:
             raise TypeError("to_dict: this normalizer is lazy; use n.compute().to_dict()")
         name = None if self._dtype is None else dtype_name(self._dtype)
-        return to_dict(self._states, self.axis, name, self._neutral)
+        return to_dict(self._states, self.axis, name, self._ndim, self._neutral)
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Normalizer:
@@ -500,8 +512,8 @@ class Normalizer:
         ValueError
             If it has an unknown version, or a key is missing or has no such value.
         """
-        state, axis, name, neutral = from_dict(kept)
-        return cls(state, axis, None if name is None else dtype_of(np, name), neutral)
+        state, axis, name, ndim, neutral = from_dict(kept)
+        return cls(state, axis, None if name is None else dtype_of(np, name), ndim, neutral)
 
     def logsumexp(self, keepdims: bool = False, return_sign: bool = False) -> Array:
         """log(sum of b exp(x)) of each slice: what `dsoftmax.logsumexp` gives for the data.
@@ -519,12 +531,15 @@ class Normalizer:
             Of dtype ``self.dtype`` (a logarithm of absolute values is real); lazy if the
             normalizer is. NaN where the sum is negative, unless ``return_sign``.
         """
-        axes = () if self._of_one_slice else self.axis
-        result = logarithms(self._states, axes, self.dtype, keepdims, return_sign)
-        if not keepdims or not self._of_one_slice:
-            return result
-        ones = (None,) * len(self.axis)
-        return tuple(part[ones] for part in result) if return_sign else result[ones]
+        axes = self.axis or ()
+        operation = SIGNED_LOGSUMEXP if return_sign else LOGSUMEXP
+        found = [
+            of_states(result, operation.key, self._states, axes, self.dtype, keepdims)
+            for result in operation.results
+        ]
+        if keepdims and self._of_one_slice:
+            found = [number[(None,) * self._ndim] for number in found]
+        return tuple(found) if return_sign else found[0]
 
     def softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """exp(x - m) / d: the softmax of any part of the data of this normalizer.
@@ -535,8 +550,8 @@ class Normalizer:
             Part of the data: as many dimensions as the normalizer and the same lengths, except
             along ``axis``; of any shape if all data are one slice.
         reread : bool or "auto", optional
-            Whether a Dask array is read again that this normalizer is, or will be, computed from;
-            as in `dsoftmax.softmax`.
+            Whether a Dask array is read again that this normalizer is, or will be, computed from,
+            or of which the lengths of the chunks have to be found first; as in `dsoftmax.softmax`.
 
         Returns
         -------
@@ -573,15 +588,16 @@ class Normalizer:
         reread = check_reread(reread, function)
         if is_complex(self.dtype):
             raise TypeError(f"{function}: this normalizer is of complex data, which has no softmax")
-        if not self._of_one_slice and not (
-            x.ndim == len(self.shape)
-            and all(i in self.axis or _agree(x.shape[i], n) for i, n in enumerate(self.shape))
+        axes = self.axis
+        if axes is None:
+            axes = tuple(range(x.ndim))
+        elif x.ndim != self._ndim or not all(
+            i in axes or _agree(x.shape[i], n) for i, n in enumerate(self.shape)
         ):
             raise ValueError(
                 f"{function}: x has shape {tuple(x.shape)} and the normalizer {self.shape}; they "
                 f"may differ along axis {self.axis} only"
             )
-        axes = tuple(range(x.ndim)) if self._of_one_slice else self.axis
         if self._lazy or isinstance(x, da.Array):
             return rescaled_blocks(name, function, kernel, x, self._states, axes, reread)
         check_same_library(function, x, self._states.m)
@@ -605,18 +621,17 @@ def _shapes(parts: Iterable[Normalizer]) -> Iterable[tuple[float, ...]]:
     return zip(*(part.shape for part in parts), strict=True)
 
 
-def _in_memory(blocks: Any, axis: Axes, dtype: Any) -> Normalizer:
+def _in_memory(blocks: Any, *kind: Any) -> Normalizer:
     """The normalizer of the computed blocks of a lazy one."""
-    return Normalizer(joined(blocks), axis, dtype)
+    return Normalizer(joined(blocks), *kind)
 
 
 def _persisted(
     graph: Any,
     rebuild: Callable[..., da.Array],
     arguments: tuple[Any, ...],
-    axis: Axes,
-    dtype: Any,
+    *kind: Any,
     **options: Any,
 ) -> Normalizer:
     """A lazy normalizer whose states Dask holds."""
-    return Normalizer(rebuild(graph, *arguments, **options), axis, dtype)
+    return Normalizer(rebuild(graph, *arguments, **options), *kind)

@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import to_device
 
-from ._algebra import State
-from ._arguments import Axes
-from ._dtypes import (
+from ._algebra.dtypes import (
     accumulator_name,
     dtype_of,
     is_complex,
@@ -21,27 +19,32 @@ from ._dtypes import (
     supported,
     working_name,
 )
+from ._algebra.normalizer import State
+from ._arguments import Axes
 
 VERSION = 1
 
 
-def to_dict(state: State, axis: Axes, name: str | None, neutral: bool) -> dict[str, Any]:
+def to_dict(
+    state: State, axis: Axes | None, name: str | None, ndim: int, neutral: bool
+) -> dict[str, Any]:
     """The dict of a normalizer in memory; ``name`` is that of its dtype, if it has one."""
     return {
         "version": VERSION,
         "dtype": name,
         "identity": neutral,
-        "axis": list(axis),
+        "axis": None if axis is None else list(axis),
+        "ndim": ndim,
         "shape": [int(n) for n in state.m.shape],
         **{field: _written(_in_numpy(value)) for field, value in state._asdict().items()},
     }
 
 
-def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes, str | None, bool]:
+def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes | None, str | None, int, bool]:
     """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
     if not isinstance(kept, Mapping):
         raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
-    keys = ("version", "dtype", "identity", "axis", "shape", *State._fields)
+    keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *State._fields)
     if missing := [key for key in keys if key not in kept]:
         raise ValueError(f"from_dict: kept has no {missing[0]!r}; pass what to_dict returned")
     if kept["version"] != VERSION:
@@ -56,20 +59,26 @@ def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes, str | None, bool]:
         raise _no_such("dtype", name, "the name of a float or complex dtype")
     if not isinstance(kept["identity"], bool):
         raise _no_such("identity", kept["identity"], "True or False")
-    shape, axis = (_lengths(kept, key) for key in ("shape", "axis"))
-    if shape and (axis != tuple(sorted({*axis})) or any(i >= len(shape) for i in axis)):
-        raise _no_such("axis", kept["axis"], f"axes of the shape {list(shape)}")
+    shape, axis = _lengths(kept, "shape"), None
+    (ndim,) = _lengths({"ndim": [kept["ndim"]]}, "ndim")
+    if kept["axis"] is not None:
+        axis = _lengths(kept, "axis")
+        known = axis == tuple(sorted({*axis})) and all(i < len(shape) for i in axis)
+        if not known or any(shape[i] != 1 for i in axis) or len(shape) != ndim:
+            raise _no_such("axis", kept["axis"], f"axes of length 1 of the shape {list(shape)}")
+    elif shape:
+        raise _no_such("shape", kept["shape"], "[], as axis is None")
     of = name or "float64"
     dtypes = (real_name(working_name(of)), accumulator_name(of), accumulator_name(of))
     fields = (
         _read(kept, key, shape, dtype) for key, dtype in zip(State._fields, dtypes, strict=True)
     )
-    return State(*fields), axis, name, kept["identity"]
+    return State(*fields), axis, name, ndim, kept["identity"]
 
 
 def _in_numpy(x: Any) -> np.ndarray:
     try:
-        return np.asarray(x)
+        return np.asarray(getattr(x, "detach", lambda: x)())  # torch may want its gradient
     except TypeError:  # it is on a device
         return np.asarray(to_device(x, "cpu"))
 
@@ -93,15 +102,21 @@ def _read(kept: Mapping[str, Any], key: str, shape: tuple[int, ...], name: str) 
         flat = np.array(kept[key], dtype=object)
         if flat.shape != shape + pairs and flat.size:
             raise problem
-        numbers = [dtype.type(number) for number in flat.ravel().tolist()]
-    except (TypeError, ValueError):
+        numbers = [dtype.type(_number(number)) for number in flat.ravel().tolist()]
+        values = np.array(numbers, dtype).reshape(shape + pairs)
+    except (TypeError, ValueError, OverflowError):
         raise problem from None
-    values = np.array(numbers, dtype).reshape(shape + pairs)
     if not pairs:
         return values
     together = np.empty(shape, dtype_of(np, name))
     together.real, together.imag = values[..., 0], values[..., 1]
     return together
+
+
+def _number(value: Any) -> float | str:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise TypeError
+    return value
 
 
 def _lengths(kept: Mapping[str, Any], key: str) -> tuple[int, ...]:

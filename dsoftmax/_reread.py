@@ -25,9 +25,9 @@ from dask.graph_manipulation import checkpoint
 from dask.highlevelgraph import Layer
 from dask.utils import format_bytes, key_split, parse_bytes
 
-from ._dear import dear
-from ._graph_copy import copy_graph, task_layers
-from ._uses import draws, uses
+from ._graph.copy import copy_graph, task_layers
+from ._graph.dear import dear
+from ._graph.uses import draws, uses
 
 Axes = tuple[int, ...]
 Reread = bool | Literal["auto"]

@@ -1,17 +1,15 @@
-"""softmax, log_softmax and logsumexp: check the arguments, choose the stages, build or compute."""
+"""softmax, log_softmax and logsumexp: what SciPy has, for arrays of any size."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import dask.array as da
-
-from . import _kernels, _states
-from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
-from ._dtypes import dtype_name, result_dtype
-from ._graph import SplitEvery, Stage, bytes_of, map_blocks, slices_in_one_block
-from ._reread import Reread, check_reread, second_read
+from . import operations
+from ._arguments import Array, Axis, as_array
+from ._graph.tree import SplitEvery
+from ._operation import reduced
+from ._reread import Reread
+from ._terms import as_terms
 
 
 def softmax(
@@ -96,7 +94,7 @@ def softmax(
     array([[0.2689, 0.7311],
            [0.2689, 0.7311]])
     """
-    return _rescaled("softmax", _kernels.softmax, _kernels.rescale, x, axis, split_every, reread)
+    return operations.rescale(operations.SOFTMAX, x, axis, split_every=split_every, reread=reread)
 
 
 def log_softmax(
@@ -149,8 +147,8 @@ def log_softmax(
     >>> dsoftmax.log_softmax(da.from_array([1000.0, 1.0], chunks=1)).compute()
     array([   0., -999.])
     """
-    return _rescaled(
-        "log-softmax", _kernels.log_softmax, _kernels.log_rescale, x, axis, split_every, reread
+    return operations.rescale(
+        operations.LOG_SOFTMAX, x, axis, split_every=split_every, reread=reread
     )
 
 
@@ -232,41 +230,7 @@ def logsumexp(
     x = as_array(a, "logsumexp", "a", complex_ok=True)
     if x.ndim == 0:
         x = x[None]  # as SciPy: a scalar is an array of one element
-    terms, axes, dtype = _states.as_terms("logsumexp", x, axis, b, split_every)
-    if isinstance(terms, da.Array) and not return_sign:
-        return _states.logsumexp(terms, axes, dtype, keepdims, split_every)
-    states = _states.states("logsumexp", terms, axes, split_every)
-    return _states.logarithms(states, axes, dtype, keepdims, return_sign)
-
-
-def _rescaled(
-    name: str,
-    within_block: Callable[..., Any],
-    rescale: Callable[..., Any],
-    x: Any,
-    axis: Axis,
-    split_every: SplitEvery,
-    reread: Reread,
-) -> Array:
-    """What softmax and log_softmax have in common."""
-    function = name.replace("-", "_")
-    x = as_array(x, function)
-    axes = check_axis(axis, x.shape, function)
-    check_not_empty(x, axes, function)
-    check_split_every(split_every, x.ndim, function)
-    reread = check_reread(reread, function)
-    if not isinstance(x, da.Array):
-        return _states.unwrap_scalar(within_block(x, axes))
-    dtype = result_dtype(x)
-    options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
-    if slices_in_one_block(x, axes):
-        stage = Stage(
-            name, _states.mapped, dtype, kernel=within_block, nbytes=bytes_of(x), **options
-        )
-        return map_blocks(stage, x)
-    states = _states.states(name, x, axes, split_every)
-    x = second_read(function, x, states, axes, reread)
-    stage = Stage(
-        f"{name}-rescale", _states.applied, dtype, kernel=rescale, function=function, **options
-    )
-    return map_blocks(stage, x, states)
+    terms, axes, dtype = as_terms("logsumexp", x, axis, b, split_every)
+    operation = operations.SIGNED_LOGSUMEXP if return_sign else operations.LOGSUMEXP
+    results = reduced(operation, terms, axes, dtype, keepdims, split_every)
+    return results if return_sign else results[0]

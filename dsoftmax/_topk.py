@@ -5,28 +5,18 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-import dask
-import dask.array as da
 import numpy as np
 
 from . import _kernels
+from ._algebra.dtypes import result_dtype
 from ._arguments import Array, Omitted, as_array, check_axis, check_split_every
-from ._dtypes import dtype_name, result_dtype
-from ._graph import (
-    _FAN_IN_LARGE,
-    _FAN_IN_SMALL,
-    _SMALL_STATE,
-    SplitEvery,
-    Stage,
-    bytes_of,
-    reduce_within_blocks,
-    tree_reduce,
-)
-from ._kernels import topk as _kernel
+from ._graph.tree import Axes, SplitEvery
+from ._kernels import topk as kernel
 from ._kernels.topk import Top
-from ._states import of_dtype
+from ._operation import Monoid, Operation, Result, reduced
 
 
 class TopK(NamedTuple):
@@ -158,16 +148,11 @@ def softmax_topk(
     array([[1, 3],
            [3, 0]])
     """
-    function = "softmax_topk"
-    x, k, axis = _checked(function, x, k, axis, split_every)
-    states = _states(function, x, axis, k, True, split_every)
-    dtype = result_dtype(x)
-    values = _result(function, _probabilities, dtype, states, axis, k)
-    indices = _result(function, _indices, np.int64, states, axis, k)
-    if not return_log:
-        return TopK(values, indices)
-    log_values = _result(function, _log_probabilities, dtype, states, axis, k)
-    return TopKWithLog(values, indices, log_values)
+    x, k, axes = _checked("softmax_topk", x, k, axis, split_every)
+    names = ("values", "indices", "log_values") if return_log else ("values", "indices")
+    operation = best("softmax_topk", k, axes, x.dtype.itemsize, names)
+    results = reduced(operation, x, axes, result_dtype(x), split_every=split_every)
+    return TopKWithLog(*results) if return_log else TopK(*results)
 
 
 def topk(
@@ -224,18 +209,17 @@ def topk(
     >>> dask.compute(*dsoftmax.topk(x, -3))
     (array([1, 1, 2]), array([1, 3, 6]))
     """
-    x, k, axis = _checked("topk", x, k, axis, split_every)
+    x, k, axes = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
         raise TypeError("topk: x is masked; fill it with what is to come last, as -inf or 0")
-    states = _states("topk", x, axis, k, False, split_every)
-    values = _result("topk", _values, x.dtype, states, axis, k)
-    return TopK(values, _result("topk", _indices, np.int64, states, axis, k))
+    operation = best("topk", k, axes, x.dtype.itemsize)
+    return TopK(*reduced(operation, x, axes, x.dtype, split_every=split_every))
 
 
 def _checked(
     function: str, x: Any, k: Any, axis: Any, split_every: SplitEvery
-) -> tuple[Array, int, int | None]:
-    """x as an array of a dimension or more, k as an int, and axis from 0 or None; or an error."""
+) -> tuple[Array, int, Axes]:
+    """x as an array of a dimension or more, k as an int, and one axis or all; or an error."""
     x = as_array(x, function)
     if axis is Omitted.OMITTED:
         if x.ndim > 1:
@@ -260,8 +244,8 @@ def _checked(
         )
     _check_length(function, k, math.prod(x.shape[i] for i in axes))
     if x.ndim == 0:
-        return x[None], k, 0
-    return x, k, None if axis is None else axes[0]
+        return x[None], k, (0,)
+    return x, k, axes
 
 
 def _check_length(function: str, k: int, length: float) -> None:
@@ -272,76 +256,45 @@ def _check_length(function: str, k: int, length: float) -> None:
         )
 
 
-def _states(
-    function: str, x: Array, axis: int | None, k: int, normalized: bool, split_every: SplitEvery
-) -> Top | da.Array:
-    """The `Top` of every slice; of a Dask array lazily, as one block along the reduced axes."""
-    if not isinstance(x, da.Array):
-        return _kernel.of_block(x, axis, k, normalized)
-    axes = tuple(range(x.ndim)) if axis is None else (axis,)
-    name, dtype = function.replace("_", "-"), result_dtype(x)
-    options: dict[str, Any] = {"axis": axis, "k": k, "normalized": normalized}
-    stage = Stage(f"{name}-block", _kernel.of_block, dtype, nbytes=bytes_of(x), **options)
-    several = [i for i in axes if x.numblocks[i] > 1]
-    if not several:
-        return reduce_within_blocks(stage, x, axes, True)
-    if split_every is None:
-        split_every = _fan_in(x, axes, k)
-    for i in several:  # one tree for each: the parts that a merge takes have to be in a row
-        options = {"axis": axis or 0, "along": axes.index(i), "k": k}
-        merge = Stage(f"{name}-merge", _kernel.merge, dtype, **options)
-        x = tree_reduce(stage, merge, merge, x, (i,), True, split_every)
-        stage = Stage(f"{name}-merge", _same, dtype)
-    return x
+def best(
+    function: str,
+    k: int,
+    axes: Axes = (0,),
+    itemsize: int = 8,
+    names: tuple[str, ...] = ("values", "indices"),
+) -> Operation:
+    """The k best of a slice; for softmax_topk with its normalizer, of one look at each block.
 
-
-def _fan_in(x: da.Array, axes: tuple[int, ...], k: int) -> int:
-    """The default of ``split_every``: as that of `_graph.fan_in`, for states with k candidates."""
-    if configured := dask.config.get("split_every", None):
-        return configured
-    slices = math.prod(max(x.chunks[i]) for i in range(x.ndim) if i not in axes)
-    small = slices * (24 + abs(k) * (8 + x.dtype.itemsize)) <= _SMALL_STATE  # false of nan
-    return _FAN_IN_SMALL if small else _FAN_IN_LARGE
-
-
-def _result(
-    function: str, finish: Callable[..., Array], dtype: Any, states: Any, axis: int | None, k: int
-) -> Array:
-    """One result of the states: of length k along the axis, or in place of all axes for None."""
-    if isinstance(states, Top):
-        return finish(states)
-    name = f"{function.replace('_', '-')}-{finish.__name__.strip('_').replace('_', '-')}"
-    options: dict[str, Any] = {
-        "finish": finish,
-        "function": function,
-        "k": k,
-        "result": dtype_name(dtype),
-    }
-    stage = Stage(name, _finished, dtype, **options)
-    index = tuple(range(states.ndim))
-    out, place = ((0,), 0) if axis is None else (index, axis)
-    return da.blockwise(
-        stage.in_lists(len(index) - len(out)),
-        out,
-        *(states, index),
-        dtype=stage.dtype,
-        adjust_chunks={place: abs(k)},
-        align_arrays=False,
+    ``itemsize`` is that of the elements, and ``names`` are the results to give.
+    """
+    normalized = function == "softmax_topk"
+    monoid = Monoid(
+        "block",
+        partial(kernel.of_block, k=k, normalized=normalized),
+        partial(kernel.merge, axes=axes, k=k),
+        slice_bytes=24 + abs(k) * (8 + itemsize),
+        ordered=True,
     )
+    of_top = _OF_SOFTMAX_TOPK if normalized else _OF_TOPK
+    key = function.replace("_", "-")
+    results = (
+        Result(
+            partial(_finished, of_top=of_top[name], function=function, k=k),
+            name=f"{key}-{_TASKS.get((function, name), name)}",
+            dtype=_index if name == "indices" else _same,
+            length=abs(k),
+        )
+        for name in names
+    )
+    return Operation(function, monoid, tuple(results))
 
 
 # What stages call: module-level functions, so that keys are deterministic.
 
 
-def _same(top: Top) -> Top:
-    return top
-
-
-def _finished(
-    top: Top, finish: Callable[[Top], Array], function: str, k: int, result: str
-) -> Array:
+def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int) -> Array:
     _check_length(function, k, math.prod(top.lengths))
-    return of_dtype(finish(top), result)
+    return of_top(top)
 
 
 def _values(top: Top) -> Array:
@@ -358,3 +311,24 @@ def _probabilities(top: Top) -> Array:
 
 def _log_probabilities(top: Top) -> Array:
     return _kernels.log_rescale(top.values, top.normalizer)
+
+
+def _index(name: str) -> str:
+    return "int64"
+
+
+def _same(name: str) -> str:
+    return name
+
+
+_OF_TOPK = {"values": _values, "indices": _indices}
+_OF_SOFTMAX_TOPK = {
+    "values": _probabilities,
+    "indices": _indices,
+    "log_values": _log_probabilities,
+}
+# Where a task is not named after its result.
+_TASKS = {
+    ("softmax_topk", "values"): "probabilities",
+    ("softmax_topk", "log_values"): "log-probabilities",
+}

@@ -1,6 +1,6 @@
 """A device for tests: the CUDA sources of dsoftmax compiled for the host, on NumPy arrays.
 
-`Emulator` stands in for the module `dsoftmax._kernels._device`: the sources are those that CuPy
+`Emulator` stands in for the module `dsoftmax._kernels.cuda.device`: the sources are those that CuPy
 would be given, and so are the launches.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsoftmax._kernels import _cuda_source
-from dsoftmax._kernels._device import Properties
+from dsoftmax._kernels.cuda import source as cuda_source
+from dsoftmax._kernels.cuda.device import Properties
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
@@ -37,12 +37,12 @@ def compile_library(code):
 @cache
 def _compiled_kernels():
     """All kernels, each with a function ``launch_NAME``."""
-    kernels = _cuda_source.every_kernel()
+    kernels = cuda_source.every_kernel()
     launchers = (
         f"LAUNCHER({kernel.name}, {'Merge' if kernel.name.startswith('merge') else 'Call'})"
         for kernel in kernels
     )
-    return compile_library(_cuda_source.source(kernels) + "\n".join(launchers))
+    return compile_library(cuda_source.source(kernels) + "\n".join(launchers))
 
 
 class Emulator:

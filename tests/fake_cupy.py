@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 from dask.array.chunk_types import register_chunk_type
 
-from dsoftmax._kernels import _cuda_source, _device
+from dsoftmax._kernels.cuda import device
+from dsoftmax._kernels.cuda import source as cuda_source
 
 transfers = []  # to the host
 
@@ -153,12 +154,12 @@ def module(emulator):
             continue
         plain = isinstance(value, type) or not callable(value)
         setattr(cupy, name, value if plain else _on_device(value))
-    kernels = {kernel.name: kernel for kernel in _cuda_source.every_kernel()}
+    kernels = {kernel.name: kernel for kernel in cuda_source.every_kernel()}
 
     class RawKernel:
         def __init__(self, code, name, options=()):
-            assert code == _cuda_source.source([kernels[name]])
-            assert options == _cuda_source.OPTIONS
+            assert code == cuda_source.source([kernels[name]])
+            assert options == cuda_source.OPTIONS
             self.name = name
 
         def __call__(self, grid, block, args):
@@ -180,9 +181,9 @@ def module(emulator):
 
 def forget():
     """Whatever `dsoftmax` knows of a device."""
-    _device._compiled.clear()
-    _device._properties.cache_clear()
-    _device._able.cache_clear()
+    device._compiled.clear()
+    device._properties.cache_clear()
+    device._able.cache_clear()
 
 
 @contextmanager

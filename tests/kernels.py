@@ -14,8 +14,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import cpu, portable, topk_cpu
-from dsoftmax._kernels._compiler import compiled
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu import kernels
+from dsoftmax._kernels.cpu import topk as topk_cpu
+from dsoftmax._kernels.cpu.compiler import compiled
 
 SMALL = ("bool", "int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float32")
 LARGE = ("int32", "uint32", "int64", "uint64", "float64")
@@ -26,19 +29,19 @@ def every_kernel():
     """The arguments of `compiled` for each kernel."""
     for working in (np.float32, np.float64):
         for weighted in (False, True):
-            yield "_rows.rows", working, weighted
-            yield "_columns.columns", working, weighted
-        yield "_best.rows", working
-        yield "_best.columns", working
-        yield "_log.sums", working
+            yield kernels.rows, working, weighted
+            yield kernels.columns, working, weighted
+        yield kernels.best_rows, working
+        yield kernels.best_columns, working
+        yield kernels.log_sums, working
         # A block of these dtypes, alone or with weights, or weights of them.
         for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
-            yield "_codecs.load", name, False, working
+            yield kernels.load, name, False, working
             if name not in ("bool", "int8", "uint8", "bfloat16"):  # byte-swapped
-                yield "_codecs.load", name, True, working
+                yield kernels.load, name, True, working
         for name, item in STORED:
             if item == np.dtype(working).itemsize:
-                yield "_codecs.store", name, working
+                yield kernels.store, name, working
 
 
 KERNELS = tuple(every_kernel())
@@ -92,9 +95,9 @@ def compile_alone():
 
 def compile_in_groups(seed):
     """Compile all kernels in random order, several in one process."""
-    kernels = random.Random(seed).sample(KERNELS, len(KERNELS))
-    size = len(kernels) // 6
-    compile_in_processes([kernels[i : i + size] for i in range(0, len(kernels), size)])
+    mixed = random.Random(seed).sample(KERNELS, len(KERNELS))
+    size = len(mixed) // 6
+    compile_in_processes([mixed[i : i + size] for i in range(0, len(mixed), size)])
 
 
 def load_first():

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from dsoftmax import _algebra
-from dsoftmax._algebra import State, identity, log_sum, merge, signed_log_sum
+from dsoftmax._algebra import normalizer
+from dsoftmax._algebra.normalizer import State, identity, log_sum, merge, signed_log_sum
 from dsoftmax._kernels import Weighted, of_block
 
 from . import oracle
 from .oracle import EPS
 from .strategies import floats
 
-XP = _algebra.array_namespace(np.zeros(1))
+XP = normalizer.array_namespace(np.zeros(1))
 CASES = ([0.0], [-np.inf], [np.inf], [np.nan], [], [1.0, 1.0], [2.0, -np.inf], [-745.0, 3.0])
 
 
@@ -151,7 +151,7 @@ def test_weights_that_are_far_apart(a, b):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # NumPy's of log(-1)
 def test_the_logarithm_of_a_negative_d(d):
     state = State(*map(np.array, (0.0, 2 * d, -d)))
-    np.testing.assert_array_equal(_algebra.log_d(state), np.log(d))
+    np.testing.assert_array_equal(normalizer.log_d(state), np.log(d))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special
 
 import dsoftmax
-from dsoftmax._algebra import log_sum, merge, signed_log_sum
+from dsoftmax._algebra.normalizer import log_sum, merge, signed_log_sum
 from dsoftmax._kernels import portable
 
 from .oracle import EPS

@@ -21,8 +21,10 @@ from distributed import Client, LocalCluster
 from scipy import special
 
 import dsoftmax
-from dsoftmax import _job, cli
-from dsoftmax._npy import NpyFile
+from dsoftmax.cli import commands as cli
+from dsoftmax.cli import job
+from dsoftmax.cli.npy import NpyFile
+from dsoftmax.operations import OPERATIONS
 
 resource = pytest.importorskip("resource", reason="limits and signals here are POSIX's")
 
@@ -329,25 +331,25 @@ def test_a_scheduler_without_workers_that_goes_away(tmp_path, npy):
 
 def test_an_address_that_is_not_a_scheduler(cluster):
     (worker,) = cluster.scheduler_info["workers"]
-    with pytest.raises(_job.JobError, match=r"no Dask scheduler answers at .* \(it is a Worker\)"):
-        _job.check_scheduler(worker)
-    with pytest.raises(_job.JobError, match="missing port number in address 'nonsense'"):
-        _job.check_scheduler("nonsense")
+    with pytest.raises(job.JobError, match=r"no Dask scheduler answers at .* \(it is a Worker\)"):
+        job.check_scheduler(worker)
+    with pytest.raises(job.JobError, match="missing port number in address 'nonsense'"):
+        job.check_scheduler("nonsense")
 
 
 def test_a_task_that_kills_its_worker(cluster):
     x = da.ones(3, chunks=3).map_blocks(lambda block: os._exit(1), meta=np.empty(0))
     message = r"1 workers? died of a task \(lambda\), probably for want of memory; try a smaller"
-    with Client(cluster) as client, pytest.raises(_job.JobError, match=message):
-        _job.compute("softmax", client, [x])
+    with Client(cluster) as client, pytest.raises(job.JobError, match=message):
+        job.compute("softmax", client, [x])
 
 
 def test_a_file_that_a_worker_does_not_see(tmp_path, npy, cluster):
     x = NpyFile.at(npy).read((6, 5))
     npy.unlink()
     message = r"softmax failed: No such file or directory: \S*x\.npy; all workers have to see SRC"
-    with Client(cluster) as client, pytest.raises(_job.JobError, match=message):
-        _job.compute("softmax", client, [x])
+    with Client(cluster) as client, pytest.raises(job.JobError, match=message):
+        job.compute("softmax", client, [x])
 
 
 def test_a_damaged_chunk_is_named(tmp_path, cluster):
@@ -365,8 +367,8 @@ def test_an_error_of_a_task(cluster):
         raise ArithmeticError("too\nmany")
 
     x = da.ones(3, chunks=3).map_blocks(fail, meta=np.empty(0))
-    with Client(cluster) as client, pytest.raises(_job.JobError) as caught:
-        _job.compute("softmax", client, [x])
+    with Client(cluster) as client, pytest.raises(job.JobError) as caught:
+        job.compute("softmax", client, [x])
     assert str(caught.value) == "softmax failed: ArithmeticError: too many"
 
 
@@ -493,7 +495,7 @@ def test_a_report_without_bokeh(npy, monkeypatch):
 
 def test_a_dashboard_without_bokeh(monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    assert _job.dashboard_link(None).startswith("needs bokeh: python -m pip install")
+    assert job.dashboard_link(None).startswith("needs bokeh: python -m pip install")
 
 
 def test_usage_errors_have_code_2(npy):
@@ -545,14 +547,15 @@ def test_the_range_of_what_is_not_nan(tmp_path, operation, dtype, x, expected):
 
 def shown_range(tmp_path, operation, x, axis):
     np.save(tmp_path / "x.npy", x)
-    plan = cli._plan(operation, NpyFile.at(tmp_path / "x.npy"), axis, None, keepdims=True)
+    chosen = next(one for one in OPERATIONS if one.key == operation)
+    plan = cli._plan(chosen, NpyFile.at(tmp_path / "x.npy"), axis, None, keepdims=True)
     return cli._range(dask.compute(*plan.extremes), plan.slices)
 
 
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with _job.interruptible():
+        with job.interruptible():
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
     finally:
@@ -560,7 +563,7 @@ def test_an_ignored_signal_stays_ignored():
 
 
 def interrupted_twice():
-    with _job.interruptible():
+    with job.interruptible():
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
@@ -569,7 +572,7 @@ def interrupted_twice():
 
 def test_only_the_first_signal_counts():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(_job.Interrupted) as caught:
+    with pytest.raises(job.Interrupted) as caught:
         interrupted_twice()
     assert caught.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGINT) == before
@@ -584,6 +587,6 @@ def test_a_bar_on_a_terminal(cluster):
     terminal = Terminal()
     with Client(cluster) as client, click.progressbar(length=100, file=terminal) as bar:
         futures = client.compute([da.ones(9, chunks=1).sum()])
-        client.sync(_job.Progress(futures, bar).listen)
+        client.sync(job.Progress(futures, bar).listen)
     assert "[####################################]  100%" in terminal.getvalue()
     assert " of " not in terminal.getvalue()

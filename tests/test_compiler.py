@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dsoftmax._kernels import cpu, topk_cpu
+from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu import topk as topk_cpu
 
 from .kernels import run
 
@@ -30,7 +31,7 @@ def test_threads_that_meet_at_a_cold_kernel(tmp_path):
 
 UNCOMPILED = """
 import warnings, numpy as np, dsoftmax
-from dsoftmax._kernels import _compiler, _rows
+from dsoftmax._kernels.cpu import compiler, rows
 BREAK
 x = np.linspace(-1, 0, 10**4)
 with warnings.catch_warnings(record=True) as caught:
@@ -45,8 +46,8 @@ print(y.sum(), l, t.sum(), *[w.category.__name__ for w in caught], caught[0].mes
     ("broken", "disabled", "reason"),
     [
         ("", "1", "NUMBA_DISABLE_JIT is set"),
-        ("_rows.add_compensated = print", "0", "TypingError"),
-        ("_compiler.passes = lambda *kernel: False", "0", "computes wrong numbers"),
+        ("rows.add_compensated = print", "0", "TypingError"),
+        ("compiler.passes = lambda *kernel: False", "0", "computes wrong numbers"),
     ],
 )
 def test_kernels_that_do_not_compile(broken, disabled, reason, tmp_path):
@@ -62,14 +63,14 @@ def test_kernels_that_do_not_compile(broken, disabled, reason, tmp_path):
 
 NESTED = """
 import warnings, numpy as np
-from dsoftmax._kernels import _codecs, _compiler
-_codecs.load = None
+from dsoftmax._kernels.cpu import codecs, compiler, kernels
+codecs.load = None
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
         try:
-            _compiler.compiled("_rows.rows", np.float64, True)
-        except _compiler.CannotCompileError:
+            compiler.compiled(kernels.rows, np.float64, True)
+        except compiler.CannotCompileError:
             print("not compiled")
 print(*[str(w.message) for w in caught], sep="\\n")
 """
@@ -84,8 +85,8 @@ def test_a_kernel_that_needs_one_that_does_not_compile(tmp_path):
 
 ONLY_TOPK = """
 import warnings, numpy as np, dsoftmax
-from dsoftmax._kernels import _best
-_best.rows = _best.columns = None
+from dsoftmax._kernels.cpu import best
+best.rows = best.columns = None
 x = np.random.default_rng(0).permutation(9 * 10**4).reshape(300, 300).astype("f4")
 dsoftmax.softmax(x, 1)
 with warnings.catch_warnings(record=True) as caught:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dsoftmax._kernels._cuda_source import OPTIONS, every_kernel, source
+from dsoftmax._kernels.cuda.source import OPTIONS, every_kernel, source
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsoftmax._kernels import _cuda_plan
-from dsoftmax._kernels._cuda_plan import MAX_GRID, merge_plan, plan
-from dsoftmax._kernels._cuda_source import MAX_LOOPS, THREADS
-from dsoftmax._kernels._device import Properties
+from dsoftmax._kernels.cuda import plan as cuda_plan
+from dsoftmax._kernels.cuda.device import Properties
+from dsoftmax._kernels.cuda.plan import MAX_GRID, merge_plan, plan
+from dsoftmax._kernels.cuda.source import MAX_LOOPS, THREADS
 
 SMALL, A100, H100 = Properties(2, 1 << 20), Properties(108, 40 << 20), Properties(132, 50 << 20)
 
@@ -192,4 +192,4 @@ def test_merges(slices, parts):
 
 
 def test_quotients_are_those_of_integers():
-    assert _cuda_plan._quotient_up(2**60 + 1, 2**30) == 2**30 + 1
+    assert cuda_plan._quotient_up(2**60 + 1, 2**30) == 2**30 + 1

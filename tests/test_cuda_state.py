@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsoftmax._algebra import State, log_sum, signed_log_sum
-from dsoftmax._kernels import _cuda_source, portable
+from dsoftmax._algebra.normalizer import State, log_sum, signed_log_sum
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cuda import source as cuda_source
 
 from . import oracle
 from .emulator import COMPILER, compile_library
@@ -86,7 +87,7 @@ extern "C" double log_d(double w, double s)
 
 @pytest.fixture(scope="module")
 def library():
-    library = compile_library(_cuda_source.text("state.cuh") + SHIM)
+    library = compile_library(cuda_source.text("state.cuh") + SHIM)
     library.log_d.restype = ctypes.c_double
     return library
 

@@ -166,7 +166,7 @@ def look(client, job):
 
     async def seen():
         states = _jobs.unmerged(scheduler, job)
-        return _jobs.joined(states, await _jobs.fetch(scheduler, states))
+        return _jobs.joined(states, await _jobs.fetch(scheduler, states), job.kind)
 
     return client.sync(seen)
 

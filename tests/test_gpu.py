@@ -17,8 +17,10 @@ from scipy import special
 
 import dsoftmax
 from dsoftmax import Normalizer
-from dsoftmax._algebra import State, log_sum
-from dsoftmax._kernels import _cuda_source, gpu, portable
+from dsoftmax._algebra.normalizer import State, log_sum
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cuda import block as gpu
+from dsoftmax._kernels.cuda import source as cuda_source
 
 from .oracle import EPS
 from .test_kernels_cpu import SHAPES, assert_like_portable, every_axes
@@ -37,7 +39,7 @@ def _cupy_with_a_device():
 cupy = _cupy_with_a_device()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(cupy is None, reason="no CUDA device")]
 
-DTYPES = list(_cuda_source.ELEMENTS)
+DTYPES = list(cuda_source.ELEMENTS)
 if cupy is not None and int(cupy.__version__.partition(".")[0]) < 14:
     DTYPES.remove("bfloat16")
 

@@ -17,7 +17,7 @@ from dask.utils import key_split
 
 import dsoftmax
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax
-from dsoftmax._graph import _integer_root, fan_in
+from dsoftmax._graph.tree import _integer_root, fan_in
 
 FUNCTIONS = (softmax, log_softmax, logsumexp)
 

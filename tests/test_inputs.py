@@ -2,6 +2,7 @@
 
 import dask
 import dask.array as da
+import dask.bag as db
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -50,7 +51,6 @@ LABELLED = {
     "a DataArray of Dask": xr.DataArray(da.from_array(X, chunks=2), dims="x"),
     "a Series of Dask": dd.from_pandas(pd.Series(X), npartitions=2),
     "a DataFrame of Dask": dd.from_pandas(pd.DataFrame({"score": X}), npartitions=2),
-    "a delayed list": dask.delayed(X),
 }
 
 
@@ -70,12 +70,21 @@ def test_labels_are_not_lost_without_a_word(name, function, lazily):
         lazily(call, LABELLED[name])
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("x", [dask.delayed(X), db.from_sequence(X)], ids=["Delayed", "Bag"])
+def test_what_would_be_computed_here(x, function, lazily):
+    what, call = function
+    with pytest.raises(
+        TypeError, match=rf"^{what} is a dask \w+, not an array, and would be comp.*from_delayed"
+    ):
+        lazily(call, x)
+
+
+@pytest.mark.parametrize("name", [*LABELLED, "a delayed list"])
 @pytest.mark.parametrize("within", [lambda x: [x, x], lambda x: (x,), lambda x: [[x], [1.0]]])
 def test_nor_in_lists(name, within, function, lazily):
     what, call = function
     with pytest.raises(TypeError, match=rf"^{what} is a (list|tuple) that holds a .*make arrays"):
-        lazily(call, within(LABELLED[name]))
+        lazily(call, within(LABELLED.get(name, dask.delayed(X))))
 
 
 def test_what_the_error_says_to_pass():
@@ -101,7 +110,7 @@ def test_sparse_arrays(x, function, lazily):
     blocks = da.from_delayed(dask.delayed(x), x.shape, float, meta=x)
     blocks._meta = x
     for one in (x, blocks):
-        with pytest.raises(TypeError, match=rf"^{what} is sparse {kind}.* pass a dense array"):
+        with pytest.raises(TypeError, match=rf"^{what} is sparse {kind}, and only dense arrays"):
             lazily(call, one)
 
 
@@ -169,7 +178,7 @@ def of_blocks(block, shape, meta=None):
     return da.concatenate([block, block])
 
 
-@pytest.mark.parametrize("block", [[1.0, 2.0], (1, 2), np.array([1, 2], "i2"), np.ma.array([1, 2])])
+@pytest.mark.parametrize("block", [[1.0, 2.0], (1, 2), np.array([1, 2], "i2"), np.array([1, 2])])
 def test_blocks_that_can_be_arrays(block):
     x, plain = of_blocks(block, (2,)), np.array([1.0, 2, 1, 2])
     whole = da.from_delayed(dask.delayed([1.0, 2.0]), (2,), float)
@@ -199,7 +208,7 @@ def test_blocks_of_another_width_than_announced():
     [
         (np.array([1.0, None]), "a block is an array of dtype object.*astype"),
         (["a", "b"], "a block is an array of dtype str"),
-        ({"a": 1}, "a block is a dict, not an array; convert the blocks"),
+        ({"a": 1}, "a block is a dict, not an array; make arrays"),
         (pd.Series([1.0, 2.0]), "a block is a pandas Series, not an array"),
         (scipy.sparse.coo_array([1.0, 2.0]), r"a block is a scipy coo_array.*toarray\(\)"),
         (COO(), r"a block is a sparse COO.*toarray\(\)"),
@@ -211,4 +220,38 @@ def test_blocks_that_cannot(block, message, function):
     result = logsumexp(np.zeros(4), b=x) if what == "logsumexp: b" else call(x)
     result = result.d if isinstance(result, Normalizer) else result
     with pytest.raises(TypeError, match=message):
+        dask.compute(result)
+
+
+def test_numbers_of_another_kind_than_announced_are_not_cast():
+    x = da.from_array([1, 2, 3, 4], chunks=2)
+    quarters = x.map_blocks(lambda block: block / 4, dtype=int)
+    with pytest.raises(TypeError, match=r"gives float64, and its Dask array says int64: make the"):
+        dask.compute(*topk(quarters, 2))
+    assert_allclose(softmax(quarters), softmax(np.arange(1, 5) / 4))
+    turned = x.map_blocks(lambda block: block * 1j, dtype=float, meta=np.empty(0))
+    for function in (softmax, log_softmax, logsumexp):
+        with pytest.raises(TypeError, match="gives complex128, and its Dask array says float64"):
+            function(turned).compute()
+
+
+@pytest.mark.parametrize("k", [2, -2])
+def test_masked_blocks_that_were_not_announced(k):
+    block = np.ma.array([1.0, 2.0], mask=[0, 1])
+    x = of_blocks(block, (2,), meta=np.empty(0))
+    with pytest.raises(TypeError, match="topk: a block is masked; fill it"):
+        dask.compute(*topk(x, k))
+    assert softmax(x).compute().mask.tolist() == [False, True, False, True]
+    assert_allclose(logsumexp(x), np.log(2 * np.e))
+
+
+@pytest.mark.parametrize("block", [1.0, np.ones((2, 2)), np.float32(1)])
+def test_blocks_of_another_number_of_dimensions(block, function):
+    what, call = function
+    x = of_blocks(block, (2,), meta=np.empty(0))
+    result = logsumexp(np.zeros(4), b=x) if what == "logsumexp: b" else call(x)
+    result = result.d if isinstance(result, Normalizer) else result
+    if what == "Normalizer.softmax: x":
+        return  # of one slice, whatever the dimensions
+    with pytest.raises(ValueError, match=r"a block has shape \(.*\), and .* it has 1 dimensions"):
         dask.compute(result)

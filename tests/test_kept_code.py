@@ -12,7 +12,7 @@ import platformdirs
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from dsoftmax._kernels import _compiler, _kept_code, _machine_code, _self_test
+from dsoftmax._kernels.cpu import compiler, kept_code, kernels, machine_code, self_test
 
 from .kernels import (
     KERNELS,
@@ -42,8 +42,8 @@ def kept(folder, tmp_path, monkeypatch):
     """A copy of that to write into, which this process has as its own."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(_compiler, "_kernels", {})
-    monkeypatch.setattr(_compiler, "_failures", [])
+    monkeypatch.setattr(compiler, "_kernels", {})
+    monkeypatch.setattr(compiler, "_failures", [])
     return tmp_path
 
 
@@ -53,7 +53,7 @@ def files(folder):
 
 def name_of(factory, *parameters):
     words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
-    return "-".join((*words, _kept_code.fingerprint()))
+    return "-".join((*words, kept_code.fingerprint()))
 
 
 def symbols(content):
@@ -73,7 +73,7 @@ def test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c(fol
             defined.update([name] * is_defined)
             called |= set() if is_defined else {name}
     assert defined == collections.Counter(name.removesuffix(".o") for name in contents)
-    assert called <= _machine_code.C_FUNCTIONS
+    assert called <= machine_code.C_FUNCTIONS
 
 
 def test_code_is_the_same_whatever_a_process_compiled_before(folder, tmp_path):
@@ -83,7 +83,8 @@ def test_code_is_the_same_whatever_a_process_compiled_before(folder, tmp_path):
 
 COMPARED = """
 import sys, numpy as np
-from dsoftmax._kernels import cpu, portable
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cpu import block as cpu
 for t in sys.argv[1:]:
     r = np.random.default_rng(4)
     x, b = (r.normal(size=(60, 70)) * 3).astype(t), (r.normal(size=(60, 70)) * 2).astype(t)
@@ -134,42 +135,42 @@ def damaged(content):
 
 
 def test_damaged_files_are_replaced(kept):
-    kernel = ("_codecs.store", "float16", np.float32)
+    kernel = (kernels.store, "float16", np.float32)
     path = kept / "dsoftmax" / f"{name_of(*kernel)}.o"
     content = path.read_bytes()
-    others = path.with_name(f"{name_of('_codecs.store', 'bfloat16', np.float32)}.o").read_bytes()
+    others = path.with_name(f"{name_of(kernels.store, 'bfloat16', np.float32)}.o").read_bytes()
     for bad in (*damaged(content), others):
         path.write_bytes(bad)
-        assert list(_kept_code.read(path.stem)) == []
-        _compiler._kernels.clear()
-        _compiler.compiled(*kernel)
+        assert list(kept_code.read(path.stem)) == []
+        compiler._kernels.clear()
+        compiler.compiled(*kernel)
         assert path.read_bytes() == content
 
 
 def test_code_that_computes_something_else_is_replaced(kept):
-    from dsoftmax._kernels import _columns
+    from dsoftmax._kernels.cpu import columns
 
-    kernel = ("_columns.columns", np.float64, True)
+    kernel = (kernels.columns, np.float64, True)
     name = name_of(*kernel)
     content = (kept / "dsoftmax" / f"{name}.o").read_bytes()
-    unweighted = _columns.columns(np.float64, False)
-    _kept_code.write(_machine_code.compile_function(unweighted, name))
+    unweighted = columns.columns(np.float64, False)
+    kept_code.write(machine_code.compile_function(unweighted, name))
     assert (kept / "dsoftmax" / f"{name}.o").read_bytes() != content
-    assert len(list(_kept_code.read(name))) == 1
-    _compiler.compiled(*kernel)
+    assert len(list(kept_code.read(name))) == 1
+    compiler.compiled(*kernel)
     assert (kept / "dsoftmax" / f"{name}.o").read_bytes() == content
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_a_kernel_that_does_nothing_fails_its_test(kernel, kept):
-    compiled = _compiler.compiled(*kernel)
+    compiled = compiler.compiled(*kernel)
 
     def nothing(*arguments):
         """Fails the test."""
 
     factory, *parameters = kernel
-    assert _self_test.passes(compiled, _compiler.address, factory, tuple(parameters))
-    assert not _self_test.passes(nothing, _compiler.address, factory, tuple(parameters))
+    assert self_test.passes(compiled, compiler.address, factory, tuple(parameters))
+    assert not self_test.passes(nothing, compiler.address, factory, tuple(parameters))
 
 
 def test_a_kernel_that_fails_raises():
@@ -177,8 +178,8 @@ def test_a_kernel_that_fails_raises():
         for _ in range(0, 1, n):
             pass
 
-    code = _machine_code.compile_function(steps, "steps")
-    call = _compiler.callable_at(_machine_code.load(code), code.arguments)
+    code = machine_code.compile_function(steps, "steps")
+    call = compiler.callable_at(machine_code.load(code), code.arguments)
     assert call(1) is None
     with pytest.raises(RuntimeError, match=r"failed with status 1 for \(0,\)"):
         call(0)
@@ -193,21 +194,21 @@ def test_a_kernel_that_calls_what_may_not_be_there_is_not_compiled():
         abort()
 
     with pytest.raises(RuntimeError, match="ends calls abort, which is not one of C_FUNCTIONS"):
-        _machine_code.compile_function(ends, "ends")
+        machine_code.compile_function(ends, "ends")
 
 
 def test_an_entry_that_is_not_there():
     def nothing(n):
         pass
 
-    code = _machine_code.compile_function(nothing, "nothing")
+    code = machine_code.compile_function(nothing, "nothing")
     with pytest.raises(RuntimeError, match="no function another in the machine code"):
-        _machine_code.load(code._replace(entry="another"))
+        machine_code.load(code._replace(entry="another"))
 
 
 def test_no_file_serves_other_sources_versions_or_processors(tmp_path, monkeypatch):
     shutil.copytree(ROOT / "dsoftmax", tmp_path / "dsoftmax")
-    program = "from dsoftmax._kernels import _kept_code as k; print(k.__file__, k.fingerprint())"
+    program = "from dsoftmax._kernels.cpu import kept_code as k; print(k.__file__, k.fingerprint())"
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {program}"
 
     def fingerprint(**environment):
@@ -216,18 +217,18 @@ def test_no_file_serves_other_sources_versions_or_processors(tmp_path, monkeypat
         return fingerprint
 
     found = [fingerprint(), fingerprint(NUMBA_CPU_NAME="generic"), fingerprint(NUMBA_OPT="1")]
-    assert found[0] == _kept_code.fingerprint() == fingerprint()
-    for source in ("_groups.py", "_machine_code.py"):
+    assert found[0] == kept_code.fingerprint() == fingerprint()
+    for source in ("_groups.py", "machine_code.py"):
         with (tmp_path / "dsoftmax" / "_kernels" / source).open("a") as file:
             file.write("\n")
         found.append(fingerprint())
     with monkeypatch.context() as patch:
-        patch.setattr(_kept_code.metadata, "version", lambda package: "0.0")
-        found.append(_kept_code.fingerprint.__wrapped__())
+        patch.setattr(kept_code.metadata, "version", lambda package: "0.0")
+        found.append(kept_code.fingerprint.__wrapped__())
     with monkeypatch.context() as patch:
-        other = _machine_code.target()._replace(triple="x86_64-pc-windows-msvc-elf")
-        patch.setattr(_kept_code, "target", lambda: other)
-        found.append(_kept_code.fingerprint.__wrapped__())
+        other = machine_code.target()._replace(triple="x86_64-pc-windows-msvc-elf")
+        patch.setattr(kept_code, "target", lambda: other)
+        found.append(kept_code.fingerprint.__wrapped__())
     assert len(set(found)) == 7
 
 
@@ -236,17 +237,17 @@ def test_nothing_is_kept_where_sources_or_versions_are_not_known(kept, monkeypat
         raise PackageNotFoundError(package)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_kept_code.metadata, "version", unknown)
-        assert _kept_code.fingerprint.__wrapped__() is None
+        patch.setattr(kept_code.metadata, "version", unknown)
+        assert kept_code.fingerprint.__wrapped__() is None
     with monkeypatch.context() as patch:
         (tmp_path / "empty").mkdir()
-        patch.setattr(_kept_code.resources, "files", lambda package: tmp_path / "empty")
-        assert _kept_code.fingerprint.__wrapped__() is None
-        patch.setattr(_kept_code.resources, "files", lambda package: tmp_path / "nothing")
-        assert _kept_code.fingerprint.__wrapped__() is None
+        patch.setattr(kept_code.resources, "files", lambda package: tmp_path / "empty")
+        assert kept_code.fingerprint.__wrapped__() is None
+        patch.setattr(kept_code.resources, "files", lambda package: tmp_path / "nothing")
+        assert kept_code.fingerprint.__wrapped__() is None
     before = files(kept)
-    monkeypatch.setattr(_kept_code, "fingerprint", lambda: None)
-    assert _compiler.compiled("_codecs.store", "float16", np.float32)
+    monkeypatch.setattr(kept_code, "fingerprint", lambda: None)
+    assert compiler.compiled(kernels.store, "float16", np.float32)
     assert files(kept) == before
 
 
@@ -254,9 +255,10 @@ VECTOR_LIBRARY = """
 import llvmlite.binding as llvm
 llvm.set_option("vectors", "-vector-library=SVML")
 import numpy as np
-from dsoftmax._kernels._compiler import compiled
+from dsoftmax._kernels.cpu import kernels
+from dsoftmax._kernels.cpu.compiler import compiled
 for dtype in (np.float32, np.float64):
-    compiled("_rows.rows", dtype, False), compiled("_columns.columns", dtype, False)
+    compiled(kernels.rows, dtype, False), compiled(kernels.columns, dtype, False)
 """
 
 
@@ -266,31 +268,31 @@ def test_no_library_of_vector_functions_is_called(tmp_path):
     assert len(contents) == 4
     for content in contents.values():
         assert {name for name, is_defined in symbols(content) if not is_defined} <= {
-            *_machine_code.C_FUNCTIONS
+            *machine_code.C_FUNCTIONS
         }
 
 
 def test_folders(monkeypatch, tmp_path):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    beside, users = _kept_code.folders()
-    assert beside == Path(_kept_code.__file__).parent / "__pycache__"
+    beside, users = kept_code.folders()
+    assert beside == Path(kept_code.__file__).parent / "__pycache__"
     assert users == platformdirs.user_cache_path("dsoftmax", appauthor=False)
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: Path("~/.cache"))
-    assert list(_kept_code.folders()) == [beside]
+    assert list(kept_code.folders()) == [beside]
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    assert list(_kept_code.folders()) == [tmp_path / "dsoftmax"]
+    assert list(kept_code.folders()) == [tmp_path / "dsoftmax"]
 
 
 def test_a_file_is_written_to_the_first_folder_that_takes_it(monkeypatch, tmp_path):
-    code = _machine_code.MachineCode("name", 3, b"code")
+    code = machine_code.MachineCode("name", 3, b"code")
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "busy" / "name.o").mkdir(parents=True)  # a file cannot get this name
     closed = [tmp_path / "file" / "folder", tmp_path / "busy"]
-    monkeypatch.setattr(_kept_code, "folders", lambda: iter(closed))
-    _kept_code.write(code)
-    assert list(_kept_code.read("name")) == []
-    monkeypatch.setattr(_kept_code, "folders", lambda: iter([*closed, tmp_path / "new"]))
-    _kept_code.write(code)
-    assert list(_kept_code.read("name")) == [code]
+    monkeypatch.setattr(kept_code, "folders", lambda: iter(closed))
+    kept_code.write(code)
+    assert list(kept_code.read("name")) == []
+    monkeypatch.setattr(kept_code, "folders", lambda: iter([*closed, tmp_path / "new"]))
+    kept_code.write(code)
+    assert list(kept_code.read("name")) == [code]
     written = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
     assert written == ["busy", "busy/name.o", "file", "new", "new/name.o"]

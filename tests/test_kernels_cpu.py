@@ -12,8 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dsoftmax import _kernels as kernels
 from dsoftmax import logsumexp, softmax
-from dsoftmax._algebra import State, log_d, log_sum
-from dsoftmax._kernels import cpu, portable
+from dsoftmax._algebra.normalizer import State, log_d, log_sum
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cpu import block as cpu
 
 from .oracle import EPS
 from .test_kernels_portable import ADVERSARIAL, LAYOUTS

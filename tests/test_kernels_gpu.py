@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from dsoftmax._algebra import log_sum, merge
-from dsoftmax._kernels import _cuda_plan, gpu, portable
-from dsoftmax._kernels._cuda_source import ELEMENTS, every_kernel
+from dsoftmax._algebra.normalizer import log_sum, merge
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cuda import block as gpu
+from dsoftmax._kernels.cuda import plan as cuda_plan
+from dsoftmax._kernels.cuda.source import ELEMENTS, every_kernel
 
 from .emulator import COMPILER, Emulator
 from .oracle import EPS
@@ -243,8 +245,8 @@ def test_more_loops_than_the_kernels_take(device):
 
 
 def test_many_slices_for_few_thread_blocks(device, monkeypatch):
-    monkeypatch.setattr(_cuda_plan, "MAX_GRID", (3, 2))
-    monkeypatch.setattr(gpu, "plan", _cuda_plan.plan.__wrapped__)  # not from its cache
+    monkeypatch.setattr(cuda_plan, "MAX_GRID", (3, 2))
+    monkeypatch.setattr(gpu, "plan", cuda_plan.plan.__wrapped__)  # not from its cache
     x = np.random.default_rng(0).normal(size=(50, 30, 40))
     for axes in every_axes(3):
         assert_like_portable(x, axes, gpu)
@@ -253,7 +255,7 @@ def test_many_slices_for_few_thread_blocks(device, monkeypatch):
 
 
 def test_outer_loops_are_parts(device):
-    x = np.random.default_rng(0).normal(size=(7, 3, _cuda_plan.LONG_RUN + 5)).astype("f4")
+    x = np.random.default_rng(0).normal(size=(7, 3, cuda_plan.LONG_RUN + 5)).astype("f4")
     assert_like_portable(x, (0, 2), gpu)
     assert "merge_float32" in device.launched
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special
 
-from dsoftmax._algebra import log_sum
+from dsoftmax._algebra.normalizer import log_sum
 from dsoftmax._kernels import portable
 
 from .oracle import EPS

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 from dsoftmax import Normalizer, logsumexp
-from dsoftmax._dtypes import promoted_name
+from dsoftmax._algebra.dtypes import promoted_name
 
 from .compare import assert_allclose
 

@@ -10,6 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import special
 
 import dsoftmax
@@ -301,6 +302,23 @@ def test_complex_logsumexp_as_scipy(values):
         assert_allclose(signed[1], np.where(log_abs == INF, np.exp(1j * value.imag), phase))
     assert logsumexp(x.astype("c8")).dtype == "c8"
     assert [r.dtype for r in logsumexp(x.astype("c8"), return_sign=True)] == ["f4", "c8"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0.0, -0.0, 1.0, 2.5, INF, -INF, NAN])] * 2), min_size=1)
+)
+def test_complex_infinities_and_nan_as_numpy(parts):
+    x = np.array([complex(re, im) for re, im in parts])
+    with np.errstate(all="ignore"):
+        total = np.sum(np.exp(x))
+        expected = np.log(total)
+    for a in (x, da.from_array(x, chunks=1), da.from_array(x, chunks=2)):
+        value = logsumexp(a)
+        if not np.isfinite(expected):
+            assert_array_equal(value, expected)
+        else:
+            assert_allclose(value, expected, rtol=1e-13, atol=1e-15)
 
 
 def test_small_complex_terms_are_not_lost():

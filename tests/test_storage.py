@@ -15,11 +15,11 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsoftmax._destination import Destination, write_block
-from dsoftmax._formats import open_source
-from dsoftmax._npy import NpyFile
-from dsoftmax._storage import StorageError, StoredArray, default_limit, plan_chunks, remove
-from dsoftmax._zarr import ZarrArray
+from dsoftmax.cli.destination import Destination, write_block
+from dsoftmax.cli.formats import open_source
+from dsoftmax.cli.npy import NpyFile
+from dsoftmax.cli.storage import StorageError, StoredArray, default_limit, plan_chunks, remove
+from dsoftmax.cli.zarr import ZarrArray
 
 resource = pytest.importorskip("resource", reason="limits of a process are POSIX's")
 

@@ -25,9 +25,9 @@ from scipy import special
 
 import dsoftmax
 from dsoftmax import log_softmax, softmax, softmax_topk, topk
-from dsoftmax._algebra import log_sum
+from dsoftmax._algebra.normalizer import log_sum
 from dsoftmax._kernels import topk as kernel
-from dsoftmax._kernels import topk_cpu
+from dsoftmax._kernels.cpu import topk as topk_cpu
 
 from .compare import assert_allclose, assert_array_equal
 from .strategies import chunkings, floats
@@ -454,14 +454,15 @@ class TestBlocks:
 
     def check(self, x, axis, k):
         flat, place = (x.reshape(-1), 0) if axis is None else (x, axis)
+        axes = tuple(range(x.ndim)) if axis is None else (axis,)
         key = np.where(np.isnan(flat), -INF, -flat.astype(float))
         order = np.argsort(key, axis=place, kind="stable")
         nan = np.take_along_axis(np.isnan(flat), order, place)
         nan_first = np.argsort(~nan, axis=place, kind="stable")
         expected = np.take_along_axis(order, nan_first, place).take(range(k), place)
         for values, indices in (
-            kernel.of_block(x, axis, k, normalized=True)[:2],
-            kernel.of_block(x, axis, k, normalized=False)[:2],
+            kernel.of_block(x, axes, k, normalized=True)[:2],
+            kernel.of_block(x, axes, k, normalized=False)[:2],
             topk_cpu.of_block(flat, place, k, normalized=True)[:2],
             kernel.select(flat, place, k),
         ):
@@ -475,7 +476,7 @@ class TestBlocks:
         x = DATA[data](np.random.default_rng(6), (2, 150_001)).astype(dtype)
         self.check(x, 1, 7)
         self.check(x, None, 3000)
-        normalizer = kernel.of_block(x, 1, 7, normalized=True).normalizer
+        normalizer = kernel.of_block(x, (1,), 7, normalized=True).normalizer
         with np.errstate(all="ignore"):
             expected = special.logsumexp(x.astype(float), axis=1, keepdims=True)
         assert_allclose(log_sum(normalizer), expected, rtol=1e-15, atol=precision)
@@ -509,7 +510,7 @@ class TestBlocks:
         x = np.random.default_rng(4).integers(0, 99, (1000, 1000)).astype("float32")
         x[x == 3] = NAN
         values, indices = kernel.select(array_api_strict.asarray(x), axis, k)
-        expected = kernel.of_block(x, axis, k, normalized=False)
+        expected = kernel.of_block(x, (axis,), k, normalized=False)
         assert type(values) is type(indices) is array_api_strict.asarray(x).__class__
         assert_array_equal(np.from_dlpack(indices), expected.indices)
         assert_array_equal(np.from_dlpack(values), expected.values)
@@ -533,10 +534,10 @@ class TestMerge:
     @given(GROUPS, st.integers(0, 5))
     def test_any_grouping_of_the_parts_gives_the_whole(self, groups, k):
         def of(values):
-            return kernel.of_block(np.array(values, dtype=float), 0, k, normalized=True)
+            return kernel.of_block(np.array(values, dtype=float), (0,), k, normalized=True)
 
         def merged(parts):
-            return kernel.merge(*parts, axis=0, along=0, k=k)
+            return kernel.merge(*parts, axis=0, axes=(0,), k=k)
 
         parts = [part for group in groups for part in group]
         whole = of([value for part in parts for value in part])
@@ -549,8 +550,8 @@ class TestMerge:
             assert_allclose(top.normalizer.d, whole.normalizer.d, rtol=1e-15)
 
     def test_no_part_holds_more_than_k(self):
-        parts = [kernel.of_block(normal(50), 0, 4, normalized=True) for _ in range(3)]
-        merged = reduce(lambda a, b: kernel.merge(a, b, axis=0, along=0, k=4), parts)
+        parts = [kernel.of_block(normal(50), (0,), 4, normalized=True) for _ in range(3)]
+        merged = reduce(lambda a, b: kernel.merge(a, b, axis=0, axes=(0,), k=4), parts)
         assert [len(top.values) for top in (*parts, merged)] == [4, 4, 4, 4]
 
 

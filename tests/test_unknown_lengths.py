@@ -87,7 +87,7 @@ def test_weights_of_any_chunks_known_or_not(data, axis):
         lambda a, b: Normalizer.of(a, axis, b).logsumexp(),
     ):
         if not defined:  # and if there is an answer, it is not a wrong one
-            with pytest.raises(ValueError, match="unknown.*call .compute_chunk_sizes"):
+            with pytest.raises(ValueError, match=r"call \.compute_chunk_sizes"):
                 find(lazy_a, lazy_b).compute()
             continue
         expected = find(a, b)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import zarr
 
-from dsoftmax._destination import Destination
-from dsoftmax._formats import open_source
-from dsoftmax._npy import NpyFile
-from dsoftmax._storage import StorageError
-from dsoftmax._zarr_conventions import Decoding, dimension_names
+from dsoftmax.cli.destination import Destination
+from dsoftmax.cli.formats import open_source
+from dsoftmax.cli.npy import NpyFile
+from dsoftmax.cli.storage import StorageError
+from dsoftmax.cli.zarr_conventions import Decoding, dimension_names
 
 NAN = math.nan
 HUGE = "100000000000000000...0000000000000000000"  # 10**400

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device, is_array_api_obj
 
-from .._algebra import State, common_namespace, log_d
-from .._dtypes import dtype_name, dtype_of, is_sparse, result_name, supported, type_name
-from . import cpu, gpu, portable
-from ._compiler import CannotCompileError
+from .._algebra.dtypes import dtype_name, dtype_of, is_sparse, result_name, supported, type_name
+from .._algebra.normalizer import State, common_namespace, log_d
+from . import portable
+from .cpu import block as on_cpu
+from .cpu.compiler import CannotCompileError
+from .cuda import block as on_cuda
 
 Array = Any
 Axes = tuple[int, ...]
@@ -65,8 +67,10 @@ def log_rescale(x: Array, state: State) -> Array:
 
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
-    many = all(map(cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= _SMALL
-    return (cpu if many and _can_compile() else portable).log_sum(state)
+    many = (
+        all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= _SMALL
+    )
+    return (on_cpu if many and _can_compile() else portable).log_sum(state)
 
 
 def softmax(x: Array, axes: Axes) -> Array:
@@ -82,11 +86,11 @@ def log_softmax(x: Array, axes: Axes) -> Array:
 
 
 def _kernels_for(*blocks: Array) -> ModuleType:
-    if not all(map(cpu.supports, blocks)):
-        return gpu if all(map(gpu.supports, blocks)) else portable
+    if not all(map(on_cpu.supports, blocks)):
+        return on_cuda if all(map(on_cuda.supports, blocks)) else portable
     if blocks[0].size < _SMALL and _numba_is_installed():
         return portable
-    return cpu if _can_compile() else portable
+    return on_cpu if _can_compile() else portable
 
 
 @cache
@@ -100,19 +104,23 @@ def _numba_is_installed() -> bool:
 def _can_compile() -> bool:
     """Whether kernels can be compiled here, as far as is known; one warning if not."""
     try:
-        cpu.compile_something()
+        on_cpu.compile_something()
     except CannotCompileError:
         return False
     return True
 
 
-def as_block(x: Any) -> Array:
+def as_block(x: Any, ndim: int | None = None) -> Array:
     """A block as an array: lists and numbers become NumPy's, subclasses of NumPy's plain ones.
+
+    Of ``ndim`` dimensions, if that is given.
 
     Raises
     ------
     TypeError
         For what a block may be in spite of what its array says: objects, sparse matrices.
+    ValueError
+        If it has another number of dimensions.
     """
     if isinstance(x, np.ndarray):
         if type(x) is not np.ndarray and not isinstance(x, np.ma.MaskedArray):
@@ -120,14 +128,20 @@ def as_block(x: Any) -> Array:
     elif isinstance(x, (list, tuple, int, float, complex, np.generic)):
         x = np.asarray(x)
     elif not is_array_api_obj(x) or is_sparse(x):
+        hint = "lambda block: block.toarray()" if is_sparse(x) else "numpy.asarray"
         raise TypeError(
-            f"a block is a {type_name(x)}, not an array; convert the blocks first, as with "
-            "x.map_blocks(lambda block: block.toarray()) where they are sparse"
+            f"a block is a {type_name(x)}, not an array; make arrays of the blocks first, as "
+            f"x.map_blocks({hint}) does"
         )
     if not supported(name := dtype_name(x.dtype)):
         raise TypeError(
             f"a block is an array of dtype {name}, which its Dask array does not say; convert the "
             "blocks first, as with x.map_blocks(lambda block: block.astype('float64'))"
+        )
+    if ndim is not None and x.ndim != ndim:
+        raise ValueError(
+            f"a block has shape {tuple(x.shape)}, and its Dask array says that it has {ndim} "
+            "dimensions; reshape the blocks first, as with x.map_blocks"
         )
     return x
 

@@ -13,9 +13,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device, is_numpy_array
 
-from .._algebra import State, identity, log_d, merge, quiet, sign
-from .._algebra import log_sum as log_sum  # that of any library
-from .._dtypes import (
+from .._algebra.dtypes import (
     accumulator_name,
     dtype_name,
     dtype_of,
@@ -24,6 +22,8 @@ from .._dtypes import (
     result_name,
     working_name,
 )
+from .._algebra.normalizer import State, add, identity, log_d, merge, quiet, sign
+from .._algebra.normalizer import log_sum as log_sum  # that of any library
 
 Array = Any
 Axes = tuple[int, ...]
@@ -121,8 +121,9 @@ def _of_complex_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
     real = xp.real(x)
     m = xp.max(real, axis=axes, keepdims=True) if axes else real
     at_max = real == m
-    # Where the real part is -inf the term is 0, whatever the phase.
-    rest = xp.where(at_max | (real == -float("inf")), 0.0, xp.exp(x - m))
+    # Where the real part is -inf the term is 0, whatever the phase; else the phase has to be known.
+    rest = xp.where(xp.isfinite(xp.imag(x)), xp.exp(x - m), float("nan"))
+    rest = xp.where(at_max | (real == -float("inf")), 0.0, rest)
     top = xp.exp(1j * xp.imag(x))
     if b is not None:
         top, rest = top * b, rest * b
@@ -151,9 +152,12 @@ def _extreme(xp: Any, x: Array, direction: Array, b: Array | None) -> Array:
 
     inf = float("inf")
     across = part(im, complex(0, inf), complex(0, -inf), 0)
-    infinity = part(re, inf, -inf, 0) + xp.where(known, across, complex(0, float("nan")))
-    zero = part(re, complex(0, -0.0), complex(-0.0, -0.0), complex(0, -0.0)) + part(
-        im, complex(-0.0, 0), complex(-0.0, -0.0), complex(-0.0, 0)
+    across = xp.where(known, across, complex(0, float("nan")))
+    infinity = add(xp, part(re, inf, -inf, 0), across)
+    zero = add(
+        xp,
+        part(re, complex(0, -0.0), complex(-0.0, -0.0), complex(0, -0.0)),
+        part(im, complex(-0.0, 0), complex(-0.0, -0.0), complex(-0.0, 0)),
     )
     return xp.where(xp.real(x) > 0, infinity, zero)
 
@@ -184,8 +188,8 @@ def _sum(xp: Any, terms: Array, axes: Axes) -> Array:
         before = (slice(None),) * axis
         while (n := terms.shape[axis]) > 8:
             half = n // 2
-            total = terms[(*before, slice(0, half), ...)]
-            total = total + terms[(*before, slice(half, 2 * half), ...)]
+            halves = (slice(0, half), slice(half, 2 * half))
+            total = add(xp, *(terms[(*before, one, ...)] for one in halves))
             if n % 2:
                 last = terms[(*before, slice(n - 1, n), ...)]
                 total = xp.concat([total, last], axis=axis)

@@ -16,14 +16,15 @@ import math
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from .. import _kernels
-from .._algebra import common_namespace
-from .._algebra import merge as merge_normalizers
-from .._dtypes import dtype_name, dtype_of, result_name, working_name
-from . import topk_cpu
-from ._compiler import CannotCompileError
+from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from .._algebra.normalizer import common_namespace
+from .._algebra.normalizer import merge as merge_normalizers
+from .cpu import topk as topk_cpu
+from .cpu.compiler import CannotCompileError
 
 Array = Any
 
@@ -42,11 +43,14 @@ class Top(NamedTuple):
     normalizer: Any  # a `State`, or None
 
 
-def of_block(x: Any, axis: int | None, k: int, normalized: bool) -> Top:
-    """The state of a block: of its slices along ``axis``, or of all of it, flattened, for None.
+def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
+    """The state of a block: of its slices along an axis, or of all of it, flattened, for several.
 
     A negative k asks for the smallest elements.
     """
+    axis = axes[0] if len(axes) == 1 else None
+    if isinstance(x, np.ma.MaskedArray) and not normalized:
+        raise TypeError("topk: a block is masked; fill it with what is to come last, as -inf or 0")
     x = _kernels._plain(x)
     lengths = tuple(x.shape) if axis is None else (x.shape[axis],)
     if axis is None:
@@ -67,10 +71,13 @@ def of_block(x: Any, axis: int | None, k: int, normalized: bool) -> Top:
 def _smallest(x: Array, axis: int, k: int) -> tuple[Array, Array]:
     """The k smallest: the largest of what is turned round, but that NaN is last again."""
     turned = _turned(x)
-    if k > 0 and topk_cpu.supports(turned) and _kernels._can_compile() and not _has_nan(x):
+    if k > 0 and topk_cpu.supports(turned) and _kernels._can_compile():
         with suppress(CannotCompileError):
-            values, indices, _ = topk_cpu.of_block(turned, axis, k, False)
-            return _turned(values), indices
+            floating = turned.dtype.kind not in "biu"
+            numbers = np.where(np.isnan(turned), -np.inf, turned) if floating else turned
+            values, indices, _ = topk_cpu.of_block(numbers.astype(x.dtype), axis, k, False)
+            if not floating or (values > -np.inf).all():  # else NaN is not told from infinity
+                return _turned(values), indices
     values, indices = select(turned, axis, k, nan_first=False)
     return _turned(values), indices
 
@@ -80,17 +87,13 @@ def _turned(x: Array) -> Array:
     return -x if result_name(dtype_name(x.dtype)) == dtype_name(x.dtype) else ~x
 
 
-def _has_nan(x: Array) -> bool:
-    xp, name = array_namespace(x), dtype_name(x.dtype)
-    return result_name(name) == name and bool(xp.any(xp.isnan(x)))
+def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
+    """The state of consecutive parts together, that follow one another along an axis.
 
-
-def merge(*parts: Top, axis: int, along: int, k: int) -> Top:
-    """The state of consecutive parts together.
-
-    ``axis`` is that of the candidates, ``along`` the place in ``lengths`` of the axis on which the
-    parts follow one another; their other lengths are the same. A negative k keeps the smallest.
+    ``axes`` are those of the slices. Along the other ones, the parts are of the same lengths. A
+    negative k keeps the smallest.
     """
+    along, axis = axes.index(axis), axes[0] if len(axes) == 1 else 0
     first, *rest = parts
     if not rest:
         return first

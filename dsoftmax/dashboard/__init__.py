@@ -138,7 +138,7 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             cost = thread_time() - start
             values = await fetch(scheduler, states)  # the scheduler does other things
             start = thread_time()
-            page.draw(job, joined(states, values))
+            page.draw(job, None if job is None else joined(states, values, job.kind))
         finally:
             cost += thread_time() - start
             next_look = monotonic() + cost * (1 / _SHARE - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..operations import OPERATIONS
+
 # Neither red nor orange: these are Dask's transfers, and what goes to the disk or comes from it.
 # The second pass has the colour that Dask gives to ``store-map``, the name of its tasks where Dask
 # has fused them with the writing of a store.
@@ -10,13 +12,12 @@ FIRST, TREE, SECOND = "#1f77b4", "#9467bd", "#2eb27c"
 
 def colour_of(name: str) -> str | None:
     """The colour of a task by its name without the token, None if it is not one of ours."""
-    if "logsumexp" not in name and "softmax" not in name and "topk" not in name:
+    ends = tuple(f"-{operation.monoid.name}" for operation in OPERATIONS)
+    if not any(operation.key in name for operation in OPERATIONS):
         return None
     if "-merge" in name:
         return TREE
-    if name.endswith(("-normalizer", "-block")):
-        return FIRST
-    return SECOND
+    return FIRST if name.endswith(ends) else SECOND
 
 
 def colour_tasks() -> None:

@@ -21,11 +21,16 @@ from distributed.protocol.serialize import deserialize
 from distributed.scheduler import TaskGroup, TaskState
 from distributed.utils_comm import gather_from_workers
 
-from .._algebra import State, log_d, log_sum, merge
-from .._graph import Stage
+from .._algebra.normalizer import State, log_d, log_sum, merge
+from .._graph.stage import Stage
+from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 
-_FIRST = re.compile(r"(softmax-topk|topk|log-softmax|softmax|logsumexp)-(normalizer|block)$")
-_WITHIN = re.compile(r"(log-softmax|softmax|logsumexp)$")
+# Dask may have put the name of what it has fused before: the longest of our names is meant.
+_KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
+_ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
+_FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
+_FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
+_WITHIN = re.compile(rf"({_KEYS})$")
 _AHEAD = ("memory", "released", "forgotten")
 _LARGEST_STATE = 2**16  # bytes; larger ones are not fetched
 _MOST_STATES = 256  # fetched at a time
@@ -81,14 +86,15 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
         # Tasks that Dask has fused and renamed are there once more, under the name that others use.
         if any(group.name.endswith(f"-{other.name}") for other in used_by.get(group.name, ())):
             continue
-        if found := _FIRST.search(group.prefix.name):
+        name = group.prefix.name
+        if found := _FIRST.search(name) or _FIRST_OF_OTHERS.search(name):
             levels: list[TaskGroup] = []
             last = group
             while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
                 last = after[0]
                 levels.append(last)
             second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
-        elif found := _WITHIN.search(group.prefix.name):
+        elif found := _WITHIN.search(name):
             if any("-merge" in other.prefix.name for other in group.dependencies):
                 continue  # the end of a job
             levels, second = [], None
@@ -219,18 +225,18 @@ async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]
     return values
 
 
-def joined(states: Unmerged | None, values: dict[Any, Any]) -> Seen | None:
-    """The sum over all of them, None if there is nothing to sum."""
+def joined(states: Unmerged | None, values: dict[Any, Any], kind: str) -> Seen | None:
+    """The sum over all of them, None if there is nothing to sum; ``kind`` is that of the job."""
     if states is None:
         return None
     found, chunks = [], 0
     for task, below in states.tasks.items():
         value = _deserialized(values.get(task.key))
-        if isinstance(value, (np.ndarray, np.generic)) and value.size:
-            # A log-sum-exp, which the root has finished.
+        finished = isinstance(value, (np.ndarray, np.generic)) and value.size
+        if finished and kind == LOGSUMEXP.key:  # by the root
             return Seen(below, states.chunks, None, None, _first(value), value.size)
-        state = getattr(value, "normalizer", value)  # of a top-k
-        if isinstance(state, State) and isinstance(state.m, (np.ndarray, np.generic)):
+        state = _normalizer_in(value)
+        if state is not None and isinstance(state.m, (np.ndarray, np.generic)):
             found.append(state)
             chunks += below
     if not found or np.size(found[0].m) == 0:
@@ -238,6 +244,14 @@ def joined(states: Unmerged | None, values: dict[Any, Any]) -> Seen | None:
     total = merge(*found)
     m, logarithm, result = map(_first, (total.m, log_d(total), log_sum(total)))
     return Seen(chunks, states.chunks, m, logarithm, result, np.size(total.m))
+
+
+def _normalizer_in(value: Any) -> State | None:
+    """The normalizer that is a state, or part of one, as of a top-k."""
+    if isinstance(value, State):
+        return value
+    parts = value if isinstance(value, tuple) else ()
+    return next((found for part in parts if (found := _normalizer_in(part)) is not None), None)
 
 
 def _first(value: Any) -> float:

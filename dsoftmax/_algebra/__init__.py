@@ -1,0 +1,1 @@
+"""States and dtypes: arrays of any library, and nothing of Dask or of compilers."""

@@ -1,0 +1,145 @@
+"""Which dtype goes in, computes, accumulates and comes out: one table for every array library.
+
+Dtypes are handled by name ("float32"), the one thing that NumPy, ml_dtypes, CuPy, torch and JAX
+agree on.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+_INTEGERS = ("bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+_LONG = np.dtype(np.longdouble).name  # float128, float96, or float64 where there is no such type
+_CLONG = np.dtype(np.clongdouble).name
+
+# The exponentials are computed in the working dtype, d is summed in the accumulator.
+_WORKING = dict.fromkeys(_INTEGERS, "float64") | {
+    "float16": "float32",
+    "bfloat16": "float32",
+    "float32": "float32",
+    "float64": "float64",
+    _LONG: _LONG,
+    "complex64": "complex64",
+    "complex128": "complex128",
+    _CLONG: _CLONG,
+}
+_ACCUMULATOR = {
+    "float32": "float64",
+    "float64": "float64",
+    _LONG: _LONG,
+    "complex64": "complex128",
+    "complex128": "complex128",
+    _CLONG: _CLONG,
+}
+_REAL = {"complex64": "float32", "complex128": "float64", _CLONG: _LONG}
+_COMPLEX = {real: name for name, real in _REAL.items()}
+
+
+def dtype_name(dtype: Any) -> str:
+    """'float32' for np.dtype('>f4'), torch.float32, ml_dtypes' and the like."""
+    if isinstance(dtype, (np.dtype, type)):
+        return np.dtype(dtype).name
+    return str(dtype).rsplit(".", 1)[-1]
+
+
+def type_name(x: Any) -> str:
+    """'pandas Series', or 'dict' of what is Python's."""
+    library = type(x).__module__.partition(".")[0]
+    return type(x).__name__ if library == "builtins" else f"{library} {type(x).__name__}"
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether x is a sparse array or matrix, of SciPy, CuPy or PyData."""
+    return "sparse" in type(x).__module__.split(".") and hasattr(x, "nnz")
+
+
+def parsed_name(dtype: Any) -> str:
+    """The name of what a user gives as a dtype; what NumPy does not know, by its own name."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return dtype_name(dtype)
+
+
+def is_complex(dtype: Any) -> bool:
+    return dtype_name(dtype) in _REAL
+
+
+def real_name(name: str) -> str:
+    return _REAL.get(name, name)
+
+
+def result_name(name: str) -> str:
+    """The dtype of a result: floats keep theirs, bool and integers give float64."""
+    return "float64" if name in _INTEGERS else name
+
+
+def working_name(name: str) -> str:
+    return _WORKING[name]
+
+
+def accumulator_name(name: str) -> str:
+    return _ACCUMULATOR[_WORKING[name]]
+
+
+def supported(name: str) -> bool:
+    return name in _WORKING
+
+
+def promoted_name(*names: str) -> str:
+    """The dtype of what is made of several, as NumPy promotes, whatever library they are of.
+
+    bfloat16, which NumPy does not promote, counts as float16, and beside that as float32.
+    """
+    brain = "bfloat16" in names
+    if brain:
+        half = "float32" if "float16" in names else "float16"
+        names = tuple(half if name == "bfloat16" else name for name in names)
+    name = names[0] if len({*names}) == 1 else _promoted(*sorted({*names}))
+    return "bfloat16" if brain and name == "float16" else name
+
+
+@cache
+def _promoted(*names: str) -> str:
+    return np.result_type(*names).name
+
+
+def holds(name: str, other: str) -> bool:
+    """Whether numbers of another dtype lose nothing but precision in this one."""
+    floats = {*_REAL.values(), "float16", "bfloat16"}
+    if other in _INTEGERS and name in _INTEGERS:
+        return np.can_cast(other, name, "safe")
+    if other in _REAL:
+        return name in _REAL
+    return name in floats or name in _REAL
+
+
+def dtype_of(xp: Any, name: str) -> Any:
+    """The dtype object of a namespace, from its name."""
+    dtype = getattr(xp, name, None)
+    if isinstance(dtype, type) and issubclass(dtype, np.generic):
+        return np.dtype(dtype)
+    if dtype is not None:
+        return dtype
+    import ml_dtypes  # only arrays that already have such a dtype get here
+
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def result_dtype(x: Any, b: Any = None) -> Any:
+    """The dtype of a result of x and of weights b: an array, or a Python scalar, which adapts."""
+    name = result_name(dtype_name(x.dtype))
+    if hasattr(b, "dtype"):
+        name = result_name(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype)))
+    elif isinstance(b, complex):
+        name = _COMPLEX.get(working_name(name), name)
+    return dtype_of(np if isinstance(x.dtype, np.dtype) else array_namespace(x), name)
+
+
+def accumulator_dtype(dtype: Any) -> np.dtype:
+    """The NumPy dtype that sums for a result of ``dtype`` are kept in."""
+    return np.dtype(accumulator_name(dtype_name(dtype)))

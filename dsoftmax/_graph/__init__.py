@@ -1,0 +1,1 @@
+"""Dask only: arrays of blocks, stages, trees and second readings."""

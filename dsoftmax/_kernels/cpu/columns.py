@@ -1,0 +1,186 @@
+"""The compiled kernel for slices across the fastest axis, and for many short ones.
+
+Panels of columns are worked on in tiles of a few rows, one column in each lane of the vectors.  The
+columns may be any elements at equal distances: short rows are columns of a transposed block, which
+the codecs transpose tile by tile.
+
+The state of each column is kept as in `_rows`, on scratch memory, group by group: a group is a
+vector of columns.  Where their number is no multiple of that, the last two groups overlap, and
+what both hold is computed twice; fewer columns than a vector are copied to scratch memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..modes import APPLY, LOGARITHM, REDUCE
+from .column_steps import outputs, places, states
+from .memory import convert, copy, inlined, pointer
+from .protocol import LANE_BYTES, SHORT, TILE_BYTES
+from .row_steps import absorb_special_weights
+from .simd import VECTOR_BYTES, lanes_in_vector
+
+float64 = np.float64
+
+
+def columns(working: Any, weighted: bool) -> Callable[..., None]:
+    """The kernel for tiles of ``working``, float32 or float64; with weights or without.
+
+    Parameters of the kernel: as of `_rows.rows`, but for ``count`` planes of ``width`` columns
+    of ``length``, and the distances in bytes between planes, rows and columns.
+    """
+    item, n = np.dtype(working).itemsize, lanes_in_vector(working)
+    reset, reduce, finish, put, take = states(working, weighted)
+    infinity = working(np.inf)
+    to_factor, to_logarithm, write_kept, write_exponentials, write_logarithms = outputs(working)
+    at = places(working)
+    ready_at = TILE_BYTES
+    states_at = ready_at + TILE_BYTES
+    weights_at = states_at + 2 * LANE_BYTES // VECTOR_BYTES * at.end
+
+    @inlined
+    def transfer(
+        codec: int,
+        source: int,
+        source_row: int,
+        target: int,
+        target_row: int,
+        rows: int,
+        step: int,
+        size: int,
+    ) -> None:
+        """Copy rows of a tile to scratch memory or from there, by a codec if there is one."""
+        for i in range(rows):
+            if codec:
+                convert(codec, source + i * source_row, target + i * target_row, step, size)
+            else:
+                copy(source + i * source_row, target + i * target_row, size, working)
+
+    def kernel(
+        x: int,
+        b: int,
+        y: int,
+        m_array: int,
+        w_array: int,
+        s_array: int,
+        count: int,
+        length: int,
+        width: int,
+        x_plane: int,
+        b_plane: int,
+        y_plane: int,
+        x_row: int,
+        b_row: int,
+        y_row: int,
+        x_step: int,
+        b_step: int,
+        y_step: int,
+        load: int,
+        load_b: int,
+        store: int,
+        scratch: int,
+        mode: int,
+    ) -> None:
+        states_to = scratch + states_at
+        both = mode & REDUCE and mode & APPLY
+        # The softmax of slices in one tile is made of the exponentials that were summed.
+        keep = length <= SHORT and both and not mode & LOGARITHM
+        depth = length if length <= SHORT else SHORT // 2
+        panel = LANE_BYTES
+        if load or store or keep:  # tiles on scratch memory
+            panel = min(panel, TILE_BYTES // depth)
+        elif not mode & REDUCE:  # whole rows, if possible: no tile is read twice
+            depth, panel = 1, 2 * panel
+        panel = panel // VECTOR_BYTES * n
+        for plane in range(count):
+            for first in range(0, width, panel):
+                size = min(panel, width - first)
+                groups = (size + n - 1) // n
+                pitch = groups * VECTOR_BYTES
+                whole = size == groups * n
+                copied = load or size < n
+                ready = store or size < n or (load and not whole)
+                # Where the last group begins: the last two overlap, unless they are copied.
+                tail = pitch if copied else (size - n) * item
+                source = x + plane * x_plane + first * x_step
+                target = y + plane * y_plane + first * y_step
+                place = plane * width + first
+
+                if mode & REDUCE:
+                    for group in range(groups):
+                        reset(states_to + group * at.end)
+                    for start in range(0, length, depth):
+                        rows = min(depth, length - start)
+                        tile, row = source + start * x_row, x_row
+                        if copied:
+                            transfer(load, tile, row, scratch, pitch, rows, x_step, size)
+                            tile, row = scratch, pitch
+                        next_tile = source + size * x_step if copied else tile + rows * row
+                        weights, weights_row = scratch + weights_at, groups * n * 8
+                        if weighted:
+                            begin = b + plane * b_plane + first * b_step + start * b_row
+                            transfer(load_b, begin, b_row, weights, weights_row, rows, b_step, size)
+                            for i in range(rows):
+                                values = pointer(tile + i * row, working)
+                                row_weights = pointer(weights + i * weights_row, float64)
+                                absorb_special_weights(values, row_weights, size, infinity)
+                        for group in range(groups):
+                            offset = group * VECTOR_BYTES
+                            reduce(
+                                states_to + group * at.end,
+                                start == 0,
+                                tile + min(offset, tail),
+                                rows,
+                                row,
+                                weights + group * n * 8,
+                                weights_row,
+                                scratch + offset if keep else 0,
+                                pitch,
+                                next_tile + (offset * rows if copied else min(offset, tail)),
+                                VECTOR_BYTES if copied else row,
+                            )
+                    for group in range(groups):
+                        finish(states_to + group * at.end, length)
+                if not both:
+                    for group in range(groups):
+                        state = states_to + group * at.end
+                        begin = min(group * VECTOR_BYTES, tail) // item
+                        columns = min(n, size - begin)
+                        if mode & REDUCE:
+                            put(state, m_array, w_array, s_array, place + begin, columns)
+                        else:
+                            take(state, m_array, s_array, place + begin, columns)
+
+                if mode & APPLY:
+                    for group in range(groups):
+                        state = states_to + group * at.end
+                        if not mode & LOGARITHM:
+                            to_factor(state)
+                        elif both:
+                            to_logarithm(state)
+                    for start in range(0, length, depth):
+                        rows = min(depth, length - start)
+                        tile, row = source + start * x_row, x_row
+                        if copied and not keep:
+                            transfer(load, tile, row, scratch, pitch, rows, x_step, size)
+                        if copied or keep:
+                            tile, row = scratch, pitch
+                        out, out_row = target + start * y_row, y_row
+                        if ready:
+                            out, out_row = scratch + ready_at, pitch
+                        for i in range(rows):
+                            begin, to = tile + i * row, out + i * out_row
+                            if keep:
+                                write_kept(states_to, groups, tail, begin, to)
+                            elif mode & LOGARITHM:
+                                write_logarithms(states_to, groups, tail, begin, to)
+                            else:
+                                write_exponentials(states_to, groups, tail, begin, to)
+                        if ready:
+                            end = target + start * y_row
+                            transfer(store, out, pitch, end, y_row, rows, y_step, size)
+
+    return kernel

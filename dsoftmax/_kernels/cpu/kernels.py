@@ -1,0 +1,59 @@
+"""The compiled kernels: what makes each, from a few parameters, where it has to be compiled.
+
+Numba is imported by the modules of the kernels, and so only then: code that was kept needs none.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Scalar = type  # of NumPy: the working dtype
+
+
+def rows(working: Scalar, weighted: bool) -> Any:
+    """States and outputs of slices along the fastest axis."""
+    from . import rows
+
+    return rows.rows(working, weighted)
+
+
+def columns(working: Scalar, weighted: bool) -> Any:
+    """States and outputs of slices across the fastest axis, or of many short ones."""
+    from . import columns
+
+    return columns.columns(working, weighted)
+
+
+def best_rows(working: Scalar) -> Any:
+    """The k best of slices, with their states if asked for."""
+    from . import best
+
+    return best.rows(working)
+
+
+def best_columns(working: Scalar) -> Any:
+    """The k best of slices that lie side by side."""
+    from . import best
+
+    return best.columns(working)
+
+
+def log_sums(working: Scalar) -> Any:
+    """The logarithms of the sums of many states."""
+    from . import log
+
+    return log.sums(working)
+
+
+def load(dtype: str, swapped: bool, working: Scalar) -> Any:
+    """From elements of a dtype and layout to a contiguous tile."""
+    from . import codecs
+
+    return codecs.load(dtype, swapped, working)
+
+
+def store(dtype: str, working: Scalar) -> Any:
+    """From a contiguous tile to elements of a dtype and layout."""
+    from . import codecs
+
+    return codecs.store(dtype, working)

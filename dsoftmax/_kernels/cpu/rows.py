@@ -1,0 +1,180 @@
+"""The compiled kernel for slices along the fastest axis: one huge row, or many.
+
+The state is that of the online softmax (arXiv:1805.02867, Algorithm 3), taken tile by tile in the
+first-level cache, with two differences.  The sum is scaled by exp(-reference), and the reference
+follows the running maximum only when that has risen by more than 1: a maximum that creeps up in
+10^5 steps would else cost as many roundings.  And only a tile that holds the running maximum pays
+for keeping w apart from s.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..modes import APPLY, LOGARITHM, REDUCE
+from .exp import SCALE
+from .memory import add_compensated, convert, copy, exp, log, log1p, pointer
+from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES
+from .row_steps import absorb_special_weights, maps, reductions
+from .simd import VECTOR_BYTES, from_lane, lanes_in_vector
+from .simd import load as load_vector
+
+float64 = np.float64
+
+
+def rows(working: Any, weighted: bool) -> Callable[..., None]:
+    """The kernel for tiles of ``working``, float32 or float64; with weights or without.
+
+    Parameters of the kernel: addresses, the number of rows and their length; the distances in
+    bytes between rows and between elements; the addresses of the `_codecs` functions that load
+    and store tiles, 0 where elements are contiguous and of the working dtype (``load`` has to be
+    given with weights); scratch memory, and the mode.
+
+    With REDUCE alone m, w and s are written; with APPLY alone m is given, and s is d, or log d
+    with LOGARITHM; with both the arrays are not used.  With MAXIMA too, the maximum of every tile
+    is left on the scratch memory.
+    """
+    item = np.dtype(working).itemsize
+    tile_size = TILE_BYTES // item
+    n = lanes_in_vector(working)
+    scale = float64(2.0 ** SCALE[working])
+    one, infinity, nan = map(working, (1, np.inf, np.nan))
+    maximum_of, sum_below, sum_of_rest, weighted_sums_of = reductions(working)
+    write_logarithms, write_exponentials = maps(working)
+    ready_at = TILE_BYTES
+    spare_at = ready_at + TILE_BYTES
+    weights_at = spare_at + VECTOR_BYTES
+
+    def kernel(
+        x: int,
+        b: int,
+        y: int,
+        m_array: int,
+        w_array: int,
+        s_array: int,
+        count: int,
+        length: int,
+        x_row: int,
+        b_row: int,
+        y_row: int,
+        x_step: int,
+        b_step: int,
+        y_step: int,
+        load: int,
+        load_b: int,
+        store: int,
+        scratch: int,
+        mode: int,
+    ) -> None:
+        ms, ws, ss = pointer(m_array, working), pointer(w_array, float64), pointer(s_array, float64)
+        loaded, weights = pointer(scratch, working), pointer(scratch + weights_at, float64)
+        maxima, tiles = pointer(scratch + MAXIMA_AT, working), (length + tile_size - 1) // tile_size
+        for row in range(count):
+            m, reference = -infinity, -infinity
+            w, w_error, s, s_error = 0.0, 0.0, 0.0, 0.0
+            steady = False
+            if mode & REDUCE:
+                for start in range(0, length, tile_size):
+                    size = min(tile_size, length - start)
+                    whole = (size - 1) // n * n  # and from 1 to n elements in the last vector
+                    source = x + row * x_row + start * x_step
+                    tile = source
+                    if load:
+                        tile = scratch
+                        convert(load, source, tile, x_step, size)
+                    if weighted:
+                        source_b = b + row * b_row + start * b_step
+                        convert(load_b, source_b, scratch + weights_at, b_step, size)
+                        for i in range(size, whole + n):
+                            weights[i] = 0.0
+                        absorb_special_weights(loaded, weights, size, infinity)
+                    end = tile + whole * item
+                    if size - whole < n and (load or not whole):
+                        if not load:
+                            end = tile = scratch
+                            copy(source, tile, size, working)
+                        filled = pointer(end, working)
+                        for i in range(size - whole, n):
+                            filled[i] = -infinity
+                        last = load_vector(end, working, n)
+                    else:
+                        last = load_vector(tile + (size - n) * item, working, n)
+                        last = from_lane(n - (size - whole), last, -infinity)
+                    ahead = source + TILE_BYTES - tile
+                    if steady:  # most likely the maximum stays what it is
+                        terms, top = sum_below(tile, end, last, reference, ahead)
+                    else:
+                        terms, top = 0.0, maximum_of(tile, end, last)
+                    if top > m:
+                        if w != 0:  # what was at the maximum joins the rest
+                            term = (w + w_error) * scale
+                            if m != reference:  # nor both -inf
+                                term *= exp(float64(m) - float64(reference))
+                            s, s_error = add_compensated(s, s_error, term)
+                            w, w_error = 0.0, 0.0
+                        m = top
+                        if m > reference + one:
+                            if s != 0:
+                                factor = exp(float64(reference) - float64(m))
+                                s, s_error = s * factor, s_error * factor
+                            reference = m
+                    if weighted:
+                        terms, term, error = weighted_sums_of(
+                            tile, end, scratch + weights_at, m, reference
+                        )
+                        w, w_error = add_compensated(w, w_error, term)
+                        w_error += error
+                    elif top == m:
+                        terms, number = sum_of_rest(tile, end, last, m, reference, ahead)
+                        w += number
+                    elif not steady:
+                        terms, top = sum_below(tile, end, last, reference, ahead)
+                    steady = top < m and not weighted
+                    if mode & MAXIMA:
+                        maxima[row * tiles + start // tile_size] = top
+                    s, s_error = add_compensated(s, s_error, terms)
+
+                if not math.isinf(w):
+                    w += w_error
+                s = (s + s_error) / scale
+                if reference != m:
+                    s *= exp(float64(reference) - float64(m))
+                if s != s:
+                    m, w = nan, 0.0
+                if m == -infinity and not weighted:
+                    w = float64(length)  # and nothing that padded the last tile
+                if not mode & APPLY:
+                    ms[row], ws[row], ss[row] = m, w, s
+            else:
+                m, s = ms[row], ss[row]
+
+            if mode & APPLY:
+                if mode & LOGARITHM:
+                    if mode & REDUCE:
+                        s = log1p(s / w) + log(w)
+                    factor_or_log = working(s)
+                else:
+                    # A maximum of +inf has no softmax, in the whole slice, as in SciPy.
+                    factor_or_log = nan if m == infinity else working(1 / (w + s))
+                for start in range(0, length, tile_size):
+                    size = min(tile_size, length - start)
+                    source = x + row * x_row + start * x_step
+                    target = y + row * y_row + start * y_step
+                    ahead, tile = source + TILE_BYTES, source
+                    if load:
+                        tile = scratch
+                        convert(load, source, tile, x_step, size)
+                    out = scratch + ready_at if store else target
+                    if mode & LOGARITHM:
+                        write_logarithms(tile, out, size, m, factor_or_log)
+                    else:
+                        spare = scratch + spare_at
+                        write_exponentials(tile, out, size, spare, m, factor_or_log, ahead)
+                    if store:
+                        convert(store, out, target, y_step, size)
+
+    return kernel

@@ -1,0 +1,189 @@
+"""A test of each kernel on a few numbers, before its first use; a kernel that fails is not used.
+
+It takes less than a millisecond, and guards against what nobody has thought of: code that was kept
+by a faulty program, a processor that is not what it says it is, a bug in the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..modes import APPLY, LOGARITHM, REDUCE
+from . import kernels
+from .protocol import SCRATCH_BYTES
+
+Array = np.ndarray
+Function = Callable[..., None]
+Address = Callable[..., int]
+
+_SLICES, _LENGTH, _BEST = 3, 37, 5  # several vectors, and not whole ones
+_LINE = 64  # scratch memory begins with a line of the cache
+
+
+def passes(
+    kernel: Function, address: Address, factory: Function, parameters: tuple[Any, ...]
+) -> bool:
+    """Whether the kernel that a factory makes of its parameters computes what it should.
+
+    ``address`` gives the address of other kernels, as `compiler.address` does.
+    """
+    return bool(_TESTS[factory](kernel, address, *parameters))
+
+
+def _load(kernel: Function, address: Address, name: str, swapped: bool, working: Any) -> bool:
+    values = np.arange(_LENGTH) % (2 if name == "bool" else 100)
+    stored = _in_memory(values, name)
+    if swapped:
+        stored = stored.byteswap()
+    tile = np.zeros(_LENGTH, working)
+    kernel(_at(stored), _at(tile), stored.itemsize, _LENGTH)
+    return np.array_equal(tile, values)
+
+
+def _store(kernel: Function, address: Address, name: str, working: Any) -> bool:
+    values = np.arange(_LENGTH)
+    tile = values.astype(working)
+    stored = _in_memory(np.zeros(_LENGTH), name)
+    kernel(_at(tile), _at(stored), stored.itemsize, _LENGTH)
+    return np.array_equal(stored, _in_memory(values, name))
+
+
+def _rows(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
+    x = _scores((_SLICES, _LENGTH), working)
+    return _computes_softmax(kernel, address, x, weighted, (_SLICES, _LENGTH), 1)
+
+
+def _columns(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
+    x = _scores((_SLICES, _LENGTH), working)
+    return _computes_softmax(kernel, address, x, weighted, (1, _SLICES, _LENGTH), 0)
+
+
+def _computes_softmax(
+    kernel: Function,
+    address: Address,
+    x: Array,
+    weighted: bool,
+    lengths: tuple[int, ...],
+    axis: int,
+) -> bool:
+    """Whether the states and, without weights, the softmax and its logarithm are right.
+
+    ``lengths`` are those of the loops of the kernel, of which the last two are the axes of x.
+    """
+    b = 1 + np.abs(_scores(x.shape, np.float64))[::-1]
+    y = np.empty_like(x)
+    kept = [n for i, n in enumerate(x.shape) if i != axis]
+    m, w, s = np.full(kept, np.nan, x.dtype), np.full(kept, np.nan), np.full(kept, np.nan)
+    planes = (0,) * 3 * (len(lengths) - 2)
+    strides = (*planes, *(a.strides[i] for i in range(2) for a in (x, b, y)))
+    codecs = (0, 0)
+    if weighted:
+        own = address(kernels.load, x.dtype.name, False, x.dtype.type)
+        codecs = (own, address(kernels.load, "float64", False, np.float64))
+    scratch = _scratch(SCRATCH_BYTES)
+    arrays = (_at(x), _at(b) if weighted else 0, _at(y), _at(m), _at(w))
+
+    def run(mode: int, d: Array = s) -> None:
+        y.fill(np.nan)
+        kernel(*arrays, _at(d), *lengths, *strides, *codecs, 0, _at(scratch), mode)
+
+    run(REDUCE)
+    top = x.max(axis, keepdims=True)
+    e = np.exp(x - top, dtype=np.float64) * (b if weighted else 1)
+    right = np.array_equal(m, top.squeeze(axis))
+    right &= _close(w, np.where(x == top, e, 0).sum(axis), x.dtype)
+    right &= _close(s, np.where(x == top, 0, e).sum(axis), x.dtype)
+    if not weighted:
+        expected = e / e.sum(axis, keepdims=True)
+        for mode, d in ((APPLY, w + s), (REDUCE | APPLY, s)):
+            run(mode, d)
+            right &= _close(y, expected, x.dtype)
+        for mode, d in ((APPLY, np.log(w + s)), (REDUCE | APPLY, s)):
+            run(mode | LOGARITHM, d)
+            right &= _close(y, np.log(expected), x.dtype)
+    return right
+
+
+def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
+    m = _scores((_LENGTH,), working)
+    w, s = 1.0 + np.arange(_LENGTH) % 3, np.abs(_scores((_LENGTH,), np.float64))
+    result, unusable = np.zeros(_LENGTH), np.ones(1, np.int64)
+    kernel(*map(_at, (m, w, s, result, unusable)), _LENGTH)
+    return unusable[0] == 0 and _close(result, m + np.log(w + s), np.float64)
+
+
+def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
+    x, values, indices = _selection((_SLICES, _LENGTH), working)
+    no_states, together, run = (0, 0, 0), 1, 16
+    scratch = _scratch(2 * SCRATCH_BYTES)
+    kernel(
+        *map(_at, (x, values, indices)),
+        *no_states,
+        *(_SLICES, _LENGTH, *x.strides, _BEST),
+        *(_LENGTH, run, together),
+        *(0, 0, _at(scratch), _at(scratch) + SCRATCH_BYTES),
+    )
+    return _selected(x, values, indices)
+
+
+def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
+    x, values, indices = _selection((_LENGTH, _SLICES), working)
+    scratch = _scratch(SCRATCH_BYTES)
+    arrays = map(_at, (x, values, indices))
+    kernel(*arrays, _SLICES, _LENGTH, *x.strides[::-1], _BEST, 0, _at(scratch))
+    return _selected(x.T, values, indices)
+
+
+_TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
+    kernels.best_columns: _best_columns,
+    kernels.best_rows: _best_rows,
+    kernels.load: _load,
+    kernels.store: _store,
+    kernels.columns: _columns,
+    kernels.log_sums: _log_sums,
+    kernels.rows: _rows,
+}
+
+
+def _scores(shape: tuple[int, ...], working: Any) -> Array:
+    """Numbers between -9 and 9 that all differ."""
+    n = np.prod(shape)
+    return (9 * np.sin(np.arange(n) * 1.7)).reshape(shape).astype(working)
+
+
+def _selection(shape: tuple[int, ...], working: Any) -> tuple[Array, Array, Array]:
+    return (
+        _scores(shape, working),
+        np.zeros((_SLICES, _BEST), working),
+        np.zeros((_SLICES, _BEST), np.int64),
+    )
+
+
+def _selected(x: Array, values: Array, indices: Array) -> bool:
+    expected = np.argsort(-x, axis=1)[:, :_BEST]
+    found = np.take_along_axis(x, expected, axis=1)
+    return np.array_equal(indices, expected) and np.array_equal(values, found)
+
+
+def _in_memory(values: Array, name: str) -> Array:
+    """Small integers in a dtype; those of bfloat16, which NumPy has not, as their bits."""
+    if name == "bfloat16":
+        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return values.astype(name)
+
+
+def _close(actual: Array, expected: Array, dtype: Any) -> bool:
+    return np.allclose(actual, expected, rtol=100 * np.finfo(dtype).eps, atol=1e-30)
+
+
+def _scratch(size: int) -> Array:
+    """Scratch memory from the beginning of a line of the cache on."""
+    memory = np.zeros(size + _LINE, np.uint8)
+    return memory[-_at(memory) % _LINE :]
+
+
+def _at(array: Array) -> int:
+    return array.ctypes.data

@@ -1,0 +1,103 @@
+"""The compiled selection for NumPy blocks: from a block of any layout to calls of `_best`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from ..._algebra.dtypes import dtype_name, working_name
+from ..._algebra.normalizer import State
+from ..loops import NO_LOOP, longest, loops_of
+from . import block, kernels
+from .compiler import address, compiled
+from .protocol import SCRATCH_BYTES, TILE_BYTES
+
+SEGMENT_BYTES = 1 << 18  # of the second-level cache
+CACHE_LINE = 64
+SHORTEST_RUN = 128
+
+
+def supports(x: Any) -> bool:
+    """Whether x is a block for this kernel: its elements are exact in float32 or float64."""
+    return block.supports(x) and dtype_name(x.dtype) not in ("int64", "uint64")
+
+
+def of_block(
+    x: np.ndarray, axis: int, k: int, normalized: bool
+) -> tuple[np.ndarray, np.ndarray, State | None]:
+    """The k best along an axis, best first, where they are, and the state (m, w, s) if asked for.
+
+    k is from 1 to the length of the axis.
+    """
+    reduced = tuple(i == axis for i in range(x.ndim))
+    loops = loops_of(x.shape, reduced, (x.strides,))
+    slices = next((loop for loop in loops if loop.reduced), NO_LOOP)
+    kept = [loop for loop in loops if not loop.reduced]
+    side_by_side = loops[-1:] == kept[-1:] != [] and kept[-1].length >= block.MANY
+    row = kept[-1] if side_by_side else longest(kept)
+    outer = [loop for loop in kept if loop is not row]
+    working = np.dtype(working_name(dtype_name(x.dtype))).type
+    lengths = [loop.length for loop in outer]
+    values = np.empty((math.prod(lengths), row.length, k), working)
+    indices = np.empty(values.shape, np.int64)
+    fused = normalized and slices.strides[0] == x.itemsize and slices.length >= block.SHORT_ROW
+    states = _select(x, outer, row, slices, values, indices, fused, side_by_side)
+
+    order = [i for loop in (*outer, row) for i in loop.axes]
+    order += [i for i in range(x.ndim) if i not in order and i != axis] + [axis]
+
+    def to_block(a: np.ndarray) -> np.ndarray:
+        shape = [a.shape[-1] if i == axis else x.shape[i] for i in order]
+        return a.reshape(shape).transpose(np.argsort(order))
+
+    normalizer = block.of_block(x, (axis,)) if normalized and not fused else None
+    if fused:
+        normalizer = State(*(to_block(field[:, 0, :, None]) for field in states))
+    return to_block(values).astype(x.dtype, copy=False), to_block(indices), normalizer
+
+
+def _select(
+    x: np.ndarray,
+    outer: list[Any],
+    row: Any,
+    slices: Any,
+    values: np.ndarray,
+    indices: np.ndarray,
+    fused: bool,
+    side_by_side: bool,
+) -> State:
+    """Fill values and indices; the states, segment by segment, the first that of all of them."""
+    working, k = values.dtype.type, values.shape[-1]
+    item, step = values.itemsize, slices.strides[0]
+    segment = min(slices.length, SEGMENT_BYTES // min(max(abs(step), 1), CACHE_LINE))
+    shape = (len(values), math.ceil(slices.length / segment) if fused else 0, row.length)
+    states = State(np.empty(shape, working), np.empty(shape), np.empty(shape))
+    scratch = np.empty(2 * SCRATCH_BYTES + CACHE_LINE, np.uint8)
+    aligned = math.ceil(block._address(scratch) / CACHE_LINE) * CACHE_LINE
+    in_a_row = row if side_by_side else slices
+    contiguous = x.dtype == working and in_a_row.strides[0] == item
+    load = 0 if contiguous else block._load(x.dtype, working)
+    for i, index in enumerate(itertools.product(*(range(loop.length) for loop in outer))):
+        offset = sum(j * loop.strides[0] for j, loop in zip(index, outer, strict=True))
+        source, *results = block._address(x) + offset, *map(block._address, (values[i], indices[i]))
+        sizes = (row.length, slices.length, row.strides[0], step, k)
+        if side_by_side:
+            compiled(kernels.best_columns, working)(source, *results, *sizes, load, aligned)
+        else:
+            compiled(kernels.best_rows, working)(
+                source,
+                *results,
+                *(block._address(field[i]) for field in states),
+                *sizes,
+                segment,
+                min(max(SHORTEST_RUN, 8 * k), TILE_BYTES // item),
+                max(1, SEGMENT_BYTES // (segment * item)),
+                load,
+                address(kernels.rows, working, False) if fused else 0,
+                aligned,
+                aligned + SCRATCH_BYTES,
+            )
+    return states

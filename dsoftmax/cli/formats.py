@@ -1,0 +1,28 @@
+"""The formats of arrays on disk, and which one a path has."""
+
+from __future__ import annotations
+
+from .npy import NpyFile
+from .storage import StorageError, local_path
+from .zarr import ZarrArray
+
+FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr": ZarrArray}
+
+
+def open_source(path: str, stored: bool = False) -> NpyFile | ZarrArray:
+    """What can be read at a path: a .npy file, or the directory of a Zarr array.
+
+    A packed Zarr array is decoded, unless its numbers are wanted as they are stored.
+
+    Raises
+    ------
+    StorageError
+        If there is nothing, or something else.
+    """
+    where = local_path(path)
+    if where.is_dir():
+        array = ZarrArray.at(where)
+        return array if stored else array.decoded()
+    if where.exists() and where.suffix != ".npy":
+        raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array")
+    return NpyFile.at(where)

@@ -1,0 +1,184 @@
+"""A job on a Dask cluster, as a command runs it: connected, watched, interruptible, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from errno import ENOENT
+from typing import Any
+
+import click
+import dask.array as da
+from dask.system import CPU_COUNT
+from dask.utils import key_split
+from distributed import Client, KilledWorker, LocalCluster, Security, performance_report, rpc
+from distributed.comm import CommClosedError
+from distributed.diagnostics.progressbar import ProgressBar
+
+from .storage import one_line
+
+_CONNECT_TIMEOUT = 10  # seconds
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class JobError(Exception):
+    """Why the job failed, in one sentence."""
+
+
+@contextlib.contextmanager
+def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
+    """A client of the scheduler, or of a cluster in this process; closed at the end."""
+    # They log what is raised too, and what a cluster leaves unfinished when a job is interrupted;
+    # that workers pause for want of memory is told nowhere else.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("distributed.worker.memory").setLevel(logging.WARNING)
+    if scheduler is not None:
+        check_scheduler(scheduler)
+        with Client(scheduler, timeout=_CONNECT_TIMEOUT) as client:
+            yield client
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Port .* is already in use")
+        cluster = LocalCluster(
+            n_workers=1,
+            threads_per_worker=threads or CPU_COUNT,
+            processes=False,
+            protocol="tcp",  # on the loopback interface, as the dashboard
+            dashboard_address="127.0.0.1:8787",
+            silence_logs=False,
+        )
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+def check_scheduler(address: str) -> None:
+    """Raise JobError if no scheduler answers.
+
+    A client waits without end for what accepts the connection and says nothing.
+    """
+
+    async def identity() -> dict[str, Any]:
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, connection_args=arguments) as scheduler:
+            return await asyncio.wait_for(scheduler.identity(), _CONNECT_TIMEOUT)
+
+    try:
+        answer = asyncio.run(identity())
+        problem = "" if answer["type"] == "Scheduler" else f"it is a {answer['type']}"
+    except TimeoutError:
+        problem = f"nothing within {_CONNECT_TIMEOUT} s"
+    except Exception as error:  # whatever another protocol's answer leads to
+        problem = one_line(error)
+    if problem:
+        raise JobError(
+            f"no Dask scheduler answers at {address} ({problem}); start one with `dask scheduler`, "
+            "or leave out --scheduler"
+        )
+
+
+def dashboard_link(client: Client) -> str:
+    """The address of the dashboard, or what is missing for one."""
+    if importlib.util.find_spec("bokeh") is None:
+        return 'needs bokeh: python -m pip install "dsoftmax[dashboard]"'
+    return client.dashboard_link
+
+
+@contextlib.contextmanager
+def reported(filename: str | None) -> Iterator[None]:
+    """Write the performance report of a job that ends well."""
+    if filename is None:
+        yield
+        return
+    report = performance_report(filename)
+    report.__enter__()
+    yield
+    try:
+        report.__exit__(None, None, None)
+    except OSError as error:
+        raise JobError(f"cannot write the report {filename}: {one_line(error)}") from error
+
+
+def compute(operation: str, client: Client, jobs: list[da.Array]) -> list[Any]:
+    """The values of the jobs, as one graph, with a progress bar."""
+    if not client.scheduler_info()["workers"]:
+        click.echo("the scheduler has no workers; waiting for one (Ctrl-C gives up)", err=True)
+    try:
+        futures = client.compute(jobs)
+        with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
+            client.sync(Progress(futures, bar).listen)
+        return client.gather(futures)
+    except KilledWorker as error:
+        raise JobError(
+            f"{error.allowed_failures + 1} workers died of a task ({key_split(error.task)}), "
+            "probably for want of memory; try a smaller --chunk-size, or see the workers' logs"
+        ) from error
+    except (CommClosedError, CancelledError) as error:
+        raise JobError("the connection to the scheduler is lost, or it gave up the job") from error
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        hint = "; all workers have to see SRC and DST" if error.errno == ENOENT else ""
+        raise JobError(f"{operation} failed: {one_line(error)}{where}{hint}") from error
+    except Exception as error:  # of any kind: Zarr's codecs, for one, raise their own
+        kind = type(error).__name__
+        raise JobError(f"{operation} failed: {kind}: {one_line(error)}") from error
+
+
+class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed
+    """Dask's count of finished tasks: on Click's bar in a terminal, else a line for each tenth."""
+
+    def __init__(self, futures: list[Any], bar: Any) -> None:
+        super().__init__(futures)
+        self.bar = bar
+        self.tenth = -1
+
+    def _draw_bar(self, remaining: int, all: int, **kwargs: Any) -> None:  # noqa: A002
+        percent = 100 * (all - remaining) // max(all, 1)
+        if self.bar.file.isatty():
+            self.bar.update(percent - self.bar.pos)
+        elif percent // 10 > self.tenth:
+            self.tenth = percent // 10
+            line = f"{percent:>3}% of {all} tasks, {self.elapsed:.1f} s"
+            click.echo(line, file=self.bar.file)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks for the end; Dask cleans up after a KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Raise Interrupted at the first signal only, so that no second one disturbs the clean-up.
+
+    Gives a function that makes further signals be ignored.
+    """
+    # One that is ignored already, as nohup has it, stays so.
+    heeded = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+
+    def ignore() -> None:
+        for number in heeded:
+            signal.signal(number, signal.SIG_IGN)
+
+    def interrupt(number: int, frame: Any) -> None:
+        ignore()
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in heeded}
+    try:
+        yield ignore
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,95 @@
+"""The options that all commands have, and how they are read."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from dask.utils import parse_bytes
+
+from .._arguments import Axes
+
+
+def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> Axes | None:
+    try:
+        return tuple(int(axis) for text in value for axis in text.split(",")) or None
+    except ValueError:
+        raise click.ClickException(
+            f"--axis is {','.join(value)!r}; give integers, as --axis 0,2 or --axis -1"
+        ) from None
+
+
+def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    try:
+        limit = parse_bytes(value)
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise click.ClickException(f"--chunk-size is {value!r}; give a size, as '64 MiB'")
+    return limit
+
+
+def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not value.endswith(".html"):
+        raise click.ClickException(f"--report is {value!r}; give the name of an .html file")
+    if not Path(value).resolve().parent.is_dir():
+        raise click.ClickException(f"--report is {value!r}; there is no such directory")
+    if importlib.util.find_spec("bokeh") is None:
+        raise click.ClickException(
+            '--report needs bokeh: python -m pip install "dsoftmax[dashboard]"'
+        )
+    return value
+
+
+def common_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that all commands have."""
+    for option in reversed(
+        [
+            click.option(
+                "--axis",
+                multiple=True,
+                metavar="AXIS[,AXIS...]",
+                callback=_parse_axis,
+                help="Axis or axes of a distribution; all of them by default. May be repeated.",
+            ),
+            click.option(
+                "--stored",
+                is_flag=True,
+                help="Take the numbers of a packed Zarr array as they are stored, without "
+                "scale_factor, add_offset, _FillValue.",
+            ),
+            click.option("--overwrite", is_flag=True, help="Replace DST, once it is complete."),
+            click.option(
+                "--chunk-size",
+                metavar="SIZE",
+                callback=_parse_chunk_size,
+                help="Most bytes of a chunk, as '64 MiB'; by default Dask's array.chunk-size, "
+                "and less for small arrays. Never less than a chunk of the Zarr array SRC.",
+            ),
+            click.option(
+                "--scheduler",
+                metavar="ADDRESS",
+                help="Run on the Dask cluster of this scheduler, as tcp://host:8786, whose workers "
+                "see the same files; by default on threads of this process.",
+            ),
+            click.option(
+                "--threads",
+                type=click.IntRange(min=1),
+                help="Threads of this process; one per CPU by default.",
+            ),
+            click.option(
+                "--report",
+                metavar="FILE.html",
+                callback=_parse_report,
+                help="Write Dask's performance report of the run (needs bokeh).",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,148 @@
+"""Zarr arrays in directories."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import math
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+
+from .storage import StorageError, StoredArray, one_line, remove
+from .zarr_conventions import decoding_of, dimension_names, kept_attributes
+
+_MOST_NAMED = 10  # arrays in the error message for a group
+
+
+class ZarrArray(StoredArray):
+    """A Zarr array in a directory."""
+
+    format = "zarr"
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            stored = import_zarr().open_array(self.path, mode="r")[index]
+            return stored if self.decoding is None else self.decoding(stored)
+        except Exception as error:  # of any kind: codecs raise their own, and none says where
+            where = ", ".join(f"{i.start}:{i.stop}" for i in index)
+            error.add_note(f"while reading [{where}] of {self.path}")
+            raise
+
+    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
+        import_zarr().open_array(self.path, mode="r+")[index] = value
+        # A job that was given up removes its output, and a chunk written at that moment would bring
+        # the directory back: a writer that finds the metadata gone clears up behind itself.
+        if not Path(self.path, "zarr.json").exists():
+            remove(Path(self.path))
+            raise FileNotFoundError(errno.ENOENT, "removed while being written", self.path)
+
+    @classmethod
+    def at(cls, path: Path) -> ZarrArray:
+        """The existing array as it is stored, or StorageError for a group and what is no Zarr."""
+        zarr = import_zarr()
+        if not any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
+            raise StorageError(f"cannot read {path}: the directory is no Zarr array")
+        arrays = None
+        try:
+            array = zarr.open(str(path), mode="r")
+            if isinstance(array, zarr.Group):
+                members = array.members(max_depth=None)
+                arrays = sorted(name for name, node in members if isinstance(node, zarr.Array))
+        except Exception as error:  # Zarr lets the errors of its parsers through
+            raise StorageError(f"cannot read {path} as Zarr: {one_line(error)}") from error
+        if arrays is not None:
+            raise StorageError(f"{path} is a Zarr group, not an array; {_naming(path, arrays)}")
+        grain = array.shards or array.chunks
+        return cls(str(path), array.shape, array.dtype, grain, tuple(range(array.ndim))[::-1])
+
+    def decoded(self) -> ZarrArray:
+        """The array of the values that its attributes make of the stored numbers.
+
+        Raises
+        ------
+        StorageError
+            If an attribute is not understood.
+        """
+        array = import_zarr().open_array(self.path, mode="r")
+        try:
+            decoding = decoding_of(array)
+        except ValueError as error:
+            raise StorageError(
+                f"cannot decode {self.path}: {error}; correct the attribute or write the values "
+                "unpacked, or give --stored to take the numbers as they are stored"
+            ) from error
+        if decoding is None:
+            return self
+        return dataclasses.replace(self, dtype=decoding.dtype, decoding=decoding)
+
+    @classmethod
+    def create(
+        cls, path: Path, array: da.Array, like: StoredArray, dropped: tuple[int, ...] = ()
+    ) -> ZarrArray:
+        """A new array in which no two blocks of ``array`` share a chunk.
+
+        It gets the chunks of a like Zarr array where these will do, its attributes, and the names
+        of its axes except the dropped ones.
+        """
+        zarr = import_zarr()
+        chunks, shards = tuple(map(_common_length, array.chunks)), None
+        names, attributes = None, {}
+        if isinstance(like, ZarrArray):
+            source = zarr.open_array(like.path, mode="r")
+            attributes = kept_attributes(source)
+            names = dimension_names(source)
+            if names is not None:
+                names = [name for axis, name in enumerate(names) if axis not in dropped]
+            if _cut_between(like, array):
+                chunks, shards = source.chunks, source.shards
+        try:
+            zarr.create_array(
+                str(path),
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=chunks,
+                shards=shards,
+                zarr_format=3,
+                dimension_names=names,
+                attributes=attributes,
+            )
+        except (KeyError, TypeError, ValueError) as error:  # of a dtype, or of attributes
+            raise StorageError(
+                f"cannot write {array.dtype} as Zarr: {one_line(error)}; write a .npy file instead"
+            ) from error
+        return cls.at(path)
+
+
+def import_zarr() -> Any:
+    """Zarr 3, or StorageError with the line that installs it."""
+    try:
+        import zarr
+    except ImportError:
+        zarr = None
+    if not hasattr(zarr, "create_array"):
+        raise StorageError(
+            'Zarr arrays need zarr 3: python -m pip install "dsoftmax[zarr]", or use .npy files'
+        )
+    return zarr
+
+
+def _naming(path: Path, arrays: list[str]) -> str:
+    """Which arrays of a group can be named instead of it."""
+    if not arrays:
+        return "it has no arrays"
+    named = ", ".join(str(path / name) for name in arrays[:_MOST_NAMED])
+    more = len(arrays) - _MOST_NAMED
+    return f"name one of its arrays: {named}" + (f", and {more} more" if more > 0 else "")
+
+
+def _common_length(chunks: tuple[int, ...]) -> int:
+    """The largest length of which every block along an axis starts at a multiple."""
+    return max(1, math.gcd(*chunks[:-1]) or chunks[-1])
+
+
+def _cut_between(grains: StoredArray, array: da.Array) -> bool:
+    """Whether the blocks of an array are made of whole grains."""
+    pairs = zip(grains.grain, array.chunks, strict=True)
+    return grains.shape == array.shape and all(n % g == 0 for g, c in pairs for n in c[:-1])

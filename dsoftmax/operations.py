@@ -1,0 +1,161 @@
+"""The operations of dsoftmax as data, and the means to add one of your own.
+
+An `Operation` is what is kept of every slice, a `Monoid`, and what comes of it: results of a
+`reduce`, or the second map of a `rescale`.  `OPERATIONS` has those of the package; the command line
+and the dashboard take theirs from it.  `DESIGN.md` adds one, step by step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _kernels
+from ._algebra.dtypes import real_name, result_dtype, result_name
+from ._algebra.normalizer import merge, signed_log_sum
+from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
+from ._graph.tree import SplitEvery
+from ._operation import Monoid, Operation, Result, reduced, rescaled
+from ._reread import Reread, check_reread
+from ._topk import best
+
+__all__ = [
+    "LOGSUMEXP",
+    "LOG_SOFTMAX",
+    "NORMALIZER",
+    "OPERATIONS",
+    "SIGNED_LOGSUMEXP",
+    "SOFTMAX",
+    "Monoid",
+    "Operation",
+    "Result",
+    "reduce",
+    "rescale",
+]
+
+
+def _log_abs(state: Any) -> Array:
+    return signed_log_sum(state)[0]
+
+
+def _sign(state: Any) -> Array:
+    return signed_log_sum(state)[1]
+
+
+def _real(name: str) -> str:
+    return real_name(result_name(name))
+
+
+# Three numbers of eight bytes for each slice: m, w and s.
+NORMALIZER = Monoid("normalizer", _kernels.of_block, merge, slice_bytes=24)
+
+SOFTMAX = Operation("softmax", NORMALIZER, rescale=_kernels.rescale, whole=_kernels.softmax)
+LOG_SOFTMAX = Operation(
+    "log_softmax",
+    NORMALIZER,
+    rescale=_kernels.log_rescale,
+    whole=_kernels.log_softmax,
+    title="logarithm of the softmax",
+)
+LOGSUMEXP = Operation("logsumexp", NORMALIZER, (Result(_kernels.log_sum),), title="log-sum-exp")
+SIGNED_LOGSUMEXP = Operation(
+    "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
+)
+
+# All of the package; of those with k, for one.
+OPERATIONS = (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, best("softmax_topk", 1), best("topk", 1))
+
+
+def reduce(
+    operation: Operation,
+    x: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    *,
+    split_every: SplitEvery = None,
+) -> Array | tuple[Array, ...]:
+    """The results of an operation, in one reading of x.
+
+    Parameters
+    ----------
+    operation : Operation
+        With results.
+    x : array_like
+        Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
+        integers or booleans. Masked entries take no part, if the operation has it so.
+    axis : int or tuple of ints, optional
+        Axis or axes of a slice; None (the default) stands for all of them.
+    keepdims : bool, optional
+        Whether these axes stay, with length 1.
+    split_every : int or dict of int to int, optional
+        How many states one task merges at most, as in `dsoftmax.softmax`.
+
+    Returns
+    -------
+    array, or tuple of arrays
+        One for each of ``operation.results``; lazy for a Dask array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dsoftmax.operations import LOGSUMEXP, reduce
+    >>> reduce(LOGSUMEXP, da.zeros(8, chunks=2)).compute()
+    np.float64(2.0794415416798357)
+    """
+    name = operation.name
+    if not operation.results:
+        raise ValueError(f"reduce: the operation {name} has no results; use rescale")
+    x = as_array(x, name)
+    axes = check_axis(axis, x.shape, name)
+    check_split_every(split_every, x.ndim, name)
+    found = reduced(operation, x, axes, result_dtype(x), keepdims, split_every)
+    return found if len(operation.results) > 1 else found[0]
+
+
+def rescale(
+    operation: Operation,
+    x: Any,
+    axis: Axis = None,
+    *,
+    split_every: SplitEvery = None,
+    reread: Reread = "auto",
+) -> Array:
+    """The second map of an operation: of every element, with the state of its slice.
+
+    Parameters
+    ----------
+    operation : Operation
+        With a ``rescale``.
+    x : array_like
+        As in `reduce`; not empty along axis.
+    axis : int or tuple of ints, optional
+        Axis or axes of a slice; None (the default) stands for all of them.
+    split_every : int or dict of int to int, optional
+        How many states one task merges at most, as in `dsoftmax.softmax`.
+    reread : bool or "auto", optional
+        Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
+
+    Returns
+    -------
+    array
+        Of the shape of x, and its dtype if that is floating, else float64; lazy, with the chunks
+        of x, for a Dask array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `dsoftmax.softmax`, at the call; ValueError if the operation has no second map.
+    """
+    name = operation.name
+    if operation.rescale is None:
+        raise ValueError(f"rescale: the operation {name} has no second map; use reduce")
+    x = as_array(x, name)
+    axes = check_axis(axis, x.shape, name)
+    check_not_empty(x, axes, name)
+    check_split_every(split_every, x.ndim, name)
+    reread = check_reread(reread, name)
+    return rescaled(operation, x, axes, result_dtype(x), split_every, reread)
