@@ -1,4 +1,7 @@
-"""The normalizer of a softmax as a value: made from data, merged, finished and applied."""
+"""The normalizer of a softmax as a value: made from data, merged, finished and applied.
+
+One class, and so one file: most of it is its documentation.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,13 @@ from ._algebra.dtypes import (
 from ._algebra.normalizer import State, identity
 from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, unwrap_scalar
 from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
+from ._engine import Finish, of_states, states
+from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, map_blocks
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
-from ._operation import Finish, of_states, states
-from ._reread import Reread, check_reread
+from ._reread import check_reread
 from ._terms import as_terms
 from .operations import LOGSUMEXP, NORMALIZER, SIGNED_LOGSUMEXP
 

@@ -19,11 +19,12 @@ import numpy as np
 from ._algebra.dtypes import accumulator_dtype, dtype_name, result_dtype
 from ._algebra.normalizer import State, as_dtypes, merge
 from ._algebra.states import copied, joined, unwrap_scalar
+from ._engine import applied
 from ._graph.alignment import check_blocks
+from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import Axes, map_blocks
-from ._operation import applied
-from ._reread import Reread, second_read
+from ._reread import second_read
 
 Along = tuple[float, ...]  # the lengths of blocks along one axis, nan where unknown
 Chunks = tuple[Along, ...]

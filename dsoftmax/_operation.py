@@ -1,41 +1,17 @@
-"""Operations over slices as data, and the one place that runs them.
-
-A `Monoid` says what is kept of a slice, an `Operation` what comes of it.  `reduce` and `rescale`
-take them to arrays in memory and to Dask arrays, whose slices lie within single chunks or span
-several: this is where that is chosen, where stages get their names, merges their fan-in, and
-blocks of unknown lengths their comparison.
-"""
+"""What an operation is: what is kept of a slice, how parts merge, and what comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import dask.array as da
-import numpy as np
-from array_api_compat import array_namespace
-
-from . import _kernels
-from ._algebra.dtypes import accumulator_dtype, dtype_name, dtype_of, result_name
-from ._algebra.states import expanded, of_dtype, part_of, unwrap_scalar
-from ._graph.alignment import check_blocks
-from ._graph.stage import Stage
-from ._graph.tree import (
-    Axes,
-    SplitEvery,
-    bytes_of,
-    fan_in,
-    map_blocks,
-    reduce_within_blocks,
-    slices_in_one_block,
-    tree_reduce,
-)
-from ._reread import Reread, second_read
+from ._algebra.dtypes import result_name
 
 Array = Any
 State = Any
+Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -132,184 +108,6 @@ class Operation:
     def key(self) -> str:
         """What the names of its tasks begin with."""
         return self.name.replace("_", "-")
-
-
-class Finish(NamedTuple):
-    """What the last tasks of a reduction make of states, and under which name."""
-
-    name: str
-    of_state: Callable[[State], Any]
-    dtype: Any
-    keepdims: bool = True
-
-
-def states(
-    key: str,
-    monoid: Monoid,
-    x: Array,
-    axes: Axes,
-    split_every: SplitEvery = None,
-    finish: Finish | None = None,
-) -> State | da.Array:
-    """The states of the slices along ``axes``, or what ``finish`` makes of them; lazy if x is.
-
-    ``key`` begins the names of the tasks. Blocks of states have length 1 along ``axes``.
-    """
-    if not isinstance(x, da.Array):
-        state = monoid.of_block(x, axes)
-        return finish.of_state(state) if finish else state
-    dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
-    finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
-    options: dict[str, Any] = {"of_block": monoid.of_block, "axes": axes, "ndim": x.ndim}
-    options["nbytes"] = bytes_of(x)
-    if slices_in_one_block(x, axes):
-        whole = Stage(finish.name, _of_block, finish.dtype, finish=finish.of_state, **options)
-        return reduce_within_blocks(whole, x, axes, drop)
-    of_block = Stage(f"{key}-{monoid.name}", _of_block, dtype, finish=_same, **options)
-    name, merge = f"{key}-merge", monoid.merge
-    limits = fan_in(x, axes, split_every, monoid.slice_bytes, not monoid.ordered)
-    if not monoid.ordered:
-        union = Stage(name, merge, dtype)
-        last = Stage(name, _of_parts, finish.dtype, merge=merge, finish=finish.of_state)
-        return tree_reduce(of_block, union, last, x, axes, not drop, limits)
-    for axis in axes:  # a tree for each, of parts in a row
-        if x.numblocks[axis] > 1:
-            union = Stage(name, merge, dtype, axis=axis)
-            x = tree_reduce(of_block, union, union, x, (axis,), True, limits)
-            of_block = Stage(name, _same, dtype)
-    return x
-
-
-def reduced(
-    operation: Operation,
-    x: Array,
-    axes: Axes,
-    dtype: Any,
-    keepdims: bool = False,
-    split_every: SplitEvery = None,
-) -> tuple[Array, ...]:
-    """The results of an operation; ``dtype`` is that of the input, or what it is promoted to.
-
-    A single number of each slice is finished by the tasks that merge.
-    """
-    key, (result, *others) = operation.key, operation.results
-    if others or result.length is not None:
-        kept = states(key, operation.monoid, x, axes, split_every)
-        of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
-        return tuple(map(of, operation.results))
-    name = result.dtype(dtype_name(dtype))
-    of_state = partial(_result, of_state=result.of_state, dtype=name, drop=() if keepdims else axes)
-    finish = Finish(key, of_state, dtype_of(np, name), keepdims)
-    return (states(key, operation.monoid, x, axes, split_every, finish),)
-
-
-def of_states(
-    result: Result, key: str, states: Any, axes: Axes, dtype: Any, keepdims: bool
-) -> Array:
-    """A result of states, in memory or lazy."""
-    name = result.dtype(dtype_name(dtype))
-    drop = () if keepdims or result.length is not None else axes
-    options: dict[str, Any] = {"of_state": result.of_state, "dtype": name, "drop": drop}
-    if not isinstance(states, da.Array):
-        return _result(states, **options)
-    stage = Stage(result.name or key, partial(_result, **options), dtype_of(np, name))
-    if result.length is None:
-        return reduce_within_blocks(stage, states, axes, drop)
-    return reduce_within_blocks(stage, states, axes, axes[1:], result.length)
-
-
-def rescaled(
-    operation: Operation, x: Array, axes: Axes, dtype: Any, split_every: SplitEvery, reread: Reread
-) -> Array:
-    """The second map of an operation: an array of the shape of x, lazy if x is."""
-    assert operation.rescale is not None
-    key, whole = operation.key, operation.whole
-    if not isinstance(x, da.Array):
-        if whole is not None:
-            return unwrap_scalar(whole(x, axes))
-        return unwrap_scalar(operation.rescale(x, operation.monoid.of_block(x, axes)))
-    options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
-    if slices_in_one_block(x, axes):
-        kernel = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
-        options |= {"kernel": kernel, "ndim": x.ndim, "nbytes": bytes_of(x)}
-        stage = Stage(key, _mapped, dtype, **options)
-        return map_blocks(stage, x)
-    kept = states(key, operation.monoid, x, axes, split_every)
-    x = second_read(operation.name, x, kept, axes, reread)
-    options |= {"kernel": operation.rescale, "function": operation.name}
-    return map_blocks(Stage(f"{key}-rescale", applied, dtype, **options), x, kept)
-
-
-# What stages call: module-level functions, so that keys are deterministic.
-
-
-def applied(
-    x: Array,
-    state: State,
-    *starts: Array,
-    kernel: Callable[[Array, State], Array],
-    axes: Axes,
-    function: str,
-    result: str,
-    parts: Axes = (),
-) -> Array:
-    """What a kernel makes of a block and its states, which have length 1 along ``axes``.
-
-    Along the axes of ``parts`` these are more states, of which those of the block begin at
-    ``starts``.
-    """
-    x = _kernels.as_block(x)
-    for axis, start in zip(parts, starts, strict=True):
-        state = part_of(state, axis, int(start.item()), x.shape[axis])
-    field = _first_field(state)
-    if field.ndim == 0:  # of one slice, whatever its dimensions
-        state = expanded(state, x.ndim)
-        field = state[0]
-    blocks = {"x": (tuple(x.shape), ()), "the normalizer": (tuple(field.shape), axes)}
-    check_blocks(function, blocks)
-    return of_dtype(kernel(x, state), result)
-
-
-def _first_field(state: State) -> Array:
-    """An array of a state, whose shape is that of all: states of products are nested."""
-    while isinstance(state, tuple):
-        state = state[0]
-    return state
-
-
-def _mapped(
-    x: Array, kernel: Callable[[Array, Axes], Array], axes: Axes, ndim: int, result: str
-) -> Array:
-    return of_dtype(kernel(_kernels.as_block(x, ndim), axes), result)
-
-
-def _whole(x: Array, axes: Axes, monoid: Monoid, rescale: Callable[[Array, State], Array]) -> Array:
-    return rescale(x, monoid.of_block(x, axes))
-
-
-def _of_block(
-    x: Array,
-    of_block: Callable[[Array, Axes], State],
-    axes: Axes,
-    ndim: int,
-    finish: Callable[[State], Any],
-) -> Any:
-    if not isinstance(x, _kernels.Weighted):
-        x = _kernels.as_block(x, ndim)
-    return finish(of_block(x, axes))
-
-
-def _of_parts(*parts: State, merge: Callable[..., State], finish: Callable[[State], Any]) -> Any:
-    return finish(merge(*parts))
-
-
-def _result(state: State, of_state: Callable[[State], Array], dtype: str, drop: Axes) -> Array:
-    value = of_dtype(of_state(state), dtype)
-    return unwrap_scalar(array_namespace(value).squeeze(value, axis=drop) if drop else value)
-
-
-def _same(state: State) -> State:
-    return state
 
 
 def _of_block_by_both(

@@ -6,9 +6,9 @@ from typing import Any
 
 from . import operations
 from ._arguments import Array, Axis, as_array
+from ._engine import reduced
+from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
-from ._operation import reduced
-from ._reread import Reread
 from ._terms import as_terms
 
 

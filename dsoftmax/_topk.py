@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernels
 from ._algebra.dtypes import result_dtype
-from ._arguments import Array, Omitted, as_array, check_axis, check_split_every
-from ._graph.tree import Axes, SplitEvery
-from ._kernels import topk as kernel
-from ._kernels.topk import Top
-from ._operation import Monoid, Operation, Result, reduced
+from ._arguments import Array, Axes, Omitted, as_array, check_axis, check_split_every
+from ._engine import reduced
+from ._graph.tree import SplitEvery
+from ._topk_operation import best, check_length
 
 
 class TopK(NamedTuple):
@@ -150,7 +146,7 @@ def softmax_topk(
     """
     x, k, axes = _checked("softmax_topk", x, k, axis, split_every)
     names = ("values", "indices", "log_values") if return_log else ("values", "indices")
-    operation = best("softmax_topk", k, axes, x.dtype.itemsize, names)
+    operation = best("softmax_topk", k, axes, getattr(x.dtype, "itemsize", 8), names)
     results = reduced(operation, x, axes, result_dtype(x), split_every=split_every)
     return TopKWithLog(*results) if return_log else TopK(*results)
 
@@ -212,7 +208,7 @@ def topk(
     x, k, axes = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
         raise TypeError("topk: x is masked; fill it with what is to come last, as -inf or 0")
-    operation = best("topk", k, axes, x.dtype.itemsize)
+    operation = best("topk", k, axes, getattr(x.dtype, "itemsize", 8))
     return TopK(*reduced(operation, x, axes, x.dtype, split_every=split_every))
 
 
@@ -242,93 +238,7 @@ def _checked(
         raise ValueError(
             f"{function}: k is {k}; use an int from 0 (topk takes a negative one, for the smallest)"
         )
-    _check_length(function, k, math.prod(x.shape[i] for i in axes))
+    check_length(function, k, math.prod(x.shape[i] for i in axes))
     if x.ndim == 0:
         return x[None], k, (0,)
     return x, k, axes
-
-
-def _check_length(function: str, k: int, length: float) -> None:
-    if abs(k) > length:  # false of an unknown length, nan: `_finished` asks again
-        raise ValueError(
-            f"{function}: k is {k}, but there are only {length} elements along the axis; use at "
-            "most as many"
-        )
-
-
-def best(
-    function: str,
-    k: int,
-    axes: Axes = (0,),
-    itemsize: int = 8,
-    names: tuple[str, ...] = ("values", "indices"),
-) -> Operation:
-    """The k best of a slice; for softmax_topk with its normalizer, of one look at each block.
-
-    ``itemsize`` is that of the elements, and ``names`` are the results to give.
-    """
-    normalized = function == "softmax_topk"
-    monoid = Monoid(
-        "block",
-        partial(kernel.of_block, k=k, normalized=normalized),
-        partial(kernel.merge, axes=axes, k=k),
-        slice_bytes=24 + abs(k) * (8 + itemsize),
-        ordered=True,
-    )
-    of_top = _OF_SOFTMAX_TOPK if normalized else _OF_TOPK
-    key = function.replace("_", "-")
-    results = (
-        Result(
-            partial(_finished, of_top=of_top[name], function=function, k=k),
-            name=f"{key}-{_TASKS.get((function, name), name)}",
-            dtype=_index if name == "indices" else _same,
-            length=abs(k),
-        )
-        for name in names
-    )
-    return Operation(function, monoid, tuple(results))
-
-
-# What stages call: module-level functions, so that keys are deterministic.
-
-
-def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int) -> Array:
-    _check_length(function, k, math.prod(top.lengths))
-    return of_top(top)
-
-
-def _values(top: Top) -> Array:
-    return top.values
-
-
-def _indices(top: Top) -> Array:
-    return top.indices
-
-
-def _probabilities(top: Top) -> Array:
-    return _kernels.rescale(top.values, top.normalizer)
-
-
-def _log_probabilities(top: Top) -> Array:
-    return _kernels.log_rescale(top.values, top.normalizer)
-
-
-def _index(name: str) -> str:
-    return "int64"
-
-
-def _same(name: str) -> str:
-    return name
-
-
-_OF_TOPK = {"values": _values, "indices": _indices}
-_OF_SOFTMAX_TOPK = {
-    "values": _probabilities,
-    "indices": _indices,
-    "log_values": _log_probabilities,
-}
-# Where a task is not named after its result.
-_TASKS = {
-    ("softmax_topk", "values"): "probabilities",
-    ("softmax_topk", "log_values"): "log-probabilities",
-}

@@ -13,10 +13,12 @@ from . import _kernels
 from ._algebra.dtypes import real_name, result_dtype, result_name
 from ._algebra.normalizer import merge, signed_log_sum
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
+from ._engine import reduced, rescaled
+from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
-from ._operation import Monoid, Operation, Result, reduced, rescaled
-from ._reread import Reread, check_reread
-from ._topk import best
+from ._operation import Monoid, Operation, Result
+from ._reread import check_reread
+from ._topk_operation import best
 
 __all__ = [
     "LOGSUMEXP",

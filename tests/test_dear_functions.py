@@ -16,9 +16,9 @@ from scipy.signal import fftconvolve
 from scipy.spatial.distance import cdist
 from scipy.special import hermite
 
+from dsoftmax._graph.choose import choose
 from dsoftmax._graph.dear import dear
 from dsoftmax._graph.uses import Names, uses
-from dsoftmax._reread import choose
 
 from .test_reread_choice import LARGE, files, load
 

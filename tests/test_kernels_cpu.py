@@ -15,6 +15,7 @@ from dsoftmax import logsumexp, softmax
 from dsoftmax._algebra.normalizer import State, log_d, log_sum
 from dsoftmax._kernels import portable
 from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu.call import Call
 
 from .oracle import EPS
 from .test_kernels_portable import ADVERSARIAL, LAYOUTS
@@ -96,8 +97,8 @@ def test_reduced_axes_that_do_not_join(shape, axes, layout, dtype):
 def test_few_calls_of_a_kernel_reduce_axes_that_do_not_join(shape, axes):
     x = np.zeros(shape)
     for call in (
-        cpu._Call(cpu._reduced(x, axes), x),
-        cpu._Call(cpu._reduced(x, axes), x, y=np.empty_like(x)),
+        Call(cpu._reduced(x, axes), x),
+        Call(cpu._reduced(x, axes), x, y=np.empty_like(x)),
     ):
         assert len(list(call.offsets())) <= 12
 

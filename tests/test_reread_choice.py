@@ -17,7 +17,7 @@ from numba import njit
 from scipy import special, stats
 
 from dsoftmax import Normalizer, log_softmax, reread, softmax
-from dsoftmax._reread import choose
+from dsoftmax._graph.choose import choose
 
 
 def increment(block):

@@ -13,11 +13,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 from dask.base import clone_key, tokenize
 from dask.blockwise import Blockwise, blockwise_token
 from dask.graph_manipulation import chunks
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+
+from .dask_private import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task
 
 Key = Any
 

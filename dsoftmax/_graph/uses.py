@@ -16,7 +16,8 @@ from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from dask._task_spec import DataNode, Task
+
+from .dask_private import DataNode, Task
 
 _GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 _MADE_BY = (np.random.default_rng, np.random.RandomState, np.random.SeedSequence, random.Random)

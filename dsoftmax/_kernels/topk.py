@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .. import _kernels
 from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
+from .blocks import plain
+from .choose import can_compile, kernels_for
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
 
@@ -51,7 +52,7 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
     axis = axes[0] if len(axes) == 1 else None
     if isinstance(x, np.ma.MaskedArray) and not normalized:
         raise TypeError("topk: a block is masked; fill it with what is to come last, as -inf or 0")
-    x = _kernels._plain(x)
+    x = plain(x)
     lengths = tuple(x.shape) if axis is None else (x.shape[axis],)
     if axis is None:
         x, axis = array_namespace(x).reshape(x, (-1,)), 0
@@ -59,19 +60,19 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
     if smallest:
         values, indices = _smallest(x, axis, k)
         return Top(values, indices, lengths, None)
-    if k > 0 and topk_cpu.supports(x) and _kernels._can_compile():
+    if k > 0 and topk_cpu.supports(x) and can_compile():
         with suppress(CannotCompileError):
             values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
             return Top(values, indices, lengths, normalizer)
     values, indices = select(x, axis, k)
-    normalizer = _kernels.of_block(x, (axis,)) if normalized else None
+    normalizer = kernels_for(x).of_block(x, (axis,)) if normalized else None
     return Top(values, indices, lengths, normalizer)
 
 
 def _smallest(x: Array, axis: int, k: int) -> tuple[Array, Array]:
     """The k smallest: the largest of what is turned round, but that NaN is last again."""
     turned = _turned(x)
-    if k > 0 and topk_cpu.supports(turned) and _kernels._can_compile():
+    if k > 0 and topk_cpu.supports(turned) and can_compile():
         with suppress(CannotCompileError):
             floating = turned.dtype.kind not in "biu"
             numbers = np.where(np.isnan(turned), -np.inf, turned) if floating else turned

@@ -19,7 +19,8 @@ from distributed import Client, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from ._colours import colour_tasks
-from ._jobs import Watch, fetch, find_jobs, joined, unmerged
+from ._jobs import fetch, find_jobs, joined, unmerged
+from ._watch import Watch
 
 __all__ = ["dask_setup", "show"]
 

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from dask._task_spec import Alias
 from distributed import Scheduler
-from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.protocol.serialize import deserialize
 from distributed.scheduler import TaskGroup, TaskState
 from distributed.utils_comm import gather_from_workers
 
 from .._algebra.normalizer import State, log_d, log_sum, merge
+from .._graph.dask_private import Alias
 from .._graph.stage import Stage
 from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 
@@ -265,59 +263,3 @@ def _deserialized(sent: Any) -> Any:
         return deserialize(sent.header, sent.frames) if hasattr(sent, "frames") else sent
     except ImportError:
         return None
-
-
-class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Counts what is finished of the jobs that are followed, for as long as somebody looks."""
-
-    name = "dsoftmax-watch"
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
-        self.viewers = 0
-        self.followed: set[str] = set()
-        self.last: dict[str, Progress] = {}  # of each followed group, when it last finished a task
-        self.finished: Counter[tuple[str, str]] = Counter()  # of a group, on a worker
-
-    @classmethod
-    def join(cls, scheduler: Scheduler) -> Watch:
-        """The scheduler's watch, with one viewer more."""
-        watch = scheduler.plugins.get(cls.name)
-        if watch is None:
-            watch = cls(scheduler)
-            scheduler.add_plugin(watch, name=cls.name)
-        watch.viewers += 1
-        return watch
-
-    def leave(self) -> None:
-        """One viewer less; the last one ends the watch."""
-        self.viewers -= 1
-        if self.viewers == 0:
-            self.scheduler.remove_plugin(self.name)
-
-    def follow(self, jobs: Iterable[Job]) -> None:
-        """Count for these from now on."""
-        for job in jobs:
-            for group in job.groups:
-                if group.name not in self.followed:
-                    self.followed.add(group.name)
-                    self.last[group.name] = progress(group)
-
-    def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
-        """Called by the scheduler for each change of a task."""
-        if start == "processing" and finish == "memory":
-            group = self.scheduler.tasks[key].group
-            if group.name in self.followed:
-                self.last[group.name] = progress(group)
-                self.finished[group.name, kwargs.get("worker", "")] += 1
-
-    def progress(self, group: TaskGroup) -> Progress:
-        """Of a group: now, or when the scheduler last knew it."""
-        if self.scheduler.task_groups.get(group.name) is group:
-            return progress(group)
-        return self.last.get(group.name, Progress(0, progress(group).total, 0))
-
-    def by_worker(self, group: TaskGroup | None) -> dict[str, int]:
-        """The tasks of a group that each worker has finished since somebody looks."""
-        name = group.name if group is not None else None
-        return {worker: n for (of, worker), n in self.finished.items() if of == name}

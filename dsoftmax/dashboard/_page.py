@@ -14,7 +14,8 @@ from bokeh.plotting import figure
 from dask.utils import format_bytes
 
 from ._colours import FIRST, SECOND, TREE
-from ._jobs import Job, Progress, Seen, Watch
+from ._jobs import Job, Progress, Seen
+from ._watch import Watch
 
 _WINDOW = 5.0  # seconds over which a speed is measured
 _HISTORY = 2000  # points of a curve

@@ -1,10 +1,12 @@
 """The compiled kernel that selects the k best of slices, after or without their normalizer.
 
-A block is worked on in segments that stay in the second-level cache: the kernel of `_rows` takes
+A block is worked on in segments that stay in the second-level cache: the kernel of `rows` takes
 the states of a segment and the maximum of each of its tiles.  The k-th of these maxima bounds the k
 best from below, so that only the tiles that reach it are looked at, a run at a time, and the common
 element costs nothing.  The k best are a heap with the worst of them at the root: a better element
 costs log k.
+
+Both kernels share the heap, and so are one file.
 """
 
 from __future__ import annotations
@@ -51,9 +53,9 @@ def rows(working: Any) -> Callable[..., None]:
     Parameters of the kernel: addresses of x, of the results (k of each slice, slice by slice) and
     of the states (segment by segment); the number of slices and their length; distances in bytes
     between slices and between elements; k, from 1 to the length; how many elements make a segment
-    and a run, and how many slices are worked on together; the addresses of the `_codecs` function
+    and a run, and how many slices are worked on together; the addresses of the `codecs` function
     that loads a tile (0 where elements are contiguous and of the working dtype) and of the kernel
-    of `_rows` (0 for no states); scratch memory for a tile, and for `_rows`.
+    of `rows` (0 for no states); scratch memory for a tile, and for `rows`.
 
     The state of a slice is where that of its first segment was.
     """

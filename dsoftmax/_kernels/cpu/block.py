@@ -2,7 +2,7 @@
 
 The axes of a block are loops.  Those that run through memory as one are joined; of what remains,
 one reduced and up to two kept loops are given to a compiled kernel, and other kept ones, if there
-are any, run here.  `_rows` takes slices along the fastest axis, `_columns` slices across it, and
+are any, run here.  `rows` takes slices along the fastest axis, `columns` slices across it, and
 many short ones.
 
 Where several reduced loops remain, the longest is the one, and the others count as kept: there are
@@ -11,40 +11,28 @@ more states then, which are merged, or of which several are the same.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
-from functools import lru_cache, wraps
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
+from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.normalizer import State, identity, log_d, merge
 from .. import portable
-from ..loops import NO_LOOP, Loop, longest, loops_of
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .compiler import CannotCompileError, address, compiled
-from .protocol import LANE_BYTES, SCRATCH_BYTES
+from .call import Call, address_of
+from .compiler import CannotCompileError, compiled
+from .plan import codec
+from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
 Axes = tuple[int, ...]
-Strides = tuple[int, ...]
 
 _INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
 _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
-
-# Rows shorter than this are worked on side by side if there are MANY of them; if a state is given,
-# there is less to do for each row.  FEW columns are worked on one by one.
-SHORT_ROW, SHORT_GIVEN, MANY, FEW = 24, 16, 16, 4
-
-# Columns that fill few vectors, or none, get so many of their rows into each row, and those again,
-# as long as they are NARROW and there are LONG columns of them.
-NARROW, TOGETHER, LONG = 256, 16, 64
-
-# Of the caches: what a panel of columns may take to be read twice, and the size of a line.
-CACHE_BYTES, CACHE_LINE = 1 << 19, 64
 
 _MERGED_AT_ONCE = 64
 
@@ -65,7 +53,7 @@ def supports(x: Any) -> bool:
 
 def compile_something() -> None:
     """Raise what is raised where kernels cannot be compiled, at little cost where they can."""
-    _load(np.dtype(np.float32), np.float32)
+    codec(np.dtype(np.float32), np.float32)
 
 
 def _or_portable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,7 +85,7 @@ def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
             state = merge(state, of_block(rest, (0,), rest_b))
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return State(*(field.reshape(kept) for field in state))
-    call = _Call(_reduced(x, axes), x, b=b)
+    call = Call(_reduced(x, axes), x, b=b)
     state = State(*map(call.to_block, call.reduce()))
     if b is not None and _may_have_overflowed(state, b):
         return portable.of_block(x, axes, b)
@@ -173,7 +161,7 @@ def log_sum(state: State) -> Array:
     fields = State(*map(np.ascontiguousarray, state))
     result, unusable = np.empty(state.m.shape), np.empty(1, np.int64)
     kernel = compiled(kernels.log_sums, state.m.dtype.type)
-    kernel(*map(_address, (*fields, result, unusable)), result.size)
+    kernel(*map(address_of, (*fields, result, unusable)), result.size)
     return portable.log_sum(state) if unusable[0] else result
 
 
@@ -181,7 +169,7 @@ def log_sum(state: State) -> Array:
 def softmax(x: Array, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     y = _empty_like(x)
-    call = _Call(_reduced(x, axes), x, y=y)
+    call = Call(_reduced(x, axes), x, y=y)
     if _few_columns(x, axes) or not call.plan.at_once:
         state = of_block(x, axes)
         return _apply(x, state.m, state.d, APPLY, y)
@@ -193,7 +181,7 @@ def softmax(x: Array, axes: Axes) -> Array:
 def log_softmax(x: Array, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
     y = _empty_like(x)
-    call = _Call(_reduced(x, axes), x, y=y)
+    call = Call(_reduced(x, axes), x, y=y)
     if _few_columns(x, axes) or not call.plan.at_once:
         state = of_block(x, axes)
         return _apply(x, state.m, log_d(state), APPLY | LOGARITHM, y)
@@ -227,7 +215,7 @@ def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = Non
             if len(part):
                 _apply(part, np.tile(m, times), np.tile(d_or_log, times), mode, out)
         return y
-    call = _Call(reduced, x, y=y, short=SHORT_GIVEN)
+    call = Call(reduced, x, y=y, short=SHORT_GIVEN)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
     call.run(mode, State(m, d_or_log, d_or_log))
     return y
@@ -236,162 +224,3 @@ def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = Non
 def _empty_like(x: Array) -> Array:
     """An array for the result, of the memory layout of x: passes over both run side by side."""
     return np.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))), subok=False)
-
-
-class _Plan(NamedTuple):
-    """How the loops over blocks of one layout are shared out between a kernel and Python."""
-
-    kernel: Callable[..., None]
-    layout: tuple[int, ...]  # what the kernel has to know of it
-    working: type
-    outer: list[Loop]  # the loops that run here
-    states: int  # how many of them one run of the kernel takes
-    order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
-    at_once: bool  # whether a slice is best reduced and mapped before the next one is
-
-
-@lru_cache(maxsize=256)
-def _plan(
-    shape: tuple[int, ...],
-    reduced: tuple[bool, ...],
-    dtypes: tuple[np.dtype | None, ...],
-    strides: tuple[Strides, ...],
-    working: type,
-    short: int,
-) -> _Plan:
-    loops = loops_of(shape, reduced, strides)
-    if sum(loop.reduced for loop in loops) > 1:
-        axes = longest(loop for loop in loops if loop.reduced).axes
-        one = tuple(i in axes for i in range(len(shape)))
-        return _plan(shape, one, dtypes, strides, working, short)._replace(at_once=False)
-    inner = loops[-1] if loops else NO_LOOP
-    longest_kept = longest(loop for loop in loops if not loop.reduced)
-    if inner.reduced:
-        row, column = inner, longest_kept
-        side_by_side = row.length < short and column.length >= MANY
-    else:
-        row = longest(loop for loop in loops if loop.reduced)
-        column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
-        side_by_side = column.length >= FEW or row is NO_LOOP
-    outer = [loop for loop in loops if loop is not row and loop is not column]
-    plane = NO_LOOP
-    if side_by_side:
-        plane = longest(outer)
-        outer = [loop for loop in outer if loop is not plane]
-    kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
-    counted = (plane, row, column) if side_by_side else (column, row)
-    return _Plan(
-        kernel=compiled(
-            kernels.columns if side_by_side else kernels.rows, working, dtypes[1] is not None
-        ),
-        layout=(
-            *(loop.length for loop in counted),
-            *(stride for loop in counted for stride in loop.strides),
-            *_codecs(dtypes, counted[-1], working),
-        ),
-        working=working,
-        outer=outer,
-        states=plane.length * column.length,
-        order=tuple(axis for loop in kept for axis in loop.axes),
-        at_once=not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES,
-    )
-
-
-def _codecs(
-    dtypes: tuple[np.dtype | None, ...], lanes: Loop, working: type
-) -> tuple[int, int, int]:
-    """Addresses of the functions that load x and b and store y, 0 where none is needed."""
-    x, b, y = dtypes
-    load = load_b = store = 0
-    item = np.dtype(working).itemsize
-    x_step, _, y_step = (item, item, item) if lanes is NO_LOOP else lanes.strides
-    if b is not None or x != working or x_step != item:
-        load = _load(x, working)
-    if b is not None:
-        load_b = _load(b, np.float64)
-    if y is not None and (y != working or y_step != item):
-        store = address(kernels.store, dtype_name(y), working)
-    return load, load_b, store
-
-
-def _load(dtype: Any, working: type) -> int:
-    return address(kernels.load, dtype_name(dtype), not dtype.isnative, working)
-
-
-class _Call:
-    """A plan with the arrays to run it on."""
-
-    def __init__(
-        self,
-        reduced: tuple[bool, ...],
-        x: Array,
-        b: Array | None = None,
-        y: Array | None = None,
-        short: int = SHORT_ROW,
-    ) -> None:
-        arrays = (x, b, y)
-        joint = promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
-        self.shape = x.shape
-        self.plan = _plan(
-            x.shape,
-            reduced,
-            tuple(None if a is None else a.dtype for a in arrays),
-            tuple((0,) * x.ndim if a is None else a.strides for a in arrays),
-            np.dtype(working_name(joint)).type,  # type: ignore[arg-type]  # it is hashable
-            short,
-        )
-        self.addresses = tuple(0 if a is None else _address(a) for a in arrays)
-        self.arrays = arrays  # the kernels only see addresses: keep the memory
-
-    def offsets(self) -> Iterator[tuple[int, ...]]:
-        """Offsets in bytes of x, b and y in each pass of the outer loops."""
-        loops = self.plan.outer
-        for index in itertools.product(*(range(loop.length) for loop in loops)):
-            yield tuple(
-                sum(i * loop.strides[k] for i, loop in zip(index, loops, strict=True))
-                for k in range(3)
-            )
-
-    def reduce(self) -> State:
-        """The flat states."""
-        size = math.prod(self.shape[axis] for axis in self.plan.order)
-        state = State(np.empty(size, self.plan.working), np.empty(size), np.empty(size))
-        self.run(REDUCE, state)
-        return state
-
-    def run(self, mode: int, state: State | None = None) -> None:
-        """Run the kernel over all loops."""
-        plan = self.plan
-        m, w, s = (0, 0, 0) if state is None else map(_address, state)
-        m_step, sum_step = np.dtype(plan.working).itemsize * plan.states, 8 * plan.states
-        scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
-        aligned = -(-_address(scratch) // CACHE_LINE) * CACHE_LINE
-        for i, offsets in enumerate(self.offsets()):
-            plan.kernel(
-                *map(sum, zip(self.addresses, offsets, strict=True)),
-                m + i * m_step,
-                w + i * sum_step,
-                s + i * sum_step,
-                *plan.layout,
-                aligned,
-                mode,
-            )
-
-    def to_block(self, flat: Array) -> Array:
-        """A flat state as an array of as many dimensions as the block."""
-        order = self.plan.order
-        array = flat.reshape([self.shape[axis] for axis in order])
-        array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
-        return array.reshape([n if i in order else 1 for i, n in enumerate(self.shape)])
-
-    def from_block(self, array: Array) -> Array:
-        """The inverse; what the axes of several loops share is repeated."""
-        order = self.plan.order
-        shape = [n if i in order else 1 for i, n in enumerate(self.shape)]
-        array = np.broadcast_to(array, shape)
-        others = [i for i in range(array.ndim) if i not in order]
-        return np.ascontiguousarray(array.transpose(*order, *others)).reshape(-1)
-
-
-def _address(x: Array) -> int:
-    return x.__array_interface__["data"][0]

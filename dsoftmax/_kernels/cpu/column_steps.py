@@ -1,4 +1,4 @@
-"""Steps on a group of columns, which are the lanes of a vector: what `_columns` does to a panel.
+"""Steps on a group of columns, which are the lanes of a vector: what `columns` does to a panel.
 
 A group has its state on scratch memory: vectors of m, the reference and the factor or logarithm of
 the output in the working dtype; of w, s and what they lack of the exact sums in float64.  Columns

@@ -4,7 +4,7 @@ Panels of columns are worked on in tiles of a few rows, one column in each lane 
 columns may be any elements at equal distances: short rows are columns of a transposed block, which
 the codecs transpose tile by tile.
 
-The state of each column is kept as in `_rows`, on scratch memory, group by group: a group is a
+The state of each column is kept as in `rows`, on scratch memory, group by group: a group is a
 vector of columns.  Where their number is no multiple of that, the last two groups overlap, and
 what both hold is computed twice; fewer columns than a vector are copied to scratch memory.
 """
@@ -29,7 +29,7 @@ float64 = np.float64
 def columns(working: Any, weighted: bool) -> Callable[..., None]:
     """The kernel for tiles of ``working``, float32 or float64; with weights or without.
 
-    Parameters of the kernel: as of `_rows.rows`, but for ``count`` planes of ``width`` columns
+    Parameters of the kernel: as of `rows.rows`, but for ``count`` planes of ``width`` columns
     of ``length``, and the distances in bytes between planes, rows and columns.
     """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)

@@ -57,7 +57,7 @@ def prefetch(typing_context: Any, address: Any) -> Any:
 def convert(
     typing_context: Any, function: Any, source: Any, target: Any, step: Any, size: Any
 ) -> Any:
-    """Call the compiled `_codecs` function at an address.
+    """Call the compiled `codecs` function at an address.
 
     Called and not inlined, so that the kernels are compiled for float32 and float64 alone.
     """

@@ -30,7 +30,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     """The kernel for tiles of ``working``, float32 or float64; with weights or without.
 
     Parameters of the kernel: addresses, the number of rows and their length; the distances in
-    bytes between rows and between elements; the addresses of the `_codecs` functions that load
+    bytes between rows and between elements; the addresses of the `codecs` functions that load
     and store tiles, 0 where elements are contiguous and of the working dtype (``load`` has to be
     given with weights); scratch memory, and the mode.
 

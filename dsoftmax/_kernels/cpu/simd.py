@@ -8,6 +8,8 @@ A `Lanes` is 64 bytes of float32 or float64, or the float64 that so many float32
 splits it where the machine's vectors are shorter, into independent parts that fill its pipelines.
 The operators are element by element, with a number on one side for all of the lanes; products may
 be fused with the sum that they are a term of.
+
+The operators share the type and its codegen, and so are one file.
 """
 
 from __future__ import annotations

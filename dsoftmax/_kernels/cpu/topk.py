@@ -1,4 +1,4 @@
-"""The compiled selection for NumPy blocks: from a block of any layout to calls of `_best`."""
+"""The compiled selection for NumPy blocks: from a block of any layout to calls of `best`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ..._algebra.dtypes import dtype_name, working_name
 from ..._algebra.normalizer import State
 from ..loops import NO_LOOP, longest, loops_of
 from . import block, kernels
+from .call import address_of
 from .compiler import address, compiled
+from .plan import codec
 from .protocol import SCRATCH_BYTES, TILE_BYTES
-
-SEGMENT_BYTES = 1 << 18  # of the second-level cache
-CACHE_LINE = 64
-SHORTEST_RUN = 128
+from .tuning import CACHE_LINE, MANY, SEGMENT_BYTES, SHORT_ROW, SHORTEST_RUN
 
 
 def supports(x: Any) -> bool:
@@ -36,14 +35,14 @@ def of_block(
     loops = loops_of(x.shape, reduced, (x.strides,))
     slices = next((loop for loop in loops if loop.reduced), NO_LOOP)
     kept = [loop for loop in loops if not loop.reduced]
-    side_by_side = loops[-1:] == kept[-1:] != [] and kept[-1].length >= block.MANY
+    side_by_side = loops[-1:] == kept[-1:] != [] and kept[-1].length >= MANY
     row = kept[-1] if side_by_side else longest(kept)
     outer = [loop for loop in kept if loop is not row]
     working = np.dtype(working_name(dtype_name(x.dtype))).type
     lengths = [loop.length for loop in outer]
     values = np.empty((math.prod(lengths), row.length, k), working)
     indices = np.empty(values.shape, np.int64)
-    fused = normalized and slices.strides[0] == x.itemsize and slices.length >= block.SHORT_ROW
+    fused = normalized and slices.strides[0] == x.itemsize and slices.length >= SHORT_ROW
     states = _select(x, outer, row, slices, values, indices, fused, side_by_side)
 
     order = [i for loop in (*outer, row) for i in loop.axes]
@@ -76,13 +75,13 @@ def _select(
     shape = (len(values), math.ceil(slices.length / segment) if fused else 0, row.length)
     states = State(np.empty(shape, working), np.empty(shape), np.empty(shape))
     scratch = np.empty(2 * SCRATCH_BYTES + CACHE_LINE, np.uint8)
-    aligned = math.ceil(block._address(scratch) / CACHE_LINE) * CACHE_LINE
+    aligned = math.ceil(address_of(scratch) / CACHE_LINE) * CACHE_LINE
     in_a_row = row if side_by_side else slices
     contiguous = x.dtype == working and in_a_row.strides[0] == item
-    load = 0 if contiguous else block._load(x.dtype, working)
+    load = 0 if contiguous else codec(x.dtype, working)
     for i, index in enumerate(itertools.product(*(range(loop.length) for loop in outer))):
         offset = sum(j * loop.strides[0] for j, loop in zip(index, outer, strict=True))
-        source, *results = block._address(x) + offset, *map(block._address, (values[i], indices[i]))
+        source, *results = address_of(x) + offset, *map(address_of, (values[i], indices[i]))
         sizes = (row.length, slices.length, row.strides[0], step, k)
         if side_by_side:
             compiled(kernels.best_columns, working)(source, *results, *sizes, load, aligned)
@@ -90,7 +89,7 @@ def _select(
             compiled(kernels.best_rows, working)(
                 source,
                 *results,
-                *(block._address(field[i]) for field in states),
+                *(address_of(field[i]) for field in states),
                 *sizes,
                 segment,
                 min(max(SHORTEST_RUN, 8 * k), TILE_BYTES // item),

@@ -1,6 +1,6 @@
 """CUDA block kernels for CuPy: one reading of a block for its state, one for its result.
 
-A block of any layout is described to a kernel as loops (`_cuda_plan`), and never copied or moved.
+A block of any layout is described to a kernel as loops (`plan`), and never copied or moved.
 Where there are too few slices for all of the device, each is taken in parts, whose states a second
 kernel merges.  Nothing waits for the device.
 """

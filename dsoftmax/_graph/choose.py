@@ -1,0 +1,141 @@
+"""Whether a second pass reads its array again, or takes the chunks that were held.
+
+See ``docs/memory.md`` for the rules.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import islice
+from typing import Any, Literal, NamedTuple
+
+import dask
+import dask.array as da
+from dask.blockwise import Blockwise
+from dask.highlevelgraph import Layer
+from dask.utils import format_bytes, key_split, parse_bytes
+
+from .copy import task_layers
+from .dask_private import DataNode, GraphNode
+from .dear import dear
+from .uses import draws, uses
+
+Axes = tuple[int, ...]
+Reread = bool | Literal["auto"]
+
+_FEW_BLOCKS = 4  # held by a worker for one task and the next anyway
+_SCATTERED = 4  # tasks per block above which a layer moves all blocks to all blocks
+_LOOKED_AT = 16  # tasks of a layer
+_MOVES = frozenset(
+    {"blocks", "broadcast_to", "coarsen", "concatenate", "diag", "from-value", "getitem", "overlap"}
+    | {"rechunk-merge", "reshape", "setitem", "shuffle", "stack", "vindex-merge"}
+)  # layers of dask.array that move elements and compute nothing
+
+
+class Choice(NamedTuple):
+    """Whether to read again, and the reason as half a sentence."""
+
+    again: bool
+    why: str
+
+
+def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
+    """Whether a second pass over x reads it again, when the first has reduced ``axes``.
+
+    Depends on the arguments, on what x is made of and on Dask's ``array.chunk-size`` only; looks
+    at layers and at a few of their tasks, and computes nothing.
+    """
+    if hasattr(x, "expr"):
+        return Choice(False, "Dask's array-expression mode has no second read")
+    layers = task_layers(x)
+    if not layers:
+        return Choice(False, "it is in memory")
+    if reread != "auto":
+        return Choice(reread, f"reread={reread}")
+    blocks = math.prod(x.numblocks[axis] for axis in axes)
+    if blocks <= _FEW_BLOCKS:
+        return Choice(False, f"its slices span no more than {_FEW_BLOCKS} blocks")
+    held = x.dtype.itemsize * math.prod(
+        sum(c) if axis in axes else max(c) for axis, c in enumerate(x.chunks)
+    )
+    if held <= parse_bytes(dask.config.get("array.chunk-size")):  # not so if it is nan
+        return Choice(False, f"all blocks of a slice take {format_bytes(held)}")
+    seen: dict[Any, Any] = {}
+    for name in layers:
+        if why := _objection(name, layers, x, seen):
+            return Choice(False, why)
+    return Choice(True, f"its {blocks} blocks a slice are loaded and mapped, no more")
+
+
+def _objection(
+    name: str, layers: dict[str, Layer], x: da.Array, seen: dict[Any, Any]
+) -> str | None:
+    """What speaks against computing a layer twice, or None for loading and elementwise work.
+
+    ``seen`` are the functions of other layers, and what they use, that nothing speaks against.
+    """
+    layer, label = layers[name], key_split(name)
+    used = uses(some_tasks(layer), seen)
+    if draws(used):
+        return f"{label!r} below it draws from a random generator"
+    function = dear(used)
+    reason = f", for it uses {function}" if function else ""
+    costs = f"{label!r} below it may be dear to compute{reason} (reread=True does so twice)"
+    if function:
+        return costs
+    if isinstance(layer, Blockwise):
+        return costs if _is_product(layer) else None
+    inputs = [layers[other] for other in x.dask.dependencies[name] if other in layers]
+    if not inputs:  # a source
+        return None if _independent(layer) else costs
+    if len(inputs) == _size(layer) == _size(inputs[0]) == 1:  # a delayed function of another
+        return None
+    if label not in _MOVES:
+        return costs
+    few = _SCATTERED * (x.npartitions + sum(map(_size, inputs)))
+    if label != "overlap" and _size(layer) > few:
+        return f"{label!r} below it moves all blocks to all others"
+    return None
+
+
+def _is_product(layer: Blockwise) -> bool:
+    """Whether a layer sums over blocks, or is a matrix product of blocks.
+
+    Of elementwise work one array has all axes of the result, and the others are broadcast to it.
+    The arrays of a product share an axis, and none has all: ij, jk -> ijk, which Dask sums over j
+    in another layer.  Those of an outer product share none; it is elementwise work on few numbers.
+    """
+    arrays = [set(index) for _, index in layer.indices if index is not None]
+    axes = set().union(*arrays)
+    result = set(layer.output_indices)
+    if not axes <= result:
+        return True
+    shared = sum(map(len, arrays)) > len(axes)
+    return shared and not any(result - layer.new_axes.keys() <= array for array in arrays)
+
+
+def _size(layer: Layer) -> float:
+    """The number of tasks, but not of a layer that would list them all to know."""
+    known = isinstance(layer, Blockwise) or layer.is_materialized()
+    return len(layer) if known else math.inf
+
+
+def some_tasks(layer: Layer) -> list[Any]:
+    """A few tasks of a layer, without materialising it.
+
+    They are from all over it: `dask.optimize` puts different ones into one layer.
+    """
+    if isinstance(layer, Blockwise):
+        return [layer.task, *(k for k, index in layer.indices if index is None)]
+    keys = list(layer) if layer.is_materialized() else []
+    if len(keys) > _LOOKED_AT:
+        keys = random.Random(0).sample(keys, _LOOKED_AT)
+    return [layer[key] for key in keys]
+
+
+def _independent(layer: Layer) -> bool:
+    """Whether the tasks of a layer, going by the first ones, need no other task of it."""
+    nodes = [node for node in islice(layer.values(), _LOOKED_AT) if isinstance(node, GraphNode)]
+    used = {key for node in nodes for key in node.dependencies}
+    return all(isinstance(layer[key], DataNode) for key in used if key in layer)

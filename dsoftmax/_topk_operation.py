@@ -1,0 +1,99 @@
+"""The k best as an operation: a product of the normalizer and the candidates, of fused kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+from . import _kernels
+from ._kernels import topk as kernel
+from ._kernels.topk import Top
+from ._operation import Array, Axes, Monoid, Operation, Result
+
+
+def best(
+    function: str,
+    k: int,
+    axes: Axes = (0,),
+    itemsize: int = 8,
+    names: tuple[str, ...] = ("values", "indices"),
+) -> Operation:
+    """The k best of a slice; for softmax_topk with its normalizer, of one look at each block.
+
+    ``itemsize`` is that of the elements, and ``names`` are the results to give.
+    """
+    normalized = function == "softmax_topk"
+    monoid = Monoid(
+        "block",
+        partial(kernel.of_block, k=k, normalized=normalized),
+        partial(kernel.merge, axes=axes, k=k),
+        slice_bytes=24 + abs(k) * (8 + itemsize),
+        ordered=True,
+    )
+    of_top = _OF_SOFTMAX_TOPK if normalized else _OF_TOPK
+    key = function.replace("_", "-")
+    results = (
+        Result(
+            partial(_finished, of_top=of_top[name], function=function, k=k),
+            name=f"{key}-{_TASKS.get((function, name), name)}",
+            dtype=_index if name == "indices" else _same,
+            length=abs(k),
+        )
+        for name in names
+    )
+    return Operation(function, monoid, tuple(results))
+
+
+# What stages call: module-level functions, so that keys are deterministic.
+
+
+def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int) -> Array:
+    check_length(function, k, math.prod(top.lengths))
+    return of_top(top)
+
+
+def _values(top: Top) -> Array:
+    return top.values
+
+
+def _indices(top: Top) -> Array:
+    return top.indices
+
+
+def _probabilities(top: Top) -> Array:
+    return _kernels.rescale(top.values, top.normalizer)
+
+
+def _log_probabilities(top: Top) -> Array:
+    return _kernels.log_rescale(top.values, top.normalizer)
+
+
+def _index(name: str) -> str:
+    return "int64"
+
+
+def _same(name: str) -> str:
+    return name
+
+
+_OF_TOPK = {"values": _values, "indices": _indices}
+_OF_SOFTMAX_TOPK = {
+    "values": _probabilities,
+    "indices": _indices,
+    "log_values": _log_probabilities,
+}
+# Where a task is not named after its result.
+_TASKS = {
+    ("softmax_topk", "values"): "probabilities",
+    ("softmax_topk", "log_values"): "log-probabilities",
+}
+
+
+def check_length(function: str, k: int, length: float) -> None:
+    """Raise ValueError if there are fewer elements than asked for."""
+    if abs(k) > length:  # false of an unknown length, nan: `_finished` asks again
+        raise ValueError(
+            f"{function}: k is {k}, but there are only {length} elements along the axis; use at "
+            "most as many"
+        )
