@@ -1,42 +1,64 @@
-# Everything in two commands: `make demo` and `make test`. They need Python 3.11 or newer with venv.
+# `make` lists the commands. They need Python 3.11 or newer with venv, and install the rest.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= build/nile
 TESTS :=
-CORE := algebra arguments graph imports kept_code kernels_cpu kernels_portable normalizer reference schedulers softmax
 
-.PHONY: demo test lint lowest benchmark clean
+# The tests that need no optional dependency: `lowest` runs the first, `quick` all but the slow ones.
+LOWEST := algebra arguments dear_layers graph imports kept_code kernels_cpu kernels_portable \
+	normalizer operations promotion reference reread_choice schedulers softmax unknown_lengths
+CORE := $(LOWEST) compiler dear_functions design floors project readme reread scipy shared_memory topk
+SLOW := compiler kept_code scipy
+DOCTESTS := dsoftmax --ignore dsoftmax/dashboard
+
+.PHONY: help demo quick test lint lowest benchmark clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, then the command line on it
 	rm -rf $(OUT)
 	$(BIN)/python examples/nile_changepoint.py $(OUT) --save-log-posterior $(OUT)/log-posterior.zarr
 	$(BIN)/dsoftmax softmax $(OUT)/log-posterior.zarr $(OUT)/posterior.zarr
 
+quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three minutes; or some, with TESTS=...
+	$(VENV)-quick/bin/python -m pytest $(or $(TESTS),-k "not two_to_the_31 and not benchmark" \
+		$(patsubst %,tests/test_%.py,$(filter-out $(SLOW),$(CORE))) $(DOCTESTS))
+
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
 	$(BIN)/python -m pytest $(TESTS)
 
-lint: $(VENV)/installed-test ## Style and types
+lint: $(VENV)/installed-test ## Style and types, with ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# To pickle a ufunc of NumPy 2.1, Python looks into all modules, of which mpmath 1.4 has one that warns.
 lowest: ## The core with nothing but the required dependencies, at their lowest versions
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(CORE:%=tests/test_%.py) dsoftmax --ignore dsoftmax/dashboard
+	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(DOCTESTS) \
+		-W "ignore:the rational private module:DeprecationWarning"
 
 benchmark: $(VENV)/installed-bench ## Speed beside other libraries, about ten minutes
 	$(BIN)/python -m benchmarks
 
 $(VENV)/installed-%: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e ".[$*]"
-	touch $@
+	$(install)
 
-clean:
-	rm -rf $(VENV) $(VENV)-lowest build
+$(VENV)-quick/installed-%: pyproject.toml
+	$(install)
+
+define install
+$(PYTHON) -m venv $(@D)
+$(@D)/bin/pip install --quiet --upgrade pip
+$(@D)/bin/pip install --quiet -e ".[$*]"
+touch $@
+endef
+
+clean: ## Remove the virtual environments and build/
+	rm -rf $(VENV) $(VENV)-quick $(VENV)-lowest build

@@ -215,7 +215,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, text: str) -> list[int]
 @click.option("--saturation", help="For Dask's worker-saturation, as inf. [Dask's]")
 @click.option("--rounds", default=3, help="In turns; graphs of 10^5 chunks and more once. [3]")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Keep all results here.")
-def main(
+def main(  # noqa: C901  # one command line
     chunks: list[int],
     build_only: list[int],
     threads: list[int],

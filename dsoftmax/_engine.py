@@ -58,6 +58,7 @@ def states(
 
     ``key`` begins the names of the tasks. Blocks of states have length 1 along ``axes``.
     """
+    assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
     if not isinstance(x, da.Array):
         state = monoid.of_block(x, axes)
         return finish.of_state(state) if finish else state
@@ -96,7 +97,7 @@ def reduced(
     A single number of each slice is finished by the tasks that merge.
     """
     key, (result, *others) = operation.key, operation.results
-    if others or result.length is not None:
+    if others or result.length is not None or operation.monoid.ordered:
         kept = states(key, operation.monoid, x, axes, split_every)
         of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
         return tuple(map(of, operation.results))

@@ -1,9 +1,10 @@
 """The states of a lazy normalizer, as blocks that align with those of arrays or other states.
 
-The axes that were reduced have one block of length 1.  Along the others states are cut as what they
-meet: by Dask where all lengths are known; by trust, and a look on the worker, where as many blocks
-of unknown lengths meet; else they are gathered into one block, of which each block of an array
-takes its part.  That is small: three numbers per slice.
+The axes that were reduced have one block of length 1.  Along the others states are rechunked to fit
+what they meet where all lengths are known.  Where both have the same number of blocks, of unknown
+lengths, these are taken to agree, and compared on the worker.  Otherwise the states are gathered
+into one block, from which each block of an array takes its part; they are small, three numbers per
+slice.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ Chunks = tuple[Along, ...]
 def merged_blocks(
     parts: Sequence[State | da.Array], lengths: Sequence[float], result: str
 ) -> da.Array:
-    """The states of all together, in memory or lazy, for a result of that dtype.
+    """The merged states of several normalizers, some of them lazy, for a result of that dtype.
 
-    ``lengths`` are theirs along each axis, as far as one of them is known.
+    ``lengths`` are those of the states along each axis, nan where none is known.
     """
     chunks = merged_chunks([part.chunks for part in parts if isinstance(part, da.Array)], lengths)
     stage = Stage("softmax-merge", union, accumulator_dtype(result), result=result)
@@ -98,14 +99,14 @@ def rescaled_blocks(
 
 
 def _chunks_for(shape: tuple[int, ...], states: Any, axes: Axes) -> Chunks:
-    """How an array in memory is cut beside lazy states: as they are, where that is known."""
+    """The chunks of an array in memory beside lazy states: theirs, where the lengths are known."""
     chunks = states.chunks or ((1,),) * len(shape)
     pairs = enumerate(zip(shape, chunks, strict=True))
     return tuple((n,) if i in axes or _unknown(along) else along for i, (n, along) in pairs)
 
 
 def from_memory(state: State, chunks: Chunks, result: str) -> da.Array:
-    """States in memory as blocks of these chunks, or in one block along axes of unknown ones."""
+    """States in memory as blocks of these chunks; one block where the lengths are unknown."""
     shape = state.m.shape
     chunks = tuple(
         (n,) if _unknown(along) else along for n, along in zip(shape, chunks, strict=True)
@@ -115,10 +116,15 @@ def from_memory(state: State, chunks: Chunks, result: str) -> da.Array:
 
 
 def cut_anew(states: da.Array, chunks: Chunks) -> da.Array:
-    """States of other chunks: gathered where lengths are unknown."""
+    """States rechunked to these chunks, or gathered where lengths are unknown."""
     pairs = list(enumerate(zip(states.chunks, chunks, strict=True)))
     known = {i: new for i, (own, new) in pairs if not (_unknown(own) or _unknown(new))}
-    unlike = {i: sum(new) for i, (own, new) in pairs if i not in known and len(own) != len(new)}
+    unlike = {
+        i: sum(new)
+        for i, (own, new) in pairs
+        # Of one block of unknown length, to compare it with a known one.
+        if i not in known and (len(own) != len(new) or (len(own) == 1 and _unknown(own)))
+    }
     if unlike:
         states = gathered(states, unlike)
     if all(states.chunks[i] == new for i, new in known.items()):

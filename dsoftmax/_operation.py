@@ -50,8 +50,9 @@ class Monoid:
         return Monoid(
             self.name,
             partial(_of_block_by_both, one=self.of_block, other=other.of_block),
-            partial(_merged_by_both, one=self.merge, other=other.merge),
+            partial(_merged_by_both, one=self, other=other),
             self.slice_bytes + other.slice_bytes,
+            self.ordered or other.ordered,
         )
 
 
@@ -116,6 +117,9 @@ def _of_block_by_both(
     return one(x, axes), other(x, axes)
 
 
-def _merged_by_both(*parts: State, one: Callable[..., State], other: Callable[..., State]) -> State:
-    ones, others = zip(*parts, strict=True)
-    return one(*ones), other(*others)
+def _merged_by_both(*parts: State, one: Monoid, other: Monoid, axis: int | None = None) -> State:
+    pairs = zip((one, other), zip(*parts, strict=True), strict=True)
+    return tuple(
+        monoid.merge(*states, axis=axis) if monoid.ordered else monoid.merge(*states)
+        for monoid, states in pairs
+    )

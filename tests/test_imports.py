@@ -53,7 +53,7 @@ def test_what_the_package_offers():
     names, functions = run.stdout.splitlines()
     assert names.split() == [
         *("Normalizer", "TopK", "TopKWithLog", "dashboard", "log_softmax", "logsumexp"),
-        *("reference", "reread", "softmax", "softmax_topk", "topk"),
+        *("operations", "reference", "reread", "softmax", "softmax_topk", "topk"),
     ]
     assert functions == "show naive_softmax"
     assert set(names.split()) == set(dsoftmax.__all__)

@@ -34,7 +34,7 @@ DTYPES = [getattr(ml_dtypes, name, name) for name in ELEMENTS]
 def device(monkeypatch):
     """The device that `gpu` uses; it has a list of the kernels that ran."""
     emulator = Emulator()
-    monkeypatch.setattr(gpu, "_device", emulator)
+    monkeypatch.setattr(gpu, "device", emulator)
     return emulator
 
 

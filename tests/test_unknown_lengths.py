@@ -178,8 +178,9 @@ class TestNormalizers:
             lambda n: n.softmax(da.zeros((5, 2), chunks=((1, 1, 3), 2))),
         ],
     )
-    def test_other_numbers_of_slices(self, use, lazily):
-        lazy = lazily(use, Normalizer.of(rows(X, (2, 1)), axis=1))
+    @pytest.mark.parametrize("chunks", [(2, 1), (4, 2)])
+    def test_other_numbers_of_slices(self, use, chunks, lazily):
+        lazy = lazily(use, Normalizer.of(rows(X, chunks), axis=1))
         with pytest.raises(ValueError, match="of 4 slices along axis 0 meets .* of 5.*slices that"):
             lazy.compute()
         with pytest.raises(ValueError, match=r"\(4, 1\)"):  # which is known at once

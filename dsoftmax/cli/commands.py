@@ -83,7 +83,7 @@ class _Plan:
 
     ``dropped`` are the axes of the source that the result does not have. ``label`` is what the
     numbers are that are printed; ``extremes`` are the least and the greatest of them but NaN, and
-    how many are NaN: the only one if there is one, and nothing if there is none.
+    how many are NaN; just the number if there is one, and nothing if there is none.
     """
 
     source: StoredArray

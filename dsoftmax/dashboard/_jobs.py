@@ -1,6 +1,6 @@
 """What a scheduler knows of the softmaxes that it runs.
 
-A job is found by the names of its task groups, as `dsoftmax._graph` gives them: a first pass, the
+A job is found by the names of its task groups, as `dsoftmax._engine` gives them: a first pass, the
 levels of the tree, and a second pass, which Dask may have fused with what follows it and named so.
 """
 
