@@ -304,6 +304,22 @@ def test_complex_logsumexp_as_scipy(values):
     assert [r.dtype for r in logsumexp(x.astype("c8"), return_sign=True)] == ["f4", "c8"]
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, complex(-INF, INF)], 0),
+        ([0, complex(-INF, NAN)], 0),
+        ([complex(INF, 0.7)], complex(INF, np.pi / 4)),
+        ([complex(INF, 0.7), 3 - 1j], complex(INF, np.pi / 4)),
+        ([complex(INF, 0.7), complex(INF, 0.7 + np.pi)], complex(NAN, NAN)),
+    ],
+)
+def test_infinite_complex_terms(values, expected):
+    x = np.array(values, dtype=complex)
+    for a in (x, da.from_array(x, chunks=1)):
+        assert_array_equal(logsumexp(a), expected)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(*[st.sampled_from([0.0, -0.0, 1.0, 2.5, INF, -INF, NAN])] * 2), min_size=1)
