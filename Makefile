@@ -7,10 +7,12 @@ OUT ?= build/nile
 TESTS :=
 
 # The tests that need no optional dependency: `lowest` runs the first, `quick` all but the slow ones.
-LOWEST := algebra arguments dear_layers graph imports kept_code kernels_cpu kernels_portable \
-	normalizer operations promotion reference reread_choice schedulers softmax unknown_lengths
-CORE := $(LOWEST) compiler dear_functions design floors project readme reread scipy shared_memory topk
+LOWEST := algebra arguments graph imports kernels_cpu kernels_portable normalizer operations promotion \
+	reference schedulers softmax unknown_lengths
+CORE := $(LOWEST) compiler dear_functions dear_layers design floors kept_code project readme reread \
+	reread_choice scipy shared_memory topk
 SLOW := compiler kept_code scipy
+ONE_SYMBOL := tests/test_kept_code.py::test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 DOCTESTS := dsoftmax --ignore dsoftmax/dashboard
 
 .PHONY: help demo quick test lint lowest benchmark clean
@@ -41,7 +43,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(DOCTESTS) \
+	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(ONE_SYMBOL) $(DOCTESTS) \
 		-W "ignore:the rational private module:DeprecationWarning"
 
 benchmark: $(VENV)/installed-bench ## Speed beside other libraries, about ten minutes
