@@ -27,8 +27,7 @@ __all__ = [
     "topk",
 ]
 
-# Imported when they are first used: the command line has to be ready for Ctrl-C before a second of
-# imports begins.
+# Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
 _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",

@@ -1,4 +1,4 @@
-"""Arguments become arrays, axes and dtypes here, or errors that say what to do."""
+"""Turn arguments into arrays, axes and dtypes, or raise errors that say what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Axis = int | tuple[int, ...] | None
 
 
 class Omitted(Enum):
-    """What stands for an argument that was left out, where None means something."""
+    """A sentinel for an argument that was left out, where None has its own meaning."""
 
     OMITTED = "omitted"
 
@@ -38,15 +38,15 @@ class Omitted(Enum):
 
 
 def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False) -> Array:
-    """x as an array of a supported dtype: a Dask or array-API array as it is, else NumPy's.
+    """x as an array of a supported dtype: a Dask or array-API array as it is, else a NumPy array.
 
-    Arrays of NumPy's subclasses become plain or masked ones.
+    Subclasses of NumPy arrays become plain or masked arrays.
 
     Raises
     ------
     TypeError
         For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``);
-        for what has labels, which would be lost; for other Dask collections, which would be
+        for labelled objects, whose labels would be lost; for other Dask collections, which would be
         computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
         drops; for sparse arrays.
     """
@@ -55,22 +55,22 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            f"labels; pass the array in it: {name}.to_numpy() of pandas and polars (of a DataFrame "
-            f"the columns that are scores), {name}.data or {name}.values of xarray, "
-            f"{name}.to_dask_array(lengths=True) of dask.dataframe"
+            f"labels; pass the array in it: {name}.to_numpy() for pandas and polars (only the "
+            f"score columns of a DataFrame), {name}.data or {name}.values for xarray, "
+            f"{name}.to_dask_array(lengths=True) for dask.dataframe"
         )
     if dask.is_dask_collection(x) and not isinstance(x, da.Array):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and would be computed here; "
-            f"pass a Dask array, as dask.array.from_delayed({name}, shape, dtype) of one that is "
-            "delayed or .to_dask_array(lengths=True) of a dask.dataframe"
+            f"pass a Dask array: dask.array.from_delayed({name}, shape, dtype) for a delayed "
+            "object, .to_dask_array(lengths=True) for a dask.dataframe"
         )
     block = x._meta if isinstance(x, da.Array) else x
     if is_sparse(block):
         raise TypeError(
             f"{function}: {name} is sparse ({type_name(block)}), and only dense arrays are taken; "
-            f"pass one, as {name}.toarray(), {name}.todense() or, of sparse blocks, "
-            f"{name}.map_blocks(lambda block: block.toarray()) gives"
+            f"pass {name}.toarray(), {name}.todense() or, if the blocks are sparse, "
+            f"{name}.map_blocks(lambda block: block.toarray())"
         )
     array = x
     if not isinstance(x, (da.Array, np.ma.MaskedArray)) and (
@@ -80,45 +80,45 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     dtype = dtype_name(array.dtype)
     if is_complex(dtype) and not complex_ok:
         raise TypeError(
-            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is no "
+            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is not a "
             "distribution; pass a real array (logsumexp takes complex ones)"
         )
     if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
         raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
-            f"list({name}) makes of what is iterable"
+            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or "
+            f"list({name}) if it is iterable"
         )
     if not supported(dtype):
         raise TypeError(
             f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
-            f"integers, as {name}.astype('float64') where its values are numbers"
+            f"integers, e.g. {name}.astype('float64') if its values are numbers"
         )
     return array
 
 
 def as_like(b: Array, a: Array, function: str) -> Array:
-    """Weights b in memory as an array of the library, and on the device, of a.
+    """Weights b, in memory, as an array of the library and on the device of a.
 
     Raises
     ------
     TypeError
-        If b is not of NumPy, and of another library than a.
+        If b is neither from NumPy nor from the library of a.
     """
     xp = array_namespace(a)
     if not isinstance(b, np.ndarray) or xp is array_namespace(b):
         check_same_library(function, a, b)
         return b
-    # In floats that all of both are exact in: not every library lets integers meet them.
+    # In the float dtype that both promote to: not every library mixes integers with floats.
     name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
     return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
 
 
 def check_same_library(function: str, *arrays: Array) -> None:
-    """Raise TypeError unless all arrays are of one library."""
+    """Raise TypeError unless all arrays are from one library."""
     if len({array_namespace(x) for x in arrays}) > 1:
         kinds = ", ".join(dict.fromkeys(map(type_name, arrays)))
         raise TypeError(
-            f"{function}: arrays of different libraries ({kinds}); convert them to one, as with "
+            f"{function}: arrays of different libraries ({kinds}); convert them to one, e.g. with "
             "numpy.asarray"
         )
 
@@ -131,9 +131,9 @@ def check_shape(shape: Any, axis: Axis, function: str) -> tuple[Axes, tuple[int,
     Raises
     ------
     TypeError, ValueError
-        If the shape is no tuple of lengths, and as `check_axis`.
+        If the shape is not a tuple of lengths; also as in `check_axis`.
     """
-    hint = "use a tuple of lengths, ints from 0, as (2, 3)"
+    hint = "use a tuple of lengths, ints from 0, such as (2, 3)"
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{function}: shape is {shape!r}; {hint}")
     axes = check_axis(axis, tuple(shape), function)
@@ -149,14 +149,14 @@ def check_shape(shape: Any, axis: Axis, function: str) -> tuple[Axes, tuple[int,
 
 
 def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
-    """The axes as a sorted tuple of numbers from 0, all of them for None.
+    """The axes as a sorted tuple of non-negative ints; all of them for None.
 
     Raises
     ------
     TypeError
         If axis is not None, an int or a tuple of ints.
     ValueError
-        `numpy.exceptions.AxisError` if it is out of range; also for a repeated axis.
+        `numpy.exceptions.AxisError` if an axis is out of range; also if one is repeated.
     """
     if axis is None:
         return tuple(range(len(shape)))
@@ -172,7 +172,7 @@ def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
             raise TypeError(
                 f"{function}: axis is {axis!r}; use None, an int or a tuple of ints"
             ) from None
-        if ndim == 0 and len(axes) == 1 and number in (0, -1):  # as NumPy and SciPy take scalars
+        if ndim == 0 and len(axes) == 1 and number in (0, -1):  # as NumPy and SciPy do for scalars
             return ()
         if not -ndim <= number < ndim:
             raise np.exceptions.AxisError(
@@ -186,8 +186,8 @@ def check_axis(axis: Axis, shape: tuple[int, ...], function: str) -> Axes:
 
 
 def check_split_every(split_every: Any, ndim: int, function: str) -> None:
-    """Raise TypeError or ValueError if ``split_every`` bounds nothing; None is Dask's setting."""
-    name, hint = "split_every", "use an int of at least 2, or a dict {axis: int} of such"
+    """Raise TypeError or ValueError if ``split_every`` is invalid; None means Dask's setting."""
+    name, hint = "split_every", "use an int of at least 2, or a dict {axis: int} of these"
     if split_every is None:
         split_every = dask.config.get("split_every", None)
         if split_every is None:
@@ -217,8 +217,8 @@ def check_not_empty(x: Array, axes: Axes, function: str) -> None:
 def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
     """The common shape of a and its weights b, or ValueError.
 
-    Unknown lengths (nan, of Dask arrays) broadcast with 1, with nothing, and with another unknown
-    length of the same number of blocks.
+    An unknown length (nan, of a Dask array) broadcasts with 1, with a missing axis, and with
+    another unknown length of as many blocks.
     """
     shape = []
     for i in range(-max(a.ndim, b.ndim), 0):
@@ -242,7 +242,7 @@ def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
 
 
 def _check_items(x: Any, function: str, name: str) -> None:
-    """Raise TypeError if a list holds, at any depth, what NumPy would not just copy."""
+    """Raise TypeError if a list holds, at any depth, objects that NumPy would not simply copy."""
     kind = "list" if isinstance(x, list) else "tuple"
     for item in set(map(type, x)):
         if issubclass(item, (int, float, complex, str, np.generic)):
@@ -250,12 +250,12 @@ def _check_items(x: Any, function: str, name: str) -> None:
         if issubclass(item, da.Array):
             raise TypeError(
                 f"{function}: {name} is a {kind} of Dask arrays, which would be computed here; "
-                f"join them, as with dask.array.stack({name})"
+                f"join them, e.g. with dask.array.stack({name})"
             )
         if issubclass(item, np.ma.MaskedArray):
             raise TypeError(
                 f"{function}: {name} is a {kind} of masked arrays, whose masks would be lost; join "
-                f"them, as with numpy.ma.stack({name})"
+                f"them, e.g. with numpy.ma.stack({name})"
             )
         if issubclass(item, (list, tuple)):
             for inner in x:
@@ -266,19 +266,19 @@ def _check_items(x: Any, function: str, name: str) -> None:
         if _is_labelled(one) or dask.is_dask_collection(one):
             raise TypeError(
                 f"{function}: {name} is a {kind} that holds a {type_name(one)}, which would be "
-                "computed here, or lose its labels; make arrays of them, as .to_numpy(), .data, "
-                ".to_dask_array(lengths=True) or dask.array.from_delayed do, and stack these"
+                "computed here, or lose its labels; convert each to an array (.to_numpy(), .data, "
+                ".to_dask_array(lengths=True) or dask.array.from_delayed) and stack these"
             )
 
 
 def _is_labelled(x: Any) -> bool:
-    """Whether x has labels, as what pandas, polars, xarray and dask.dataframe have.
+    """Whether x is labelled, as the objects of pandas, polars, xarray and dask.dataframe are.
 
-    By what it can do, since these libraries are only imported where data are theirs.
+    Judged by its attributes, since these libraries are imported only if the data come from them.
     """
     if isinstance(x, (np.ndarray, np.generic, da.Array, int, float, complex, str)):
         return False
-    # Series, frames, columns and DataArrays; frames that are lazy; Datasets.
+    # Series, frames, columns and DataArrays; lazy frames; Datasets.
     kinds = ("to_numpy", "__dataframe__", "collect_schema", "data_vars", "divisions")
     return any(hasattr(type(x), kind) for kind in kinds)
 

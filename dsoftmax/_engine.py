@@ -1,7 +1,7 @@
 """The one place that runs operations: in memory, within blocks, or over a tree of blocks.
 
-This is where that is chosen, where stages get their names, merges their fan-in and blocks of
-unknown lengths their comparison.
+It chooses among these, names the stages, sets the fan-in of merges, and compares blocks of unknown
+lengths.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ State = Any
 
 
 class Finish(NamedTuple):
-    """What the last tasks of a reduction make of states, and under which name."""
+    """How the last tasks of a reduction turn states into results, and their name."""
 
     name: str
     of_state: Callable[[State], Any]
@@ -56,9 +56,9 @@ def states(
 ) -> State | da.Array:
     """The states of the slices along ``axes``, or what ``finish`` makes of them; lazy if x is.
 
-    ``key`` begins the names of the tasks. Blocks of states have length 1 along ``axes``.
+    ``key`` is the prefix of the task names. Blocks of states have length 1 along ``axes``.
     """
-    assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
+    assert finish is None or not monoid.ordered  # ordered trees have no common last task
     if not isinstance(x, da.Array):
         state = monoid.of_block(x, axes)
         return finish.of_state(state) if finish else state
@@ -76,7 +76,7 @@ def states(
         union = Stage(name, merge, dtype)
         last = Stage(name, _of_parts, finish.dtype, merge=merge, finish=finish.of_state)
         return tree_reduce(of_block, union, last, x, axes, not drop, limits)
-    for axis in axes:  # a tree for each, of parts in a row
+    for axis in axes:  # one tree per axis, of consecutive parts
         if x.numblocks[axis] > 1:
             union = Stage(name, merge, dtype, axis=axis)
             x = tree_reduce(of_block, union, union, x, (axis,), True, limits)
@@ -92,9 +92,9 @@ def reduced(
     keepdims: bool = False,
     split_every: SplitEvery = None,
 ) -> tuple[Array, ...]:
-    """The results of an operation; ``dtype`` is that of the input, or what it is promoted to.
+    """The results of an operation; ``dtype`` is that of the input, or what it promotes to.
 
-    A single number of each slice is finished by the tasks that merge.
+    A result of one number per slice is finished within the last merge.
     """
     key, (result, *others) = operation.key, operation.results
     if others or result.length is not None or operation.monoid.ordered:
@@ -110,7 +110,7 @@ def reduced(
 def of_states(
     result: Result, key: str, states: Any, axes: Axes, dtype: Any, keepdims: bool
 ) -> Array:
-    """A result of states, in memory or lazy."""
+    """A result computed from states, in memory or lazily."""
     name = result.dtype(dtype_name(dtype))
     drop = () if keepdims or result.length is not None else axes
     options: dict[str, Any] = {"of_state": result.of_state, "dtype": name, "drop": drop}
@@ -144,7 +144,7 @@ def rescaled(
     return map_blocks(Stage(f"{key}-rescale", applied, dtype, **options), x, kept)
 
 
-# What stages call: module-level functions, so that keys are deterministic.
+# Called by stages: module-level functions, so that keys are deterministic.
 
 
 def applied(
@@ -157,16 +157,15 @@ def applied(
     result: str,
     parts: Axes = (),
 ) -> Array:
-    """What a kernel makes of a block and its states, which have length 1 along ``axes``.
+    """Apply a kernel to a block and its states, which have length 1 along ``axes``.
 
-    Along the axes of ``parts`` these are more states, of which those of the block begin at
-    ``starts``.
+    Along the axes in ``parts`` there may be more states; those of the block begin at ``starts``.
     """
     x = _kernels.as_block(x)
     for axis, start in zip(parts, starts, strict=True):
         state = part_of(state, axis, int(start.item()), x.shape[axis])
     field = _first_field(state)
-    if field.ndim == 0:  # of one slice, whatever its dimensions
+    if field.ndim == 0:  # one slice, of any number of dimensions
         state = expanded(state, x.ndim)
         field = state[0]
     blocks = {"x": (tuple(x.shape), ()), "the normalizer": (tuple(field.shape), axes)}
@@ -175,7 +174,7 @@ def applied(
 
 
 def _first_field(state: State) -> Array:
-    """An array of a state, whose shape is that of all: states of products are nested."""
+    """One array of a state (all have the same shape); states of products are nested."""
     while isinstance(state, tuple):
         state = state[0]
     return state

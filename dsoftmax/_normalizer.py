@@ -45,37 +45,37 @@ from ._reread import check_reread
 from ._terms import as_terms
 from .operations import LOGSUMEXP, NORMALIZER, SIGNED_LOGSUMEXP
 
-_MERGED_AT_ONCE = 16  # of a stream: a merge rounds once, however many it merges
+_MERGED_AT_ONCE = 16  # blocks of a stream; a merge rounds once, however many it merges
 
 
 class Normalizer:
     r"""The normalizer (m, d) of the softmax of some slices: an immutable value.
 
     For each slice of the data it holds the maximum m and :math:`d = \sum b_i e^{x_i - m}`, the
-    latter as w, the terms at the maximum, plus s, all the others [1]_. Normalizers of parts of the
+    latter as w, the terms at the maximum, plus s, all others [1]_. Normalizers of parts of the
     data merge to that of the whole, in any order and grouping; so a stream, a set of files or the
-    chunks of an array can be taken one by one, and none of them has to fit in memory with another.
+    chunks of an array can be taken one by one, and no two of them have to fit in memory together.
 
     Make one with `Normalizer.of`, `Normalizer.from_blocks` or `Normalizer.identity`. Two are equal
-    if their axes, dtypes and states are (NaN counts as equal to NaN); lazy ones if they are to be
-    computed in the same way. ``a + b`` is ``a.merge(b)``, and ``float(n)`` the log-sum-exp of one
-    slice.
+    if their axes, dtypes and states are (NaN counts as equal to NaN); lazy ones if they have the
+    same Dask name. ``a + b`` is ``a.merge(b)``, and ``float(n)`` the log-sum-exp of one slice.
 
     Attributes
     ----------
     axis : tuple of int, or None
-        The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
-        with the data. None where all of the data are one slice: m, w, s and d are numbers then, and
-        the number of dimensions of the data does not matter.
+        The reduced axes: they have length 1 in m, w, s and d, so that these broadcast with the
+        data. None if all of the data are one slice: m, w, s and d are then numbers, and the number
+        of dimensions of the data does not matter.
 
     Notes
     -----
-    Of a Dask array everything is lazy: the attributes and the results are Dask arrays. The
-    normalizer itself is a Dask collection then, for `dask.compute`, `dask.persist` and the client
-    of a cluster, and what they compute is the normalizer in memory, a few numbers per slice.
+    For a Dask array everything is lazy: the attributes and the results are Dask arrays.
+    The normalizer itself is then a Dask collection, for `dask.compute`, `dask.persist` and the
+    client of a cluster; computing it gives the normalizer in memory, a few numbers per slice.
 
-    Each merge rounds, however many it merges: d is off by at most 4 units of rounding (2^-53) after
-    ``n.merge(*others)``, and by that much more in each turn of a loop of ``n = n.merge(other)``.
+    Each merge rounds once, however many it merges: d is off by at most 4 units of rounding (2^-53)
+    after ``n.merge(*others)``, and by as much again in each turn of ``n = n.merge(other)`` in a
+    loop.
 
     References
     ----------
@@ -100,13 +100,13 @@ class Normalizer:
     """
 
     __slots__ = ("_dtype", "_ndim", "_neutral", "_states", "axis")
-    __hash__ = None  # type: ignore[assignment]  # as arrays: equality looks at the elements
+    __hash__ = None  # type: ignore[assignment]  # as for arrays: equality compares elements
 
     axis: Axes | None
     _states: Any  # a State, or a Dask array whose blocks are States
-    _dtype: Any  # None of an identity that takes the dtype of what it is merged with
+    _dtype: Any  # None for an identity that takes the dtype of what it is merged with
     _neutral: bool  # whether it is an identity, which fits arrays of any library
-    _ndim: int  # of the data, the most if these are one slice
+    _ndim: int  # of the data; the largest if they are one slice
 
     def __init__(
         self, states: Any, axis: Axes | None, dtype: Any, ndim: int, neutral: bool = False
@@ -150,7 +150,7 @@ class Normalizer:
     def of(
         cls, x: Any, axis: Axis = None, b: Any = None, *, split_every: SplitEvery = None
     ) -> Normalizer:
-        """The normalizer of an array: of a block in memory at once, of a Dask array lazily.
+        """The normalizer of an array: computed at once in memory, lazily for a Dask array.
 
         Parameters
         ----------
@@ -187,14 +187,14 @@ class Normalizer:
 
     @classmethod
     def from_blocks(cls, blocks: Iterable[Any], axis: Axis = None) -> Normalizer:
-        """The normalizer of a stream of blocks, of which one is in memory at a time.
+        """The normalizer of a stream of blocks, with one in memory at a time.
 
         Parameters
         ----------
         blocks : iterable of array_like
             Each as `Normalizer.of` takes it; taken one by one, until there are no more.
         axis : int or tuple of ints, optional
-            The axes to reduce of each block, along which blocks may differ in length; None (the
+            The axes to reduce in each block, along which blocks may differ in length; None (the
             default) stands for all of them.
 
         Returns
@@ -212,8 +212,8 @@ class Normalizer:
 
         Notes
         -----
-        Sixteen normalizers are merged at once, and what they merge to again, so that n blocks
-        cost the roundings of about log(n) / log(16) merges.
+        Normalizers are merged sixteen at a time, and so are the results, so that n
+        blocks cost the roundings of about log(n) / log(16) merges.
 
         Examples
         --------
@@ -250,28 +250,29 @@ class Normalizer:
     def identity(
         cls, shape: tuple[int, ...] | None = None, axis: Axis = None, dtype: Any = None
     ) -> Normalizer:
-        """The normalizer of no data, (-inf, 0): what a running merge starts from.
+        """The normalizer of no data, (-inf, 0): the start of a running merge.
 
         Parameters
         ----------
         shape : tuple of int, optional
-            Of the data; its lengths along axis do not matter. Not needed where axis is None, so
-            that the data are one slice.
+            Of the data; its lengths along axis do not matter. Not needed if axis is None, as the
+            data are then one slice.
         axis : int or tuple of ints, optional
             The reduced axes, None for all.
         dtype : dtype_like, optional
-            Of the data. None (the default) takes that of what it is merged with, and stands for
+            Of the data. None (the default) takes the dtype of what it is merged with, and means
             float64 until then.
 
         Returns
         -------
         Normalizer
-            In memory, of NumPy arrays; merged with one of another library, it gives one of that.
+            In memory, of NumPy arrays; merged with one of another library, it gives one of that
+            library.
 
         Raises
         ------
         TypeError
-            If shape is no tuple of ints, or is left out although axis is given, if dtype has no
+            If shape is not a tuple of ints, or is left out although axis is given, if dtype has no
             exponential, or if axis is of the wrong type.
         ValueError
             If a length is negative, or axis is out of range or repeated.
@@ -295,7 +296,7 @@ class Normalizer:
     def _identity(
         cls, shape: tuple[int, ...], axis: Axes | None, name: str | None, ndim: int
     ) -> Normalizer:
-        """That of slices whose states have a shape, and of a dtype if it is to have one."""
+        """The identity for states of a shape, and of a dtype unless ``name`` is None."""
         given = None if name is None else dtype_of(np, result_name(name))
         return cls(identity(xp_numpy, shape, name or "float64"), axis, given, ndim, neutral=True)
 
@@ -303,8 +304,8 @@ class Normalizer:
     def m(self) -> Array:
         """The maximum of each slice, -inf for an empty one.
 
-        In the dtype of the computation: float32 for halves, float64 for integers; real for complex
-        data.
+        In the dtype of the computation: float32 for half precision, float64 for integers; real for
+        complex data.
         """
         return self._field("m", real_name(working_name(dtype_name(self.dtype))))
 
@@ -312,7 +313,7 @@ class Normalizer:
     def w(self) -> Array:
         """The sum of the weights at the maximum, float64 or better.
 
-        Without weights that is how many elements equal the maximum.
+        Without weights, the number of elements that equal the maximum.
         """
         return self._field("w", accumulator_dtype(self.dtype))
 
@@ -335,7 +336,7 @@ class Normalizer:
     def shape(self) -> tuple[int, ...]:
         """The shape of m, w, s and d: that of the data with length 1 along the reduced axes.
 
-        Without axes, ``()``, where all of them were reduced; nan for an unknown length.
+        ``()`` if axis is None; nan for an unknown length.
         """
         states = self._states
         return tuple(states.m.shape if isinstance(states, State) else states.shape)
@@ -356,7 +357,7 @@ class Normalizer:
         """The same normalizer with its states held by Dask; keywords go to `dask.persist`."""
         return dask.persist(self, **kwargs)[0]
 
-    # What makes it a Dask collection if it is lazy; in memory it has no graph, and so it is none.
+    # The protocol of Dask collections; in memory there is no graph, and so it is not one.
 
     __dask_optimize__ = staticmethod(optimize)
     __dask_scheduler__ = staticmethod(da.Array.__dask_scheduler__)
@@ -383,7 +384,7 @@ class Normalizer:
         return _persisted, (*self._states.__dask_postpersist__(), *kind)
 
     def merge(self, *others: Normalizer) -> Normalizer:
-        """The normalizer of the data of all of them together; ``a + b`` of two.
+        """The normalizer of all the data together; ``a + b`` merges two.
 
         Associative and commutative, with `identity` as the neutral element, and total: parts that
         are empty, or hold infinities or NaN, merge like any other. Lazy if one of them is. The
@@ -394,7 +395,7 @@ class Normalizer:
         TypeError
             If one is not a Normalizer, or they hold arrays of different libraries.
         ValueError
-            If their shapes or axes differ; in the computation where a length is unknown before.
+            If their shapes or axes differ; raised in the computation if a length is unknown before.
         """
         parts = (self, *others)
         for other in others:
@@ -421,23 +422,23 @@ class Normalizer:
         return self.merge(other) if isinstance(other, Normalizer) else NotImplemented
 
     def __radd__(self, other: object) -> Normalizer:
-        return self if isinstance(other, int) and other == 0 else NotImplemented  # as sum() starts
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # for sum()
 
     def update(self, block: Any, b: Any = None) -> Normalizer:
-        """A new normalizer, of the data so far and of a block; this one does not change.
+        """A new normalizer, of the data so far and a block; this one does not change.
 
         Parameters
         ----------
         block : array_like
-            With the slices of this normalizer, and of any length along ``axis``; of any shape if
-            all data are one slice.
+            With the slices of this normalizer and any length along ``axis``; of any shape if all
+            data are one slice.
         b : array_like, optional
             Weights, which broadcast with the block; as in `logsumexp`.
 
         Returns
         -------
         Normalizer
-            ``self.merge(Normalizer.of(block, self.axis, b))``. That rounds once per block; of a
+            ``self.merge(Normalizer.of(block, self.axis, b))``. This rounds once per block; for a
             long stream, `from_blocks` rounds less.
 
         Raises
@@ -448,7 +449,7 @@ class Normalizer:
         return self.merge(Normalizer.of(block, self.axis, b))
 
     def _check_mergeable(self, other: Normalizer) -> None:
-        """Raise ValueError if two are known to be of other slices."""
+        """Raise ValueError if the two are known to have different slices."""
         alike = self.axis == other.axis and len(self.shape) == len(other.shape)
         if not alike or not all(starmap(_agree, zip(self.shape, other.shape, strict=True))):
             raise ValueError(
@@ -467,14 +468,15 @@ class Normalizer:
         return float(_number(self.compute().logsumexp()).real)
 
     def to_dict(self) -> dict[str, Any]:
-        """The normalizer as plain numbers, strings and lists, which JSON and the like keep.
+        """The normalizer as plain numbers, strings and lists, for JSON and the like.
 
         Returns
         -------
         dict
             With the keys ``version`` (1), ``dtype`` (a name, or None), ``identity``, ``axis``,
-            ``ndim``, ``shape``, ``m``, ``w`` and ``s``. What JSON has no number for is a string:
-            "inf", "-inf", "nan", and all digits of a longdouble. Complex numbers are pairs.
+            ``ndim``, ``shape``, ``m``, ``w`` and ``s``. Values that JSON numbers cannot hold are
+            strings: "inf", "-inf", "nan", and all digits of a longdouble. Complex numbers are
+            pairs.
 
         Raises
         ------
@@ -498,7 +500,7 @@ class Normalizer:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Normalizer:
-        """The normalizer that `to_dict` was called of, of NumPy arrays.
+        """The normalizer that `to_dict` was called on, with NumPy arrays.
 
         Parameters
         ----------
@@ -512,15 +514,15 @@ class Normalizer:
         Raises
         ------
         TypeError
-            If kept is no dict.
+            If kept is not a dict.
         ValueError
-            If it has an unknown version, or a key is missing or has no such value.
+            If its version is unknown, or a key is missing or has an invalid value.
         """
         state, axis, name, ndim, neutral = from_dict(kept)
         return cls(state, axis, None if name is None else dtype_of(np, name), ndim, neutral)
 
     def logsumexp(self, keepdims: bool = False, return_sign: bool = False) -> Array:
-        """log(sum of b exp(x)) of each slice: what `dsoftmax.logsumexp` gives for the data.
+        """log(sum(b exp(x))) of each slice, as `dsoftmax.logsumexp` gives for the data.
 
         Parameters
         ----------
@@ -554,8 +556,8 @@ class Normalizer:
             Part of the data: as many dimensions as the normalizer and the same lengths, except
             along ``axis``; of any shape if all data are one slice.
         reread : bool or "auto", optional
-            Whether a Dask array is read again that this normalizer is, or will be, computed from,
-            or of which the lengths of the chunks have to be found first; as in `dsoftmax.softmax`.
+            Whether to read a Dask array again if this normalizer is computed from it, or if the
+            lengths of its chunks have to be found first; as in `dsoftmax.softmax`.
 
         Returns
         -------
@@ -567,14 +569,14 @@ class Normalizer:
         TypeError
             If x or the normalizer is complex, or x has no exponential.
         ValueError
-            If the shapes do not match; in the computation where a length is unknown before.
+            If the shapes do not match; raised in the computation if a length is unknown before.
         """
         return self._apply("softmax", _kernels.rescale, x, reread)
 
     def log_softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """(x - m) - log d: the log-softmax of any part of the data of this normalizer.
 
-        Parameters, returns and errors as of `softmax`.
+        Parameters, return value and errors as in `softmax`.
         """
         return self._apply("log-softmax", _kernels.log_rescale, x, reread)
 
@@ -583,7 +585,7 @@ class Normalizer:
             return map_blocks(
                 Stage(f"normalizer-{name}", field_of, dtype, field=name), self._states
             )
-        value = getattr(self._states, name)  # NumPy's can be handed out: they are read-only
+        value = getattr(self._states, name)  # NumPy arrays can be handed out: they are read-only
         return unwrap_scalar(value) if isinstance(value, np.ndarray) else copied(value)
 
     def _apply(self, name: str, kernel: Callable[..., Any], x: Any, reread: Reread) -> Array:
@@ -610,23 +612,23 @@ class Normalizer:
 
 
 def _number(x: Any) -> complex:
-    """The only number of an array, as Python's."""
+    """The single element of an array, as a Python number."""
     x = array_namespace(x).reshape(x, ())
     return complex(x) if is_complex(x.dtype) else float(x)
 
 
 def _agree(m: float, n: float) -> bool:
-    """Whether two lengths may be the same: unknown ones, nan, may."""
+    """Whether two lengths may be the same; an unknown one, nan, may be any."""
     return m == n or math.isnan(m) or math.isnan(n)
 
 
 def _shapes(parts: Iterable[Normalizer]) -> Iterable[tuple[float, ...]]:
-    """The lengths of all of them along each axis."""
+    """The lengths of all parts, for each axis."""
     return zip(*(part.shape for part in parts), strict=True)
 
 
 def _in_memory(blocks: Any, *kind: Any) -> Normalizer:
-    """The normalizer of the computed blocks of a lazy one."""
+    """The normalizer in memory, from the computed blocks of a lazy one."""
     return Normalizer(joined(blocks), *kind)
 
 

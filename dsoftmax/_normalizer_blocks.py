@@ -1,10 +1,9 @@
-"""The states of a lazy normalizer, as blocks that align with those of arrays or other states.
+"""Align the states of a lazy normalizer with the blocks of arrays or of other states.
 
-The axes that were reduced have one block of length 1.  Along the others states are rechunked to fit
-what they meet where all lengths are known.  Where both have the same number of blocks, of unknown
-lengths, these are taken to agree, and compared on the worker.  Otherwise the states are gathered
-into one block, from which each block of an array takes its part; they are small, three numbers per
-slice.
+Reduced axes have one block of length 1. Along the others, states are rechunked to match if all
+lengths are known. If lengths are unknown but both have the same number of blocks, these are assumed
+to agree, and compared on the worker. Otherwise the states are gathered into one block, from which
+each block of an array takes its part; they are small, three numbers per slice.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ Chunks = tuple[Along, ...]
 def merged_blocks(
     parts: Sequence[State | da.Array], lengths: Sequence[float], result: str
 ) -> da.Array:
-    """The merged states of several normalizers, some of them lazy, for a result of that dtype.
+    """The merged states of several normalizers, some of them lazy, for results of dtype ``result``.
 
-    ``lengths`` are those of the states along each axis, nan where none is known.
+    ``lengths`` are those of the states along each axis, nan where unknown.
     """
     chunks = merged_chunks([part.chunks for part in parts if isinstance(part, da.Array)], lengths)
     stage = Stage("softmax-merge", union, accumulator_dtype(result), result=result)
@@ -66,9 +65,9 @@ def rescaled_blocks(
     axes: Axes,
     reread: Reread,
 ) -> da.Array:
-    """What a kernel makes of the blocks of x and the states of their slices along ``axes``.
+    """Apply a kernel to the blocks of x and the states of their slices along ``axes``.
 
-    ``function`` is what the user called, and ``name`` begins the names of the tasks.
+    ``function`` is what the user called; ``name`` is the prefix of the task names.
     """
     if not isinstance(x, da.Array):
         x = da.from_array(x, _chunks_for(x.shape, states, axes))
@@ -99,14 +98,14 @@ def rescaled_blocks(
 
 
 def _chunks_for(shape: tuple[int, ...], states: Any, axes: Axes) -> Chunks:
-    """The chunks of an array in memory beside lazy states: theirs, where the lengths are known."""
+    """Chunks for an array in memory used with lazy states: theirs, where the lengths are known."""
     chunks = states.chunks or ((1,),) * len(shape)
     pairs = enumerate(zip(shape, chunks, strict=True))
     return tuple((n,) if i in axes or _unknown(along) else along for i, (n, along) in pairs)
 
 
 def from_memory(state: State, chunks: Chunks, result: str) -> da.Array:
-    """States in memory as blocks of these chunks; one block where the lengths are unknown."""
+    """States in memory as a Dask array of these chunks; one block where lengths are unknown."""
     shape = state.m.shape
     chunks = tuple(
         (n,) if _unknown(along) else along for n, along in zip(shape, chunks, strict=True)
@@ -122,7 +121,7 @@ def cut_anew(states: da.Array, chunks: Chunks) -> da.Array:
     unlike = {
         i: sum(new)
         for i, (own, new) in pairs
-        # Of one block of unknown length, to compare it with a known one.
+        # Also a single block of unknown length, to compare it with a known one.
         if i not in known and (len(own) != len(new) or (len(own) == 1 and _unknown(own)))
     }
     if unlike:
@@ -138,7 +137,7 @@ def cut_anew(states: da.Array, chunks: Chunks) -> da.Array:
 
 
 def gathered(states: da.Array, lengths: dict[int, Any]) -> da.Array:
-    """States in one block along some axes, of these lengths: numbers (or nan), or 0-d arrays."""
+    """Gather states into one block along the axes of ``lengths``: numbers, nan or 0-d arrays."""
     axes = tuple(lengths)
     known = {i: n for i, n in lengths.items() if not isinstance(n, da.Array)}
     measured = [i for i in axes if i not in known]
@@ -146,7 +145,7 @@ def gathered(states: da.Array, lengths: dict[int, Any]) -> da.Array:
         "normalizer-gather", _gathered, states.dtype, axes=axes, known=known, measured=measured
     )
     index = tuple(range(states.ndim))
-    label = {i: states.ndim + i for i in axes}  # another one than of the axis that is gathered
+    label = {i: states.ndim + i for i in axes}  # not that of the gathered axis
     out = tuple(label.get(i, i) for i in index)
     others = [item for i in measured for item in (lengths[i], ())]
     new = {label[i]: (known.get(i, math.nan),) for i in axes}
@@ -161,7 +160,7 @@ def gathered(states: da.Array, lengths: dict[int, Any]) -> da.Array:
 
 
 def merged_chunks(parts: Sequence[Chunks], lengths: Sequence[float]) -> Chunks:
-    """The chunks of what lazy states merge to, which have ``lengths`` as far as anybody knows."""
+    """The chunks of merged lazy states; ``lengths`` are their lengths, nan where unknown."""
     chunks = []
     for several, length in zip(zip(*parts, strict=True), lengths, strict=True):
         first = several[0]
@@ -170,15 +169,15 @@ def merged_chunks(parts: Sequence[Chunks], lengths: Sequence[float]) -> Chunks:
             chunks.append(known)
         elif len({*map(len, several)}) == 1 and math.isnan(length):
             chunks.append(first)
-        else:  # which also compares a known length with that of many unknown blocks
+        else:  # gathered; also compares a known length with many unknown blocks
             chunks.append((length,))
     return tuple(chunks)
 
 
 def beside(states: da.Array, x: da.Array, axes: Axes) -> tuple[da.Array, dict[int, da.Array]]:
-    """States cut as x where it was not reduced, and along which axes each block takes its part.
+    """States cut like x along the axes kept, and the axes along which each block takes its part.
 
-    For these axes there are the starts of the parts, as arrays with a block for each of x.
+    The latter map to the starts of the parts, as arrays with one block per block of x.
     """
     chunks, lengths = list(x.chunks), {}
     for i, (own, new) in enumerate(zip(states.chunks, x.chunks, strict=True)):
@@ -194,7 +193,7 @@ def beside(states: da.Array, x: da.Array, axes: Axes) -> tuple[da.Array, dict[in
 
 
 def _lengths(x: da.Array, axis: int) -> da.Array:
-    """The lengths of the blocks of x along an axis, one in each block."""
+    """The lengths of the blocks of x along an axis, with one length in each block."""
     along = x.chunks[axis]
     if not _unknown(along):
         return da.from_array(np.array(along), chunks=1)
@@ -216,15 +215,15 @@ def _unknown(along: Along) -> bool:
 
 
 def _lasting(x: Any) -> Any:
-    """x as Dask keeps it: on its device if it is CuPy's, else in NumPy's memory."""
+    """x as Dask holds it: a CuPy array stays on its device, others become NumPy arrays."""
     return x if hasattr(x, "__array_function__") else np.asarray(x)
 
 
-# What stages call: module-level functions, so that keys are deterministic.
+# Called by stages: module-level functions, so that keys are deterministic.
 
 
 def field_of(state: State, field: str) -> Any:
-    """A field, which shares no memory with states that Dask may hold."""
+    """A copy of a field, as Dask may hold the state."""
     return unwrap_scalar(copied(getattr(state, field)))
 
 
@@ -237,7 +236,7 @@ def _gathered(
         if found != n and not math.isnan(n):
             raise ValueError(
                 f"a normalizer of {found} slices along axis {i} meets an array, or another "
-                f"normalizer, of {n}: use it with the slices that it is of"
+                f"normalizer, of {n}; use it with data of the same slices"
             )
     return state
 
@@ -247,7 +246,7 @@ def _length(block: Any, axis: int) -> np.ndarray:
 
 
 def union(*states: State, result: str) -> State:
-    """The state of all together, in the dtypes that states for results of that dtype have."""
+    """The merged state, in the dtypes that states have for results of dtype ``result``."""
     shapes = (tuple(state.m.shape) for state in states)
     blocks = {f"normalizer {i}": (shape, ()) for i, shape in enumerate(shapes, start=1)}
     check_blocks("Normalizer.merge", blocks)

@@ -1,4 +1,4 @@
-"""A state as plain numbers, strings and lists, for those who keep it in JSON."""
+"""Convert states to plain numbers, strings and lists, for JSON, and back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def to_dict(
 
 
 def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes | None, str | None, int, bool]:
-    """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
+    """The arguments that `to_dict` was given; TypeError or ValueError if ``kept`` is invalid."""
     if not isinstance(kept, Mapping):
         raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
     keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *State._fields)
@@ -78,13 +78,13 @@ def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes | None, str | None, 
 
 def _in_numpy(x: Any) -> np.ndarray:
     try:
-        return np.asarray(getattr(x, "detach", lambda: x)())  # torch may want its gradient
-    except TypeError:  # it is on a device
+        return np.asarray(getattr(x, "detach", lambda: x)())  # for torch tensors that require grad
+    except TypeError:  # it is not on the CPU
         return np.asarray(to_device(x, "cpu"))
 
 
 def _written(x: np.ndarray) -> Any:
-    """Nested lists of numbers, and of strings where JSON has no number."""
+    """Nested lists of numbers, or of strings for what JSON numbers cannot hold."""
     if is_complex(x.dtype):
         return _written(np.stack([x.real, x.imag], axis=-1))
     if x.ndim:

@@ -1,4 +1,4 @@
-"""What an operation is: what is kept of a slice, how parts merge, and what comes of it."""
+"""The definition of an operation: the state of a slice, how states merge, and the results."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Monoid:
-    """What is kept of a slice: states of its parts merge, in any grouping, to that of the whole.
+    """The state kept of a slice: states of its parts merge, in any grouping, to that of the whole.
 
     Attributes
     ----------
     name : str
-        Ends the names of the tasks that make states of blocks, as in ``softmax-normalizer``.
+        Suffix of the names of the tasks that map blocks to states, as in ``softmax-normalizer``.
     of_block : callable
-        ``of_block(block, axes) -> state``: the states of the slices of a block along ``axes``, of
-        which the arrays keep these axes with length 1. Blocks may be empty, or masked.
+        ``of_block(block, axes) -> state``: the states of the slices of a block along ``axes``;
+        their arrays keep these axes, with length 1. Blocks may be empty or masked.
     merge : callable
-        ``merge(*states) -> state`` of one state or more; total, and associative. Called with
+        ``merge(*states) -> state``, of one or more states; total and associative. Called with
         ``axis=`` too if the monoid is ordered.
     slice_bytes : int
-        The size of the state of one slice: how many a task merges follows from it.
+        The size of the state of one slice; it determines how many states a task merges.
     ordered : bool
-        Whether states merge in the order of their parts along the axis only.
+        Whether states merge only in the order of their parts along the axis.
 
     Notes
     -----
-    Functions that go to workers: of modules, or `functools.partial` of such, so that the keys of
-    tasks are deterministic.
+    The functions go to workers: use module-level ones, or `functools.partial` of these, so that
+    task keys are deterministic.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Monoid:
     ordered: bool = False
 
     def __mul__(self, other: Monoid) -> Monoid:
-        """The states of both as a pair, of one reading."""
+        """The monoid of pairs of both states, computed in one pass."""
         return Monoid(
             self.name,
             partial(_of_block_by_both, one=self.of_block, other=other.of_block),
@@ -58,17 +58,17 @@ class Monoid:
 
 @dataclass(frozen=True)
 class Result:
-    """An array that comes of the states: one number of each slice, or ``length`` of them.
+    """An array computed from the states: one number per slice, or ``length`` of them.
 
     Attributes
     ----------
     of_state : callable
-        ``of_state(state) -> array``, of the shape that the state has.
+        ``of_state(state) -> array``, of the shape of the state.
     name : str
-        Of its tasks, where several results come of one state.
+        Of its tasks, if an operation has several results.
     dtype : callable, optional
-        The name of its dtype, from that of the input; by default floats keep theirs, and all else
-        gives float64.
+        Gives the name of its dtype from that of the input; by default floats keep theirs, and all
+        else gives float64.
     length : int, optional
         The length of the result along the reduced axis, if that is not 1.
     """
@@ -81,21 +81,21 @@ class Result:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is computed of every slice of an array: results, or another array of its shape.
+    """What is computed from every slice of an array: results, or an array of the same shape.
 
     Attributes
     ----------
     name : str
-        As users call it; the names of its tasks have "-" for "_".
+        As users call it; its task names have "-" for "_".
     monoid : Monoid
     results : tuple of Result
         What a reduction gives.
     rescale : callable, optional
         ``rescale(block, state) -> block``: the second map.
     whole : callable, optional
-        ``whole(block, axes) -> block``: the same of a block that holds its slices whole.
+        ``whole(block, axes) -> block``: the same for a block of whole slices.
     title : str, optional
-        What it gives, in words: "Write the ... of SRC to DST".
+        The result in words, as in "Write the ... of SRC to DST".
     """
 
     name: str
@@ -107,7 +107,7 @@ class Operation:
 
     @property
     def key(self) -> str:
-        """What the names of its tasks begin with."""
+        """The prefix of its task names."""
         return self.name.replace("_", "-")
 
 

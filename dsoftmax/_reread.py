@@ -30,17 +30,16 @@ _log = logging.getLogger("dsoftmax")
 def reread(x: da.Array, after: Any = None) -> da.Array:
     """The same array, to be computed a second time from its sources.
 
-    Dask computes a chunk once and holds it until its last use. Where the first and the last use
-    are far apart, as when an array is reduced and the result applied to it, a second reading takes
-    the place of that memory: ``x`` and ``reread(x)`` share no task, only what is in memory or on
-    disk below them.
+    Dask computes a chunk once and holds it until its last use. Where the first and the last use are
+    far apart, as when an array is reduced and the result applied to it, a second reading saves that
+    memory: ``x`` and ``reread(x)`` share no task, only what is in memory or on disk below them.
 
     Parameters
     ----------
     x : dask.array.Array
     after : dask collection, optional
-        No chunk is read again before this is computed: what the second use of x waits for, as
-        ``Normalizer.of(x).d``. Without it Dask may read some chunks early, and hold those.
+        What the second use of x waits for, such as ``Normalizer.of(x).d``: no chunk is read again
+        before it is computed. Without it Dask may read some chunks early, and hold them.
 
     Returns
     -------
@@ -62,11 +61,11 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
 
     See Also
     --------
-    softmax : With ``reread="auto"`` it does this where it is right.
+    softmax : With ``reread="auto"`` it does this where it pays.
 
     Notes
     -----
-    Everything below x is done twice, not only the reading, and has to give the same values twice.
+    Everything below x is computed twice, not only read, and must give the same values both times.
     Layers that Dask holds as patterns (`dask.blockwise.Blockwise`) are copied as such; others task
     by task.
 
@@ -116,9 +115,9 @@ def check_reread(reread: Any, function: str) -> Reread:
 
 
 def second_read(function: str, x: da.Array, states: da.Array, axes: Axes, reread: Reread) -> Any:
-    """What the pass after ``states`` reads: x, or a copy that is read once the states are there.
+    """The array for the pass after ``states``: x, or a copy that is read once these are computed.
 
-    ``function`` names who asks, in the report that goes to the logger "dsoftmax".
+    ``function`` is the caller's name, for the message to the logger "dsoftmax".
     """
     if not hasattr(x, "expr") and _apart(x, states):
         return x
@@ -128,15 +127,15 @@ def second_read(function: str, x: da.Array, states: da.Array, axes: Axes, reread
     if not choice.again:
         return x
     _warn_of_generators(x)
-    # A copy that fuses into the next map waits for the states by itself: each slice for its own.
+    # A copy that fuses into the next map needs no barrier: each slice waits for its own states.
     barrier = None if _fuses(x) else checkpoint(states)
     return copy_graph(x, tokenize(x.name, states.name), barrier)
 
 
 def _fuses(x: da.Array) -> bool:
-    """Whether Dask makes one task of each block of x and of what is mapped over it next.
+    """Whether Dask fuses each block of x, and the next map over it, into one task.
 
-    It does where all layers are Blockwise, have the blocks of x and are used once.
+    It does if all layers are Blockwise, have as many blocks as x, and are used once.
     """
     layers = task_layers(x).values()
     if not all(isinstance(layer, Blockwise) for layer in layers):
@@ -151,7 +150,7 @@ def _fuses(x: da.Array) -> bool:
 
 
 def _apart(x: da.Array, states: da.Array) -> bool:
-    """Whether no task is in the way of both, so that x is read once."""
+    """Whether x and the states share no task, so that x is read only once anyway."""
     layers = task_layers(x).keys()
     return bool(layers) and layers.isdisjoint(task_layers(states))
 
@@ -162,16 +161,16 @@ def _warn_of_generators(x: da.Array) -> None:
         if draws(uses(some_tasks(layer), seen)):
             warnings.warn(
                 f"{key_split(name)!r} draws from a random generator, so that reading its array "
-                "twice gives other values; hold it with reread=False, persist it, or seed each "
-                "block by itself as dask.array.random does",
+                "twice gives different values; hold it with reread=False, persist it, or seed "
+                "each block separately, as dask.array.random does",
                 stacklevel=_depth() + 1,
             )
             return
 
 
 def _depth() -> int:
-    """How many callers are of this package: a warning is about the line that called it."""
-    frame, depth = sys._getframe(1), 0  # the argument skip_file_prefixes is of Python 3.12
+    """The number of callers in this package: a warning points to the line that called it."""
+    frame, depth = sys._getframe(1), 0  # skip_file_prefixes needs Python 3.12
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == __package__:
         frame, depth = frame.f_back, depth + 1
     return depth

@@ -1,4 +1,4 @@
-"""softmax, log_softmax and logsumexp: what SciPy has, for arrays of any size."""
+"""softmax, log_softmax and logsumexp, as in SciPy, for arrays of any size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def softmax(
 ) -> Array:
     r"""Softmax, :math:`e^{x_i} / \sum_j e^{x_j}`, over an array or some of its axes.
 
-    The same as `scipy.special.softmax`, and lazy and parallel for a Dask array: each chunk gives
+    The same as `scipy.special.softmax`, but lazy and parallel for a Dask array: each chunk gives
     its maximum m and its normalizer d, these are merged in a tree, and a second map computes
     :math:`e^{x - m} / d`.
 
@@ -28,18 +28,18 @@ def softmax(
         integers or booleans. Masked entries take no part and stay masked.
     axis : int or tuple of ints, optional
         Axis or axes along which the result sums to 1. None (the default) stands for all of them,
-        so that the whole array is one distribution; ``()`` makes each element one.
+        so that the whole array is one distribution; for ``()`` each element is one.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, in all or along each
         axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result
         exceeds 1 MiB).
     reread : bool or "auto", optional
-        Whether the second map of a Dask array reads x again (True: twice the reading and computing
-        of x, and memory for a few chunks per worker however long x is) or takes the chunks that
-        were held (False: everything once, and memory for all chunks of x). "auto" (the default)
-        is Dask's ``dsoftmax.reread`` setting if there is one; else it holds what is in memory, what
-        is small and what may be dear to compute, and reads again what is loaded and mapped. The
-        choice and its reason go to the logger "dsoftmax" at level INFO.
+        For a Dask array, whether the second map reads x again (True: x is read and computed twice,
+        with memory for a few chunks per worker however long x is) or uses the chunks that were held
+        (False: everything once, with memory for all chunks of x). "auto" (the default) is Dask's
+        ``dsoftmax.reread`` setting if there is one; else it holds x if it is in memory, small, or
+        maybe expensive to compute, and reads it again if it is only loaded and mapped. The choice
+        and its reason go to the logger "dsoftmax" at level INFO.
 
     Returns
     -------
@@ -52,29 +52,29 @@ def softmax(
     ------
     TypeError
         If x is complex or not numeric, sparse, labelled (a Series, a DataArray), a Dask collection
-        other than an array, or a list of such, of Dask arrays or of masked arrays; or if axis or
+        other than an array, or a list of these, of Dask arrays or of masked arrays; or if axis or
         split_every is of the wrong type.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
-        empty along axis, if split_every is less than 2, or if reread is something else. All errors
-        are raised at the call, before anything is computed.
+        empty along axis, if split_every is less than 2, or if reread is none of the above. All
+        errors are raised at the call, before anything is computed.
 
     See Also
     --------
     log_softmax : Its logarithm, without underflow.
-    logsumexp : The logarithm of the denominator (plus m).
+    logsumexp : The logarithm of the denominator, m + log d.
     Normalizer : (m, d) itself, to keep, merge and apply.
-    reread : An array to be read a second time, for passes of one's own.
+    reread : Read an array a second time, for passes of your own.
 
     Notes
     -----
     d is summed in float64 (or better) whatever the dtype of x; float16 and bfloat16 are computed
-    in float32 and rounded once. The result does not depend on the chunks beyond its last bits.
+    in float32 and rounded once. The result depends on the chunks only in its last bits.
     A slice that holds NaN or +inf, or nothing but -inf, gives NaN, as in SciPy.
 
     With s chunks along ``axis`` there is one task per chunk for the state, about s / split_every
-    for the merges, and one per chunk for the result. Where a chunk holds its slices whole there
-    is one task per chunk, and no other.
+    for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
+    one task per chunk and no other.
 
     References
     ----------
@@ -102,7 +102,7 @@ def log_softmax(
 ) -> Array:
     r"""Logarithm of the softmax, :math:`x_i - \log \sum_j e^{x_j}`.
 
-    The same as `scipy.special.log_softmax`, and lazy and parallel for a Dask array. Exact where
+    The same as `scipy.special.log_softmax`, but lazy and parallel for a Dask array. Exact where
     ``log(softmax(x))`` has underflowed to -inf.
 
     Parameters
@@ -121,7 +121,7 @@ def log_softmax(
     Returns
     -------
     array
-        As of `softmax`: of the shape of x, its dtype if that is floating, else float64; lazy,
+        As for `softmax`: of the shape of x, its dtype if that is floating, else float64; lazy,
         with the chunks of x, for a Dask array.
 
     Raises
@@ -163,7 +163,7 @@ def logsumexp(
 ) -> Array:
     r"""Logarithm of a sum of exponentials, :math:`\log \sum_i b_i e^{a_i}`.
 
-    The same as `scipy.special.logsumexp`, and lazy and parallel for a Dask array, which it reads
+    The same as `scipy.special.logsumexp`, but lazy and parallel for a Dask array, which it reads
     once, chunk by chunk.
 
     Parameters
@@ -174,8 +174,9 @@ def logsumexp(
     axis : int or tuple of ints, optional
         Axis or axes to sum over; None (the default) stands for all of them.
     b : array_like, optional
-        Weights, which broadcast with a; they may be negative. Where one is 0, a is ignored
-        whatever it is, and a masked weight is 0. NumPy's go to the array library and device of a.
+        Weights, which broadcast with a; they may be negative. Where b is 0, a is ignored, whatever
+        its value; a masked weight counts as 0. NumPy weights are moved to the array library and
+        device of a.
     keepdims : bool, optional
         Whether the axes summed over stay, with length 1.
     return_sign : bool, optional
@@ -186,30 +187,30 @@ def logsumexp(
     Returns
     -------
     res : array
-        The logarithm; -inf for an empty sum, and NaN for a negative one unless ``return_sign``.
-        Of the dtype that a and b have together if that is floating or complex, else float64.
-        Lazy for Dask arrays, with their chunks along the axes that stay; NumPy scalars for
-        NumPy results without axes.
+        The logarithm; -inf for an empty sum, and NaN for a negative one unless ``return_sign``. In
+        the dtype that a and b promote to if that is floating or complex, else float64. Lazy for
+        Dask arrays, with their chunks along the axes that stay; a NumPy scalar in place of a 0-d
+        NumPy array.
     sgn : array
         Only if ``return_sign``: 1, 0 or -1, in the dtype of res; a phase for complex sums.
 
     Raises
     ------
     TypeError
-        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a
-        list of such, of Dask arrays or of masked arrays; or if b is of another array library than
-        a (and not NumPy's).
+        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a list
+        of these, of Dask arrays or of masked arrays; or if b is from another array library than a
+        (other than NumPy).
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b does not broadcast
-        with a, or their unknown chunk sizes cannot agree. Raised at the call; where only a worker
-        can tell that blocks of unknown lengths do not agree, in the computation.
+        with a, or their unknown chunk sizes cannot agree. Raised at the call, except for blocks of
+        unknown lengths, which only the computation can compare.
 
     Notes
     -----
-    The state of a chunk is (m, w, s): the maximum, the weights at the maximum and the rest of the
-    sum over exp(m), the last two at least in float64. The result is m + log|w| + log1p(s / w), so
-    that the small terms of ``logsumexp([0, -40])`` are not lost; s and w change places where s is
-    the larger.
+    The state of a chunk is (m, w, s): the maximum, the weights at the maximum and the
+    rest of the sum over exp(m), the last two at least in float64. The result is m + log|w| +
+    log1p(s / w), so that the small terms of ``logsumexp([0, -40])`` are not lost; w and s are
+    swapped where s is larger.
 
     References
     ----------

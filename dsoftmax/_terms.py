@@ -1,4 +1,4 @@
-"""What is summed: an array, or with weights pairs of blocks."""
+"""The terms of a sum: an array, or pairs of blocks if there are weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from ._graph.tree import SplitEvery
 def as_terms(
     function: str, x: Array, axis: Axis, b: Any, split_every: SplitEvery
 ) -> tuple[Array | _kernels.Weighted, Axes, np.dtype]:
-    """What operations take, the axes and the dtype of the result, from the user's arguments.
+    """The terms, the axes and the dtype of the result, from the user's arguments.
 
-    The terms are an array and, if there are weights, a pair of them, or a Dask array of pairs.
+    The terms are an array; if there are weights, a pair of arrays or a Dask array of pairs.
     """
     shape, weights, dtype = x.shape, None, result_dtype(x)
     if b is not None:

@@ -1,4 +1,4 @@
-"""softmax_topk and topk: the k best of every slice in the pass that computes the normalizer."""
+"""softmax_topk and topk: the k best of every slice, in the same pass as the normalizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TopK(NamedTuple):
     values : array
         The elements, or their probabilities, best first along the axis.
     indices : array
-        Where they are along the axis, int64.
+        Their positions along the axis, int64.
     """
 
     values: Array
@@ -38,7 +38,7 @@ class TopKWithLog(NamedTuple):
     values : array
         The probabilities, largest first along the axis.
     indices : array
-        Where they are along the axis, int64.
+        Their positions along the axis, int64.
     log_values : array
         The logarithms of the probabilities.
     """
@@ -56,11 +56,11 @@ def softmax_topk(
     return_log: bool = False,
     split_every: SplitEvery = None,
 ) -> TopK | TopKWithLog:
-    r"""The k largest probabilities of a softmax, and where they are, in one pass over x.
+    r"""The k largest probabilities of a softmax, and their indices, in one pass over x.
 
     The same as sorting ``softmax(x, axis)``, but no other probability is ever computed: each chunk
     gives its normalizer (m, d) and its k largest elements, these are merged in a tree, and
-    :math:`e^{x - m} / d` is taken of the k that remain. This is the softmax fused with top-k of
+    :math:`e^{x - m} / d` is computed for the k that remain. This is the softmax fused with top-k of
     [1]_ over the chunks of a Dask array, which is read once; nothing of its size is written.
 
     Parameters
@@ -69,12 +69,11 @@ def softmax_topk(
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
         integers or booleans. Masked entries count as -inf.
     k : int
-        How many, from 0 to the length of the axis.
+        Number of probabilities, from 0 to the length of the axis.
     axis : int or None
-        Axis along which the softmax sums to 1 and the largest are sought; it may only be left out
-        where there is no choice, of a vector. None stands for the flattened array: it is one
-        distribution, and the indices are those of ``x.ravel()``. The array itself is neither
-        reshaped nor rechunked.
+        Axis along which the softmax sums to 1 and the largest are taken; it can be left out only
+        for a vector. None stands for the flattened array: it is one distribution, and the indices
+        are those of ``x.ravel()``. The array itself is neither reshaped nor rechunked.
     return_log : bool, optional
         Whether to return the logarithms of the probabilities too: (x - m) - log d, which are
         finite where the probabilities underflow to 0.
@@ -88,12 +87,12 @@ def softmax_topk(
         The probabilities, of the dtype of x if that is floating, else float64. Of the shape of x
         with length k along ``axis``; of shape (k,) for ``axis=None``.
     indices : array
-        Where they are along ``axis``: int64, of the same shape.
+        Their positions along ``axis``: int64, of the same shape.
     log_values : array
         Only if ``return_log``: the logarithms, in the dtype and shape of the probabilities.
 
-        For a Dask array all are lazy Dask arrays with the chunks of x, but one along ``axis``;
-        otherwise they are arrays of the kind of x. They come as a named tuple, `TopK` or
+        For a Dask array all are lazy Dask arrays with the chunks of x, but a single chunk along
+        ``axis``; otherwise they are arrays of the kind of x. They come as a named tuple, `TopK` or
         `TopKWithLog`.
 
     Raises
@@ -104,9 +103,9 @@ def softmax_topk(
         is left out of an array of several dimensions.
     ValueError
         If k is negative or exceeds the length of the axis, axis is out of range
-        (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at
-        the call, except that k is too large for an axis of unknown length: that is found when the
-        length is, in the computation.
+        (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at the
+        call, except for a k too large for an axis of unknown length, which only the computation can
+        find.
 
     See Also
     --------
@@ -115,11 +114,11 @@ def softmax_topk(
 
     Notes
     -----
-    The order is total, and does not depend on the chunks: descending x, and ascending indices where
-    elements are equal. That is the order of the exact probabilities; those of unequal elements
-    may be equal once rounded. NaN comes first: a slice that holds NaN has the indices of its NaNs
-    in front, and all its probabilities are NaN. So they are, as in `softmax`, where it holds +inf
-    or nothing but -inf. Otherwise -inf has probability 0 and comes last.
+    The order is total, and does not depend on the chunks: descending x, and ascending
+    indices where elements are equal. That is the order of the exact probabilities; those of unequal
+    elements may be equal once rounded. NaN comes first: if a slice holds NaN, the indices of its
+    NaNs come first, and all its probabilities are NaN. As in `softmax`, they are also NaN if it
+    holds +inf or nothing but -inf. Otherwise -inf has probability 0 and comes last.
 
     Pass all results to one `dask.compute`: computed one by one, each reads x anew. With s chunks
     along ``axis`` there is one task per chunk, about s / split_every for the merges, and one for
@@ -158,19 +157,18 @@ def topk(
     *,
     split_every: SplitEvery = None,
 ) -> TopK:
-    """The k largest elements and where they are, or the k smallest, in one pass over x.
+    """The k largest or k smallest elements and their indices, in one pass over x.
 
-    What `dask.array.topk` and `dask.array.argtopk` give one each.
+    `dask.array.topk` gives only the elements, and `dask.array.argtopk` only the indices.
 
     Parameters
     ----------
     x : array_like
         As in `softmax_topk`, but not masked.
     k : int
-        How many, at most as many as the axis is long; the smallest if negative.
+        Number of elements, at most the length of the axis; negative for the smallest.
     axis : int or None
-        Axis along which they are sought, which may only be left out for a vector; None for the
-        flattened array.
+        Axis to search, which can be left out only for a vector; None for the flattened array.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax_topk`.
 
@@ -180,9 +178,10 @@ def topk(
         The elements, of the dtype of x and of its shape with length abs(k) along ``axis``; of
         shape (abs(k),) for ``axis=None``.
     indices : array
-        Where they are along ``axis``, in the flattened array for None: int64, of the same shape.
+        Their positions along ``axis``, or in the flattened array for None: int64, of the same
+        shape.
 
-        Lazy, with the chunks of x but one along ``axis``, for a Dask array.
+        For a Dask array both are lazy, with the chunks of x but a single chunk along ``axis``.
 
     Raises
     ------
@@ -191,8 +190,8 @@ def topk(
 
     Notes
     -----
-    Of the largest, NaN comes first, then descending elements; of the smallest, ascending elements,
-    and NaN last. Where elements are equal indices ascend, whatever the chunks.
+    For the largest, NaN comes first and elements descend; for the smallest, elements
+    ascend and NaN comes last. The indices of equal elements ascend, whatever the chunks.
 
     Examples
     --------
@@ -207,7 +206,7 @@ def topk(
     """
     x, k, axes = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
-        raise TypeError("topk: x is masked; fill it with what is to come last, as -inf or 0")
+        raise TypeError("topk: x is masked; fill it with a value that comes last, e.g. -inf or 0")
     operation = best("topk", k, axes, getattr(x.dtype, "itemsize", 8))
     return TopK(*reduced(operation, x, axes, x.dtype, split_every=split_every))
 
@@ -215,12 +214,12 @@ def topk(
 def _checked(
     function: str, x: Any, k: Any, axis: Any, split_every: SplitEvery
 ) -> tuple[Array, int, Axes]:
-    """x as an array of a dimension or more, k as an int, and one axis or all; or an error."""
+    """x as an array of at least one dimension, k as an int, and one axis or all; or an error."""
     x = as_array(x, function)
     if axis is Omitted.OMITTED:
         if x.ndim > 1:
             raise TypeError(
-                f"{function}: axis is left out, and x has {x.ndim} dimensions; say axis=-1 for the "
+                f"{function}: axis is left out, and x has {x.ndim} dimensions; use axis=-1 for the "
                 "last one, or axis=None for the flattened array"
             )
         axis = -1
@@ -232,7 +231,7 @@ def _checked(
         if isinstance(k, (bool, np.bool_)):
             raise TypeError
         k = operator.index(k)
-    except TypeError:  # NumPy's for an array that is no single int does not name k
+    except TypeError:  # NumPy's error for an array does not name k
         raise TypeError(f"{function}: k is {k!r}; use an int") from None
     if k < 0 and function == "softmax_topk":
         raise ValueError(

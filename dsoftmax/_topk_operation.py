@@ -1,4 +1,4 @@
-"""The k best as an operation: a product of the normalizer and the candidates, of fused kernels."""
+"""Top-k as an operation: the product of the normalizer and the candidates, in fused kernels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def best(
     itemsize: int = 8,
     names: tuple[str, ...] = ("values", "indices"),
 ) -> Operation:
-    """The k best of a slice; for softmax_topk with its normalizer, of one look at each block.
+    """The k best of a slice; for softmax_topk with its normalizer, in one pass over each block.
 
-    ``itemsize`` is that of the elements, and ``names`` are the results to give.
+    ``itemsize`` is that of the elements; ``names`` are the results to return.
     """
     normalized = function == "softmax_topk"
     monoid = Monoid(
@@ -45,7 +45,7 @@ def best(
     return Operation(function, monoid, tuple(results))
 
 
-# What stages call: module-level functions, so that keys are deterministic.
+# Called by stages: module-level functions, so that keys are deterministic.
 
 
 def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int) -> Array:
@@ -83,7 +83,7 @@ _OF_SOFTMAX_TOPK = {
     "indices": _indices,
     "log_values": _log_probabilities,
 }
-# Where a task is not named after its result.
+# The tasks that are not named after their result.
 _TASKS = {
     ("softmax_topk", "values"): "probabilities",
     ("softmax_topk", "log_values"): "log-probabilities",
@@ -92,7 +92,7 @@ _TASKS = {
 
 def check_length(function: str, k: int, length: float) -> None:
     """Raise ValueError if there are fewer elements than asked for."""
-    if abs(k) > length:  # false of an unknown length, nan: `_finished` asks again
+    if abs(k) > length:  # false for an unknown length, nan: `_finished` checks again
         raise ValueError(
             f"{function}: k is {k}, but there are only {length} elements along the axis; use at "
             "most as many"

@@ -1,8 +1,8 @@
-"""The operations of dsoftmax as data, and the means to add one of your own.
+"""The operations of dsoftmax as data, and functions that run them or your own.
 
-An `Operation` is what is kept of every slice, a `Monoid`, and what comes of it: results of a
-`reduce`, or the second map of a `rescale`.  `OPERATIONS` has those of the package; the command line
-and the dashboard take theirs from it.  `DESIGN.md` adds one, step by step.
+An `Operation` has a `Monoid`, the state kept of every slice, and what is computed from it: results,
+for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
+command line and the dashboard.  `DESIGN.md` adds one, step by step.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SIGNED_LOGSUMEXP = Operation(
     "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
 )
 
-# All of the package; of those with k, for one.
+# All operations of the package; those with k for k = 1.
 OPERATIONS = (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, best("softmax_topk", 1), best("topk", 1))
 
 
@@ -75,15 +75,15 @@ def reduce(
     *,
     split_every: SplitEvery = None,
 ) -> Array | tuple[Array, ...]:
-    """The results of an operation, in one reading of x.
+    """The results of an operation, in one pass over x.
 
     Parameters
     ----------
     operation : Operation
-        With results.
+        One that has results.
     x : array_like
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
-        integers or booleans. Masked entries take no part, if the operation has it so.
+        integers or booleans. Whether masked entries take part is up to the operation.
     axis : int or tuple of ints, optional
         Axis or axes of a slice; None (the default) stands for all of them.
     keepdims : bool, optional
@@ -126,12 +126,12 @@ def rescale(
     split_every: SplitEvery = None,
     reread: Reread = "auto",
 ) -> Array:
-    """The second map of an operation: of every element, with the state of its slice.
+    """The second map of an operation, which combines every element with the state of its slice.
 
     Parameters
     ----------
     operation : Operation
-        With a ``rescale``.
+        One that has a ``rescale``.
     x : array_like
         As in `reduce`; not empty along axis.
     axis : int or tuple of ints, optional

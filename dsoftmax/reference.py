@@ -1,19 +1,19 @@
-"""The algorithms of the paper as it writes them, in plain Python over NumPy arrays.
+"""The algorithms of the paper as it states them, in plain Python over NumPy arrays.
 
-Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1805.02867.  To be
-read beside it and to test against; `dsoftmax.softmax` is the one to use.  All take a vector of
-floats, any sequence of numbers included, and return a vector of float64.
+Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1805.02867.  Meant
+for reading beside it and for tests; use `dsoftmax.softmax` for real work. All take a vector, any
+sequence of numbers, and return a vector of float64.
 
 ================== ========= ============== ==================================================
 function           in paper  memory/element fails
 ================== ========= ============== ==================================================
 `naive_softmax`    Alg. 1    3              overflows at 710, underflows to 0/0 below -745
-`safe_softmax`     Alg. 2    4              of +inf, and of nothing but -inf
+`safe_softmax`     Alg. 2    4              for +inf, and for nothing but -inf
 `online_softmax`   Alg. 3    3              also where x begins with -inf
 `parallel_softmax` sect. 3.1 3, in parallel also if one begins with -inf, or the first is empty
 ================== ========= ============== ==================================================
 
-Where one fails, numbers are NaN, and NumPy warns.  `dsoftmax.softmax` gives NaN where
+Where one fails, results are NaN, and NumPy warns.  `dsoftmax.softmax` gives NaN where
 `safe_softmax` does, and nowhere else; it does not warn.
 """
 
@@ -51,8 +51,8 @@ def naive_softmax(x: ArrayLike) -> Vector:
 def safe_softmax(x: ArrayLike) -> Vector:
     """exp(x_i - m) / sum_j exp(x_j - m) with m = max x: Algorithm 2, what libraries do.
 
-    No exponential exceeds 1, so nothing overflows. NaN only where a maximum of +inf, or of -inf,
-    leaves inf - inf. The price is one more pass, over x for m.
+    No exponential exceeds 1, so nothing overflows. NaN only where a maximum of +inf or -inf leaves
+    inf - inf. The price is one more pass over x, for m.
 
     >>> safe_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
@@ -70,9 +70,9 @@ def safe_softmax(x: ArrayLike) -> Vector:
 def online_normalizer(x: ArrayLike) -> Pair:
     """The pair (m, d) in a single pass: lines 1-6 of Algorithm 3.
 
-    When a new maximum m' comes, what was summed so far is scaled by exp(m - m').  Starts from
-    `IDENTITY`, so that a vector without elements has (-inf, 0).  One that begins with -inf has a d
-    of NaN, since exp(-inf - (-inf)) is NaN, though 0 is meant.
+    A new maximum m' scales the sum so far by exp(m - m'). Starts from `IDENTITY`, so that an empty
+    vector has (-inf, 0). If x begins with -inf, d is NaN, since exp(-inf - (-inf)) is NaN, though 0
+    is meant.
 
     >>> m, d = online_normalizer([0.1, 0.3, 0.08, -0.09])
     >>> float(m), float(d)
@@ -89,8 +89,8 @@ def online_normalizer(x: ArrayLike) -> Pair:
 def online_softmax(x: ArrayLike) -> Vector:
     """exp(x_i - m) / d with (m, d) of `online_normalizer`: Algorithm 3.
 
-    As safe as Algorithm 2, but for numbers that begin with -inf, with as few memory accesses as
-    Algorithm 1.
+    As safe as Algorithm 2, except if x begins with -inf, with as few memory accesses as Algorithm
+    1.
 
     >>> online_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
@@ -101,10 +101,10 @@ def online_softmax(x: ArrayLike) -> Vector:
 
 
 def merge(a: Pair, b: Pair) -> Pair:
-    """The pair of two vectors together from their pairs: equation (4), section 3.1.
+    """The pair of two vectors joined, from their pairs: equation (4), section 3.1.
 
     Associative and commutative, with `IDENTITY` as the identity: the parts of a vector may be
-    taken in any order and grouping.  As the paper has it, it is undefined (NaN) where both maxima
+    taken in any order and grouping.  As in the paper, it is undefined (NaN) where both maxima
     are -inf, or one is +inf; `dsoftmax.Normalizer.merge` is not.
 
     >>> merge(online_normalizer([0.1, 0.3]), online_normalizer([0.08, -0.09]))
@@ -116,9 +116,9 @@ def merge(a: Pair, b: Pair) -> Pair:
 
 
 def rescale(o: ArrayLike, part: Pair, whole: Pair) -> Vector:
-    """The softmax of a part of a vector turned into its part of the softmax of the whole.
+    """Turn the softmax of a part of a vector into its part of the softmax of the whole.
 
-    o exp(m_part - m) d_part / d: outputs that were finished too early need not be computed again.
+    o exp(m_part - m) d_part / d: outputs finished too early need not be computed again.
 
     >>> part, whole = online_normalizer([1.0, 2.0]), online_normalizer([1.0, 2.0, 3.0])
     >>> rescale(online_softmax([1.0, 2.0]), part, whole).round(4)
@@ -129,7 +129,7 @@ def rescale(o: ArrayLike, part: Pair, whole: Pair) -> Vector:
 
 
 def parallel_softmax(parts: Iterable[Sequence[float]]) -> list[Vector]:
-    """The softmax of a vector given in parts, each worked on by itself: section 3.1.
+    """The softmax of a vector given in parts, each processed independently: section 3.1.
 
     Every part gives its pair and its own softmax, the pairs are merged, the outputs rescaled.
     This is what `dsoftmax.softmax` does with the chunks of a Dask array, except that it computes

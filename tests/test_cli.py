@@ -339,7 +339,7 @@ def test_an_address_that_is_not_a_scheduler(cluster):
 
 def test_a_task_that_kills_its_worker(cluster):
     x = da.ones(3, chunks=3).map_blocks(lambda block: os._exit(1), meta=np.empty(0))
-    message = r"1 workers? died of a task \(lambda\), probably for want of memory; try a smaller"
+    message = r"1 workers? died of a task \(lambda\), probably for lack of memory; try a smaller"
     with Client(cluster) as client, pytest.raises(job.JobError, match=message):
         job.compute("softmax", client, [x])
 

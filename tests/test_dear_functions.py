@@ -1,4 +1,4 @@
-"""Functions that may be dear to compute, going by names: what uses them is held."""
+"""Functions that may be expensive to compute, going by names: what uses them is held."""
 
 import functools
 import operator
@@ -187,22 +187,24 @@ DEAR = {
 @pytest.mark.parametrize("kind", DEAR)
 def test_dear_functions_are_held(kind):
     mapped = LARGE.map_blocks(DEAR[kind], meta=LARGE._meta, name="f")
-    assert why_held(mapped).startswith("'f' below it may be dear to compute, for it uses ")
+    assert why_held(mapped).startswith("'f' below it may be expensive to compute, as it uses ")
 
 
 @pytest.mark.parametrize("kind", ["np.convolve", "a name of scipy.signal", "scipy.ndimage"])
 def test_dear_functions_of_overlapping_blocks_are_held(kind):
     x = LARGE.map_overlap(DEAR[kind], depth=3, boundary="reflect", meta=LARGE._meta)
-    assert " below it may be dear to compute, for it uses " in why_held(np.exp(x))
+    assert " below it may be expensive to compute, as it uses " in why_held(np.exp(x))
 
 
 def test_dear_delayed_functions_are_held():
     x = files(lambda: dask.delayed(np.fft.fft, name="fft")(load(10**7), dask_key_name="fft"))
     assert why_held(x).startswith(
-        "'fft' below it may be dear to compute, for it uses numpy.fft.fft"
+        "'fft' below it may be expensive to compute, as it uses numpy.fft.fft"
     )
     x = files(lambda: dask.delayed(np.linalg.inv)(2))
-    assert why_held(x).startswith("'inv' below it may be dear to compute, for it uses numpy.linalg")
+    assert why_held(x).startswith(
+        "'inv' below it may be expensive to compute, as it uses numpy.linalg"
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_torch_models_are_held_and_its_other_functions_read_again():
     torch = pytest.importorskip("torch")
     net = torch.nn.Linear(3, 3)
     for model in (net, net.forward, lambda b: net(torch.from_numpy(b)).numpy(), torch.matmul):
-        assert "may be dear" in why_held(LARGE.map_blocks(model, meta=LARGE._meta))
+        assert "may be expensive" in why_held(LARGE.map_blocks(model, meta=LARGE._meta))
     for cheap in (torch.exp, torch.load, lambda b: torch.exp(torch.from_numpy(b)).numpy()):
         assert why_held(LARGE.map_blocks(cheap, meta=LARGE._meta)) is None
 

@@ -1,4 +1,4 @@
-"""Layers that may be dear to compute and so are held, as products, and those that are not."""
+"""Layers that may be expensive to compute and so are held, as products, and those that are not."""
 
 import operator
 
@@ -71,22 +71,22 @@ OF_FUNCTIONS = {  # whatever the function is
 
 @pytest.mark.parametrize("kind", PRODUCTS | OF_FUNCTIONS)
 def test_products_are_held(kind):
-    assert " below it may be dear to compute" in why_held((PRODUCTS | OF_FUNCTIONS)[kind]())
+    assert " below it may be expensive to compute" in why_held((PRODUCTS | OF_FUNCTIONS)[kind]())
 
 
 @pytest.mark.parametrize("kind", PRODUCTS.keys() - {"einsum", "einsum, not summed"})  # many chunks
 def test_optimized_products_are_held(kind):
     (x,) = dask.optimize(PRODUCTS[kind]())
-    assert " below it may be dear to compute, for it uses " in why_held(x)
+    assert " below it may be expensive to compute, as it uses " in why_held(x)
 
 
 def test_the_report_says_what_is_dear():
     assert why_held(LARGE.map_blocks(np.linalg.svd, meta=LARGE._meta)) == (
-        "'svd' below it may be dear to compute, for it uses numpy.linalg.svd (reread=True does so "
-        "twice)"
+        "'svd' below it may be expensive to compute, as it uses numpy.linalg.svd (reread=True "
+        "does so twice)"
     )
     assert why_held(OF_FUNCTIONS["summed"]()) == (
-        "'opaque' below it may be dear to compute (reread=True does so twice)"
+        "'opaque' below it may be expensive to compute (reread=True does so twice)"
     )
 
 

@@ -83,7 +83,7 @@ def test_what_would_be_computed_here(x, function, lazily):
 @pytest.mark.parametrize("within", [lambda x: [x, x], lambda x: (x,), lambda x: [[x], [1.0]]])
 def test_nor_in_lists(name, within, function, lazily):
     what, call = function
-    with pytest.raises(TypeError, match=rf"^{what} is a (list|tuple) that holds a .*make arrays"):
+    with pytest.raises(TypeError, match=rf"^{what} is a (list|tuple) that holds a .*convert each"):
         lazily(call, within(LABELLED.get(name, dask.delayed(X))))
 
 

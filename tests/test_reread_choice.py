@@ -123,17 +123,17 @@ HELD = {
     "it is in memory": da.from_array(np.zeros(10), chunks=2),
     "its slices span no more than 4 blocks": LARGE.rechunk((10**5, 2500)),
     "all blocks of a slice take 128.00 MiB": virtual(2**25, chunks=2**20),
-    "'mean_agg-aggregate' below it may be dear": LARGE - LARGE.mean(),
-    "'cumsum' below it may be dear": LARGE.cumsum(axis=0),
-    "'sum-aggregate' below it may be dear": da.einsum(
+    "'mean_agg-aggregate' below it may be expensive": LARGE - LARGE.mean(),
+    "'cumsum' below it may be expensive": LARGE.cumsum(axis=0),
+    "'sum-aggregate' below it may be expensive": da.einsum(
         "ij,j->i", virtual(10**9, 10, chunks=(10**7, 5)), da.ones(10, chunks=5)
     ),
-    "'dot' below it may be dear to compute, for it uses numpy.dot": da.linalg.qr(
+    "'dot' below it may be expensive to compute, as it uses numpy.dot": da.linalg.qr(
         LARGE.rechunk((10**4, 10**4))
     )[0],
-    "'svd' below it may be dear": LARGE.map_blocks(np.linalg.svd, meta=LARGE._meta),
-    "'rechunk' below it may be dear": LARGE.rechunk((100, -1), method="p2p"),
-    "'combine' below it may be dear": files(
+    "'svd' below it may be expensive": LARGE.map_blocks(np.linalg.svd, meta=LARGE._meta),
+    "'rechunk' below it may be expensive": LARGE.rechunk((100, -1), method="p2p"),
+    "'combine' below it may be expensive": files(
         lambda: dask.delayed(np.add, name="combine")(load(2), load(3), dask_key_name="combine")
     ),
     "'getitem' below it moves all blocks to all": LARGE[GENERATOR.permutation(10**5)],
@@ -256,8 +256,8 @@ def test_the_choice_is_reported(caplog):
     softmax(LARGE, axis=1, reread=False)
     reread(da.from_array(np.zeros(9), chunks=3))
     assert [record.getMessage() for record in caplog.records] == [
-        f"softmax of {LARGE} over axis (0, 1): read twice, since its 100 blocks a slice are loaded "
-        "and mapped, no more",
+        f"softmax of {LARGE} over axis (0, 1): read twice, since its 100 blocks per slice "
+        "are only loaded and mapped",
         f"softmax of {LARGE} over axis (1,): held, since reread=False",
         f"reread of {da.from_array(np.zeros(9), chunks=3)}: held, since it is in memory",
     ]

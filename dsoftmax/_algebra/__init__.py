@@ -1,1 +1,1 @@
-"""States and dtypes: arrays of any library, and nothing of Dask or of compilers."""
+"""States and dtypes, for arrays of any library; independent of Dask and of compilers."""

@@ -1,4 +1,4 @@
-"""Which dtype goes in, computes, accumulates and comes out: one table for every array library.
+"""The dtypes of input, computation, accumulation and result: one table for all array libraries.
 
 Dtypes are handled by name ("float32"), the one thing that NumPy, ml_dtypes, CuPy, torch and JAX
 agree on.
@@ -40,7 +40,7 @@ _COMPLEX = {real: name for name, real in _REAL.items()}
 
 
 def dtype_name(dtype: Any) -> str:
-    """'float32' for np.dtype('>f4'), torch.float32, ml_dtypes' and the like."""
+    """The name of a dtype of any library: 'float32' for np.dtype('>f4') and torch.float32."""
     if isinstance(dtype, (np.dtype, type)):
         return _numpy_name(dtype)
     return str(dtype).rsplit(".", 1)[-1]
@@ -48,22 +48,22 @@ def dtype_name(dtype: Any) -> str:
 
 @cache
 def _numpy_name(dtype: Any) -> str:
-    return np.dtype(dtype).name  # which NumPy puts together each time, in 4 us
+    return np.dtype(dtype).name  # NumPy builds the name anew each time, in 4 us
 
 
 def type_name(x: Any) -> str:
-    """'pandas Series', or 'dict' of what is Python's."""
+    """The type of x and its library, as in 'pandas Series'; only 'dict' for a built-in type."""
     library = type(x).__module__.partition(".")[0]
     return type(x).__name__ if library == "builtins" else f"{library} {type(x).__name__}"
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether x is a sparse array or matrix, of SciPy, CuPy or PyData."""
+    """Whether x is a sparse array or matrix of SciPy, CuPy or PyData Sparse."""
     return "sparse" in type(x).__module__.split(".") and hasattr(x, "nnz")
 
 
 def parsed_name(dtype: Any) -> str:
-    """The name of what a user gives as a dtype; what NumPy does not know, by its own name."""
+    """The name of a dtype_like that a user passes, even of a dtype unknown to NumPy."""
     try:
         return np.dtype(dtype).name
     except TypeError:
@@ -96,9 +96,9 @@ def supported(name: str) -> bool:
 
 
 def promoted_name(*names: str) -> str:
-    """The dtype of what is made of several, as NumPy promotes, whatever library they are of.
+    """The name of the dtype that several promote to by NumPy's rules, whatever their library.
 
-    bfloat16, which NumPy does not promote, counts as float16, and beside that as float32.
+    bfloat16, which NumPy does not promote, counts as float16; with float16 it gives float32.
     """
     brain = "bfloat16" in names
     if brain:
@@ -114,7 +114,7 @@ def _promoted(*names: str) -> str:
 
 
 def holds(name: str, other: str) -> bool:
-    """Whether numbers of another dtype lose nothing but precision in this one."""
+    """Whether casting from dtype ``other`` to ``name`` loses nothing but precision."""
     floats = {*_REAL.values(), "float16", "bfloat16"}
     if other in _INTEGERS and name in _INTEGERS:
         return np.can_cast(other, name, "safe")
@@ -124,7 +124,7 @@ def holds(name: str, other: str) -> bool:
 
 
 def dtype_of(xp: Any, name: str) -> Any:
-    """The dtype object of a namespace, from its name."""
+    """The dtype object of that name in an array namespace."""
     dtype = getattr(xp, name, None)
     if isinstance(dtype, type) and issubclass(dtype, np.generic):
         return np.dtype(dtype)
@@ -136,7 +136,7 @@ def dtype_of(xp: Any, name: str) -> Any:
 
 
 def result_dtype(x: Any, b: Any = None) -> Any:
-    """The dtype of a result of x and of weights b: an array, or a Python scalar, which adapts."""
+    """The dtype of a result for x and weights b, an array or a Python scalar, which adapts to x."""
     name = result_name(dtype_name(x.dtype))
     if hasattr(b, "dtype"):
         name = result_name(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype)))
@@ -146,5 +146,5 @@ def result_dtype(x: Any, b: Any = None) -> Any:
 
 
 def accumulator_dtype(dtype: Any) -> np.dtype:
-    """The NumPy dtype that sums for a result of ``dtype`` are kept in."""
+    """The NumPy dtype in which the sums for a result of ``dtype`` are accumulated."""
     return np.dtype(accumulator_name(dtype_name(dtype)))

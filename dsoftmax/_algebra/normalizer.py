@@ -1,4 +1,4 @@
-"""The algebra of softmax: the state (m, w, s), its merge and what it finishes to.
+"""The algebra of softmax: the state (m, w, s), its merge and its final results.
 
 For a slice x of length n (with weights b, all 1 when there are none) the state is
 
@@ -12,7 +12,7 @@ the log-sum-exp is log1p(s / w) = 4.2e-18, while log(d) is 0.
 States merge by an associative and commutative operator with the identity (-inf, 0, 0).  It is
 *total*: states of empty, all -inf, +inf and NaN slices merge like any other.
 
-This module knows arrays of any array-API library and nothing of Dask or of compilers.
+This module handles arrays of any array-API library, without Dask and without compilers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Array = Any
 
 
 class State(NamedTuple):
-    """(m, w, s) of some slices, as arrays of one shape: reduced axes are kept with length 1.
+    """The states (m, w, s) of slices, as arrays of one shape; reduced axes are kept with length 1.
 
     ``m`` has the dtype that the exponentials are computed in, ``w`` and ``s`` at least float64.
     """
@@ -46,12 +46,12 @@ class State(NamedTuple):
 
 
 def quiet() -> np.errstate:
-    """Silence NumPy where inf - inf, log(0) and overflow are expected and dealt with."""
+    """Silence NumPy where inf - inf, log(0) and overflow are expected and handled."""
     return np.errstate(divide="ignore", over="ignore", invalid="ignore", under="ignore")
 
 
 def common_namespace(*arrays: Array) -> Any:
-    """The array-API namespace of the arrays; a TypeError where they have none in common."""
+    """The array-API namespace of the arrays; TypeError if they have none in common."""
     try:
         return array_namespace(*arrays)
     except TypeError:
@@ -59,13 +59,13 @@ def common_namespace(*arrays: Array) -> Any:
         if len(names) == 1:
             raise
         raise TypeError(
-            f"blocks of {' and '.join(names)} do not mix; convert all to one kind before, as "
-            "x.map_blocks(cupy.asarray) does of a Dask array x"
+            f"blocks of {' and '.join(names)} do not mix; convert all to one kind first, "
+            "e.g. with x.map_blocks(cupy.asarray) for a Dask array x"
         ) from None
 
 
 def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) -> State:
-    """The state of nothing, (-inf, 0, 0), for inputs of dtype ``dtype_name``."""
+    """The state of an empty slice, (-inf, 0, 0), for inputs of dtype ``dtype_name``."""
     working = dtype_of(xp, real_name(working_name(dtype_name)))
     accumulator = dtype_of(xp, accumulator_name(dtype_name))
     m = xp.full(shape, -float("inf"), dtype=working, **device)
@@ -74,7 +74,7 @@ def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) ->
 
 
 def as_dtypes(state: State, dtype_name: str) -> State:
-    """The state in the dtypes that it has for inputs of dtype ``dtype_name``."""
+    """The state cast to the dtypes that states have for inputs of dtype ``dtype_name``."""
     xp = array_namespace(state.m)
     working = dtype_of(xp, real_name(working_name(dtype_name)))
     accumulator = dtype_of(xp, accumulator_name(dtype_name))
@@ -83,7 +83,7 @@ def as_dtypes(state: State, dtype_name: str) -> State:
 
 
 def merge(*states: State) -> State:
-    """The state of the union of the states' slices.
+    """The state of the union of the slices.
 
     Every state is scaled once, straight to the common maximum, and the terms are added with
     compensation (Knuth's TwoSum): merging k states costs one rounding, not k.  The largest element
@@ -101,9 +101,9 @@ def merge(*states: State) -> State:
 
 
 def _scaled_rest(xp: Any, state: State, m: Array) -> Array:
-    """What a state adds to s at the maximum m: only s if it holds the maximum, else all of d.
+    """The term a state adds to s at the maximum m: its s if it has that maximum, else its scaled d.
 
-    Where both maxima are the same infinity the subtraction gives NaN, which is not selected.
+    Where both maxima are the same infinity, their difference is NaN, but it is not selected.
     """
     dtype = dtype_of(xp, real_name(dtype_name(state.w.dtype)))
     # In the accumulator's precision: float32 maxima would spoil 29 bits of the factor.
@@ -124,7 +124,7 @@ def _compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
 
 
 def add(xp: Any, a: Array, b: Array) -> Array:
-    """a + b, also of complex infinities: torch would multiply one by 1 + 0j, which gives NaN."""
+    """a + b, also for complex infinities, which torch's + multiplies by 1 + 0j, giving NaN."""
     return xp.sum(xp.stack([a, b]), axis=0) if is_complex(a.dtype) else a + b
 
 
@@ -134,7 +134,7 @@ def log_sum(state: State) -> Array:
     xp = array_namespace(value)
     if not is_complex(direction.dtype):
         return xp.where(direction < 0, float("nan"), value)
-    # A sum that is infinite or 0 has the phase of its signs, as log(sum(exp(x))) has it.
+    # An infinite or zero sum has the phase of its signs, as in log(sum(exp(x))).
     signs = xp.where(xp.isnan(state.s), state.s, state.w)
     direction = xp.where(xp.abs(state.m) == float("inf"), signs, direction)
     phase = xp.atan2(xp.imag(direction), xp.real(direction))
@@ -159,9 +159,9 @@ def log_d(state: State) -> Array:
 
 
 def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
-    """log|d| = log|w| + log1p(s / w), or the other way round where s is larger, and the sign of d.
+    """log|d| = log|w| + log1p(s / w), with w and s swapped where s is larger, and the sign of d.
 
-    Of w and s only the larger divides: weights may be so far apart that w / s or s / w overflows.
+    It divides only by the larger: weights may be so far apart that the other quotient overflows.
     """
     _, w, s = state
     with quiet():
@@ -173,7 +173,7 @@ def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
 
 
 def sign(xp: Any, x: Array) -> Array:
-    """x / |x|, that of an infinite complex number by its infinite parts."""
+    """x / |x|; for an infinite complex number only its infinite parts count."""
     if not is_complex(x.dtype):
         return xp.sign(x)
 
@@ -185,7 +185,7 @@ def sign(xp: Any, x: Array) -> Array:
 
 
 def _log_abs_one_plus(xp: Any, r: Array) -> Array:
-    """log|1 + r| without losing a small r, which may be complex; |r| <= 1."""
+    """log|1 + r|, accurate for small r; r may be complex, with |r| <= 1."""
     if not is_complex(r.dtype):
         return xp.log1p(r)
     re, im = xp.real(r), xp.imag(r)

@@ -1,4 +1,4 @@
-"""States in memory, as values: copied, compared, joined, cut and reshaped."""
+"""Operations on states in memory: copy, compare, join, cut and reshape."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Axes = tuple[int, ...]
 
 
 def frozen(state: State) -> State:
-    """A copy that shares no memory with the data, and that nobody can write to if it is NumPy's.
+    """A copy that shares no memory with the data; its NumPy arrays are read-only for good.
 
-    What owns its memory can be made writeable again; a buffer of bytes cannot.
+    An array that owns its memory can be made writeable again; one backed by bytes cannot.
     """
 
     def copy(x: Array) -> Array:
@@ -33,7 +33,7 @@ def copied(x: Array) -> Array:
 
 
 def equal(a: State, b: State) -> bool:
-    """Whether two states are of one kind and equal, NaN being equal to NaN."""
+    """Whether two states have arrays of the same type and are equal; NaN equals NaN."""
 
     def same(x: Array, y: Array) -> bool:
         if type(x) is not type(y) or x.shape != y.shape:
@@ -44,7 +44,7 @@ def equal(a: State, b: State) -> bool:
 
 
 def joined(blocks: Any, axes: Axes | None = None, depth: int = 0) -> State:
-    """One state of nested lists of blocks, the outermost along the first of some, or all, axes."""
+    """Join nested lists of states into one: depth i lies along ``axes[i]``, or axis i if None."""
     if isinstance(blocks, State):
         return blocks
     first, *rest = (joined(inner, axes, depth + 1) for inner in blocks)
@@ -56,19 +56,19 @@ def joined(blocks: Any, axes: Axes | None = None, depth: int = 0) -> State:
 
 
 def part_of(state: State, axis: int, start: int, length: int) -> State:
-    """The states from ``start`` along an axis, ``length`` of them if there are as many."""
+    """The states from ``start`` along an axis, at most ``length`` of them."""
     index = (slice(None),) * axis + (slice(start, start + length), ...)
     return State(*(a[index] for a in state))
 
 
 def expanded(state: State, ndim: int) -> State:
-    """The state of one slice, which has no axes, with so many of length 1."""
+    """The 0-d state of one slice, reshaped to ``ndim`` axes of length 1."""
     xp = array_namespace(state.m)
     return State(*(xp.reshape(a, (1,) * ndim) for a in state))
 
 
 def dropped(state: State, axes: Axes) -> State:
-    """The state without some axes of length 1."""
+    """The state without ``axes``, which have length 1."""
     if not axes:
         return state
     xp = array_namespace(state.m)
@@ -76,12 +76,12 @@ def dropped(state: State, axes: Axes) -> State:
 
 
 def unwrap_scalar(x: Array) -> Array:
-    """A NumPy scalar for a NumPy array of no dimension, as ufuncs return."""
+    """x, or a NumPy scalar if x is a 0-d NumPy array, as ufuncs return."""
     return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
 
 
 def of_dtype(x: Array, name: str) -> Array:
-    """x in the dtype that was announced: blocks may be of another than their array says.
+    """Cast x to the announced dtype: a block may have another one than its Dask array says.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def of_dtype(x: Array, name: str) -> Array:
     if not holds(name, own):
         raise TypeError(
             f"a block gives {own}, and its Dask array says {name}: make the array say what its "
-            f"blocks are, as map_blocks(..., dtype={own!r}) does"
+            f"blocks are, e.g. with map_blocks(..., dtype={own!r})"
         )
     xp = array_namespace(x)
     with quiet():  # a logarithm may exceed the largest float16, as those of weights of 1e9 do

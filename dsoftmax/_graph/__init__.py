@@ -1,1 +1,1 @@
-"""Dask only: arrays of blocks, stages, trees and second readings."""
+"""Graphs, which need only Dask: aligned blocks, stages, trees and second reads."""

@@ -1,6 +1,6 @@
-"""Arrays side by side: known chunks are cut alike, unknown ones are compared on the worker.
+"""Align the blocks of arrays: known chunks are cut alike, unknown ones compared on the worker.
 
-The length of a block of unknown chunks is only known where the block is.  NumPy would broadcast a
+The length of a block in unknown chunks is known only on the worker. NumPy would broadcast a
 block of one row over the rows of another, so every stage that takes two blocks calls
 `check_blocks`.
 """
@@ -19,10 +19,10 @@ from .tree import Axes
 
 
 def zip_blocks(join: Stage, a: da.Array, b: da.Array) -> da.Array:
-    """One array whose blocks are what ``join`` makes of the blocks of a and b, which broadcast.
+    """The array of ``join`` applied to the blocks of a and b, which broadcast.
 
-    They have as many axes. Chunks of known lengths are unified. Of unknown ones there are as many
-    in both arrays, which the stage has to compare, unless one of these has length 1 there.
+    Both have the same number of axes. Chunks of known lengths are unified. Where lengths are
+    unknown, both have the same number of chunks, which the stage must compare, or one has length 1.
     """
     a, b = _single_ones(a), _single_ones(b)
     index = tuple(range(a.ndim))
@@ -41,10 +41,10 @@ def zip_blocks(join: Stage, a: da.Array, b: da.Array) -> da.Array:
 
 
 def _cut_alike(x: da.Array, other: da.Array) -> da.Array:
-    """x cut where it or the other array is, along the axes that both have and of known lengths."""
+    """x cut where it or the other array is cut, along axes of the same known length."""
     new = {}
     for i, (own, others) in enumerate(zip(x.chunks, other.chunks, strict=True)):
-        if own != others and x.shape[i] == other.shape[i]:  # not so if one is nan
+        if own != others and x.shape[i] == other.shape[i]:  # false if one is nan
             edges = sorted({0, *accumulate(own), *accumulate(others)})
             new[i] = tuple(stop - start for start, stop in pairwise(edges))
     new = {i: chunks for i, chunks in new.items() if chunks != x.chunks[i]}
@@ -52,7 +52,7 @@ def _cut_alike(x: da.Array, other: da.Array) -> da.Array:
 
 
 def _single_ones(x: da.Array) -> da.Array:
-    """x with each axis of length 1 in one block, which broadcasts: not in chunks (0, 1)."""
+    """x with each axis of length 1 in one block, which broadcasts, unlike chunks (0, 1)."""
     several = {i: 1 for i, n in enumerate(x.shape) if n == 1 and x.numblocks[i] > 1}
     return x.rechunk(several) if several else x
 
@@ -63,9 +63,9 @@ def ones(x: Any) -> Axes:
 
 
 def check_blocks(function: str, blocks: Mapping[str, tuple[tuple[int, ...], Axes]]) -> None:
-    """Raise ValueError unless blocks have one shape, apart from the axes that they broadcast.
+    """Raise ValueError unless blocks have the same shape, apart from the axes they broadcast.
 
-    ``blocks`` has the shape and these axes, of length 1, of each block by its name.
+    ``blocks`` maps the name of each block to its shape and these axes, of length 1.
     """
     lengths: dict[int, int] = {}
     agree = len({len(shape) for shape, _ in blocks.values()}) == 1

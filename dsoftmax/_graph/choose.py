@@ -1,4 +1,4 @@
-"""Whether a second pass reads its array again, or takes the chunks that were held.
+"""Choose whether a second pass reads its array again or uses the chunks that were held.
 
 See ``docs/memory.md`` for the rules.
 """
@@ -24,9 +24,9 @@ from .uses import draws, uses
 Axes = tuple[int, ...]
 Reread = bool | Literal["auto"]
 
-_FEW_BLOCKS = 4  # held by a worker for one task and the next anyway
-_SCATTERED = 4  # tasks per block above which a layer moves all blocks to all blocks
-_LOOKED_AT = 16  # tasks of a layer
+_FEW_BLOCKS = 4  # a worker holds that many between tasks anyway
+_SCATTERED = 4  # with more tasks per block, a layer moves all blocks to all others
+_LOOKED_AT = 16  # tasks inspected per layer
 _MOVES = frozenset(
     {"blocks", "broadcast_to", "coarsen", "concatenate", "diag", "from-value", "getitem", "overlap"}
     | {"rechunk-merge", "reshape", "setitem", "shuffle", "stack", "vindex-merge"}
@@ -34,17 +34,17 @@ _MOVES = frozenset(
 
 
 class Choice(NamedTuple):
-    """Whether to read again, and the reason as half a sentence."""
+    """Whether to read again, and the reason, as a clause."""
 
     again: bool
     why: str
 
 
 def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
-    """Whether a second pass over x reads it again, when the first has reduced ``axes``.
+    """Whether a second pass over x reads it again, after the first has reduced ``axes``.
 
-    Depends on the arguments, on what x is made of and on Dask's ``array.chunk-size`` only; looks
-    at layers and at a few of their tasks, and computes nothing.
+    Depends only on the arguments, the graph of x and Dask's ``array.chunk-size``; inspects layers
+    and a few of their tasks, and computes nothing.
     """
     if hasattr(x, "expr"):
         return Choice(False, "Dask's array-expression mode has no second read")
@@ -65,23 +65,23 @@ def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
     for name in layers:
         if why := _objection(name, layers, x, seen):
             return Choice(False, why)
-    return Choice(True, f"its {blocks} blocks a slice are loaded and mapped, no more")
+    return Choice(True, f"its {blocks} blocks per slice are only loaded and mapped")
 
 
 def _objection(
     name: str, layers: dict[str, Layer], x: da.Array, seen: dict[Any, Any]
 ) -> str | None:
-    """What speaks against computing a layer twice, or None for loading and elementwise work.
+    """The objection to computing a layer twice; None for loading and elementwise work.
 
-    ``seen`` are the functions of other layers, and what they use, that nothing speaks against.
+    ``seen`` holds the functions of other layers, and what they use, that raised no objection.
     """
     layer, label = layers[name], key_split(name)
     used = uses(some_tasks(layer), seen)
     if draws(used):
         return f"{label!r} below it draws from a random generator"
     function = dear(used)
-    reason = f", for it uses {function}" if function else ""
-    costs = f"{label!r} below it may be dear to compute{reason} (reread=True does so twice)"
+    reason = f", as it uses {function}" if function else ""
+    costs = f"{label!r} below it may be expensive to compute{reason} (reread=True does so twice)"
     if function:
         return costs
     if isinstance(layer, Blockwise):
@@ -102,9 +102,9 @@ def _objection(
 def _is_product(layer: Blockwise) -> bool:
     """Whether a layer sums over blocks, or is a matrix product of blocks.
 
-    Of elementwise work one array has all axes of the result, and the others are broadcast to it.
-    The arrays of a product share an axis, and none has all: ij, jk -> ijk, which Dask sums over j
-    in another layer.  Those of an outer product share none; it is elementwise work on few numbers.
+    In elementwise work one array has all axes of the result, and the others broadcast to it. In a
+    product the arrays share an axis and none has all: ij, jk -> ijk, which Dask sums over j in
+    another layer. In an outer product they share none; it is elementwise work on few numbers.
     """
     arrays = [set(index) for _, index in layer.indices if index is not None]
     axes = set().union(*arrays)
@@ -116,7 +116,7 @@ def _is_product(layer: Blockwise) -> bool:
 
 
 def _size(layer: Layer) -> float:
-    """The number of tasks, but not of a layer that would list them all to know."""
+    """The number of tasks, or inf for a layer that would have to list them to count them."""
     known = isinstance(layer, Blockwise) or layer.is_materialized()
     return len(layer) if known else math.inf
 
@@ -124,7 +124,7 @@ def _size(layer: Layer) -> float:
 def some_tasks(layer: Layer) -> list[Any]:
     """A few tasks of a layer, without materialising it.
 
-    They are from all over it: `dask.optimize` puts different ones into one layer.
+    They are sampled from all over it: `dask.optimize` puts different ones into one layer.
     """
     if isinstance(layer, Blockwise):
         return [layer.task, *(k for k, index in layer.indices if index is None)]
@@ -135,7 +135,7 @@ def some_tasks(layer: Layer) -> list[Any]:
 
 
 def _independent(layer: Layer) -> bool:
-    """Whether the tasks of a layer, going by the first ones, need no other task of it."""
+    """Whether no task of a layer needs another task of it, judging by the first ones."""
     nodes = [node for node in islice(layer.values(), _LOOKED_AT) if isinstance(node, GraphNode)]
     used = {key for node in nodes for key in node.dependencies}
     return all(isinstance(layer[key], DataNode) for key in used if key in layer)

@@ -1,8 +1,8 @@
-"""A copy of the graph below an array under other names, which may wait for something else.
+"""Copy the graph below an array under new names; the copy may wait for something else.
 
 `dask.graph_manipulation.clone` and ``bind`` are made for this, but leave references to the original
-chunks in the graphs of slices, rechunked, reshaped and delayed arrays, and many more: these chunks
-are then held after all, without an error (dask/dask#12455; dask 2026.8).
+chunks in the graphs of sliced, rechunked, reshaped, delayed and many other arrays: these chunks are
+then silently held after all (dask/dask#12455; dask 2026.8).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Key = Any
 
 
 def task_layers(x: da.Array) -> dict[str, Layer]:
-    """The layers that are computed for x: none if it is in memory.
+    """The layers that are computed for x; none if it is in memory.
 
-    Not those that hold nothing but data (arrays, futures, handles of files) and other names of it,
-    nor what x only waits for: what is below a checkpoint.
+    Leaves out layers that hold only data (arrays, futures, file handles) or aliases of it, and
+    those that x merely waits for, below a checkpoint.
     """
     graph = x.dask
     in_memory = _InMemory(graph)
@@ -43,21 +43,21 @@ def task_layers(x: da.Array) -> dict[str, Layer]:
 
 
 def copy_graph(x: da.Array, seed: str, barrier: Any = None) -> da.Array:
-    """x computed by other tasks, whose sources wait for ``barrier``.
+    """x computed by new tasks, whose sources wait for ``barrier``.
 
     Parameters
     ----------
     x : dask.array.Array
     seed : str
-        The names of the copy follow from those of x and from this.
+        The names of the copy are derived from this and those of x.
     barrier : dask.delayed.Delayed, optional
         Made by `dask.graph_manipulation.checkpoint`.
 
     Returns
     -------
     dask.array.Array
-        It shares with x only what is in memory. Blockwise layers are copied as such, others task
-        by task; a shuffle ("P2P") is a second shuffle.
+        Shares with x only what is in memory. Blockwise layers are copied as such, others task by
+        task; a P2P shuffle becomes a second shuffle.
     """
     graph, tasks = x.dask, task_layers(x)
     kept = {name for layer in tasks for name in graph.dependencies[layer]} - tasks.keys()
@@ -88,13 +88,13 @@ def copy_graph(x: da.Array, seed: str, barrier: Any = None) -> da.Array:
 
 
 class _Copier:
-    """Copies the layers of one graph: what is renamed, and what the sources wait for."""
+    """Copies the layers of one graph: renames their keys, and makes the sources wait."""
 
     def __init__(
         self, graph: HighLevelGraph, layers: dict[str, Layer], seed: str, barrier: str | None
     ) -> None:
         self.layers, self.seed, self.barrier = layers, seed, barrier
-        # Lazy layers keep what they list, and would be sent to the scheduler with it: not a copy's.
+        # A lazy layer keeps the tasks that it lists, and sends them to the scheduler: list copies.
         self.listed = {id(layer): copy(layer) for layer in graph.layers.values()}
         names = {key for layer in layers.values() for key in self._names(layer)}
         others = [graph.layers[name] for name in graph.layers.keys() - layers.keys()]
@@ -122,7 +122,7 @@ class _Copier:
         return self.renamed.get(name) or clone_key(name, self.seed)
 
     def key(self, key: Key) -> Key:
-        """The key in the copy: another one for tasks, the same object for anything else."""
+        """The key in the copy: a new one for copied tasks, the same object for anything else."""
         name = _name(key)
         if name not in self.renamed:
             return key
@@ -150,9 +150,9 @@ class _Copier:
         return MaterializedLayer(tasks, annotations=layer.annotations), waits
 
     def handle(self, layer: Layer) -> Layer:
-        """What is read from, handed out when the barrier opens.
+        """Copy a layer of one object that is read from: handed out when the barrier opens.
 
-        The tasks that read stay as they are, and Dask goes on to make z[:, :9] one reading.
+        The tasks that read it stay as they are, so that Dask still makes z[:, :9] one read.
         """
         (key,) = layer
         return MaterializedLayer(
@@ -166,7 +166,7 @@ class _Copier:
         return Task(new, chunks.bind, TaskRef(key), TaskRef(self.barrier), _data_producer=True)
 
     def _blockwise(self, layer: Blockwise) -> tuple[Layer, bool]:
-        """As Blockwise.clone does it, which forgets the references in keyword arguments."""
+        """Copy as Blockwise.clone does, which forgets the references in keyword arguments."""
         name = self.key(layer.output)
         task = self._substituted(layer.task, name)
         indices = [(self._reference(k), index) for k, index in layer.indices]
@@ -209,7 +209,7 @@ class _Copier:
         return node.substitute({k: self.key(k) for k in node.dependencies}, key=key)
 
     def _reference(self, reference: Any) -> Any:
-        """An input of a Blockwise layer: the name of one, a key, a literal."""
+        """The copy of an input of a Blockwise layer: a layer name, a key or a literal."""
         if isinstance(reference, TaskRef):
             return TaskRef(self.key(reference.key))
         if isinstance(reference, GraphNode):
@@ -217,7 +217,7 @@ class _Copier:
         return self.key(reference) if isinstance(reference, str) else reference
 
     def _is_source(self, references: Iterable[Any]) -> bool:
-        """Whether what refers to these, and so to no copied task, has to wait by itself."""
+        """Whether a task with these references uses no copied task, and so must wait by itself."""
         keys = (getattr(reference, "key", reference) for reference in references)
         return self.barrier is not None and all(self.key(key) is key for key in keys)
 
@@ -226,7 +226,7 @@ class _Copier:
 
 
 class _Keys:
-    """All keys of some names, without listing them."""
+    """The set of all keys with given names, without listing them."""
 
     def __init__(self, names: Iterable[Key]) -> None:
         self.names = frozenset(names)
@@ -240,7 +240,7 @@ def _name(key: Key) -> Key:
 
 
 class _InMemory(dict[str, bool]):
-    """Whether a layer of a graph, by name, is data: arrays, futures, handles, aliases of those."""
+    """Maps layer names to whether the layer is data: arrays, futures, handles, aliases of those."""
 
     def __init__(self, graph: HighLevelGraph) -> None:
         super().__init__()
@@ -266,24 +266,24 @@ def _is_datum(value: Any, keys: _Keys) -> bool:
     if isinstance(value, GraphNode):
         return isinstance(value, DataNode)
     if isinstance(value, TaskRef) or getattr(value, "__dask_future__", False):
-        return type(value) is not TaskRef  # a Future is one that stands for a result
+        return type(value) is not TaskRef  # a Future is a subclass, and stands for a result
     return not isinstance(convert_legacy_task("", value, keys), GraphNode)
 
 
 def _is_barrier(layer: Layer) -> bool:
-    """Whether it is the last one of a checkpoint, of legacy tasks or others."""
+    """Whether a layer is the last one of a checkpoint, of legacy tasks or new ones."""
     task = next(iter(layer.values()), None) if isinstance(layer, MaterializedLayer) else None
     func = task[0] if isinstance(task, tuple) and task else getattr(task, "func", None)
     return func is chunks.checkpoint
 
 
 def _is_handle(layer: Layer) -> bool:
-    """Whether it is one object, as a file or a Zarr array that all chunks are read from."""
+    """Whether a layer is one object that all chunks are read from: a file or a Zarr array."""
     return len(layer) == 1 and isinstance(layer, MaterializedLayer)
 
 
 def _is_shuffle(layer: Any) -> bool:
-    """Whether it is distributed's P2P rechunk, which knows its tasks by a token."""
+    """Whether a layer is distributed's P2P rechunk, which identifies its tasks by a token."""
     return hasattr(layer, "name_input") and hasattr(layer, "token")
 
 

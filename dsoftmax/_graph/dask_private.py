@@ -1,6 +1,6 @@
-"""What is private in Dask and used here: the nodes of its graphs, to copy them and look at them.
+"""The private parts of Dask used here: the nodes of its graphs, to copy and inspect them.
 
-Tried with dask 2025.11 to 2026.8.
+Tested with dask 2025.11 to 2026.8.
 """
 
 from dask._task_spec import Alias, DataNode, GraphNode, Task, TaskRef, convert_legacy_task

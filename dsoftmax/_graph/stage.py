@@ -11,24 +11,24 @@ from dask.base import normalize_token
 
 
 class Stage:
-    """A function of blocks, under the name that its tasks show on the dashboard.
+    """A function of blocks, with the name that its tasks show on the dashboard.
 
-    Dask names the tasks of a reduction after its functions, so this is one.  It takes the blocks
-    out of the lists that Dask puts them in, and answers the empty arrays that Dask tries functions
-    on by itself: an empty array of the same kind and of ``dtype``.
+    Dask names the tasks of a reduction after its functions, so a stage is a callable. It unpacks
+    blocks from the lists that Dask puts them in. Dask's trial calls on empty arrays it answers
+    itself, with an empty array of the same kind and of ``dtype``.
 
     Parameters
     ----------
     name : str
-        Prefix of the task keys, as ``softmax-rescale``.
+        Prefix of the task keys, such as ``softmax-rescale``.
     func : callable
-        A module-level function, called with the blocks (so that keys are deterministic).
+        Called with the blocks; a module-level function, so that keys are deterministic.
     dtype : dtype
-        Of the blocks it returns; of the accumulator where these are states.
+        Of the blocks returned; if these are states, of the accumulator.
     nbytes : float, optional
-        Of the whole array that the blocks are of, for those who watch.
+        Size in bytes of the input array, shown by the dashboard.
     masks : bool, optional
-        Whether it returns masked blocks for masked ones.
+        Whether it returns masked blocks for masked blocks.
     **options
         Keyword arguments of ``func``.
     """
@@ -49,12 +49,12 @@ class Stage:
         self.nbytes = nbytes
         self.masks = masks
         self.options = options
-        self.lists: int | None = 0  # how deep Dask nests each block in lists; None: however deep
+        self.lists: int | None = 0  # levels of lists around each block; None: any number
 
     def in_lists(self, depth: int | None) -> Stage:
-        """The same function of blocks that come in nested lists of one each.
+        """The same stage for blocks that come in ``depth`` nested lists of one item each.
 
-        None is for states, which are no lists as blocks may be: of any depth and length.
+        None accepts lists of any depth and length; it is for states, which are never lists.
         """
         stage = copy(self)
         stage.lists = depth
@@ -69,7 +69,7 @@ class Stage:
     ) -> Any:
         if computing_meta:
             meta = next(_flatten(blocks)).astype(self.dtype)
-            if isinstance(meta, np.ndarray):  # of a subclass, if it is one
+            if isinstance(meta, np.ndarray):  # subclasses become plain or masked
                 masked = isinstance(meta, np.ma.MaskedArray)
                 meta = np.ma.getdata(meta, subok=False)
                 meta = np.ma.array(meta) if masked and self.masks else meta
@@ -82,7 +82,7 @@ class Stage:
         return self.func(*blocks, **self.options)
 
     def __dask_tokenize__(self) -> Any:
-        # A function as it is would count by its address, which other processes do not have.
+        # By default Dask would use the address of the stage, which differs between processes.
         return normalize_token(
             (self.__name__, self.func, self.dtype.name, self.options, self.lists)
         )

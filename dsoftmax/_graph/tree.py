@@ -1,11 +1,11 @@
-"""Dask only: map every block to a state, merge the states in a tree, map again.
+"""Map every block to a state, merge the states in a tree, map again; it needs only Dask.
 
-The tree takes any monoid: a `Stage` that makes a state of a block, one that merges any number of
-states, one that merges and finishes.  What a state is only the stages know; to Dask it is an
-opaque block of an array whose reduced axes have length 1.
+The tree takes any monoid: one `Stage` maps a block to a state, one merges any number of states, one
+merges and finishes. Only the stages know what a state is; to Dask it is an opaque block of an array
+whose reduced axes have length 1.
 
-Only public Dask is used, and of that what the classic and the array-expression mode
-(``array.query-planning``) have in common: `dask.array.blockwise` and `dask.array.reduction`.
+Only public Dask is used, and only what the classic and the array-expression mode
+(``array.query-planning``) share: `dask.array.blockwise` and `dask.array.reduction`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAN_IN_SMALL, _FAN_IN_LARGE = 16, 4
 
 
 def bytes_of(x: da.Array) -> float:
-    """The size of the whole array, NaN where its shape is not known."""
+    """The size of the whole array in bytes, NaN if its shape is unknown."""
     return math.prod(x.shape) * x.dtype.itemsize
 
 
@@ -75,11 +75,10 @@ def tree_reduce(
     Parameters
     ----------
     of_block, merge, finish : Stage
-        Called with a block of x, with any number of states, and with any number of states for
-        the last time.
+        Called with a block of x, with any number of states, and with the states of the last merge.
     x : dask.array.Array
     axes : tuple of int
-        Not negative.
+        Non-negative.
     keepdims : bool
         Whether the blocks that ``finish`` returns have the reduced axes, with length 1.
     split_every : dict of int to int
@@ -107,17 +106,16 @@ def fan_in(
 ) -> dict[int, int]:
     """How many blocks along each axis one merge takes.
 
-    An int is shared out over the axes that have several blocks, so that one task merges at most
-    that many states (but at least two along each such axis, without which there is no tree); or
-    where these are not merged ``together``, it holds for each.  The default is Dask's
-    ``split_every`` setting, else 16, or 4 where a state, of ``slice_bytes`` for each slice, exceeds
-    1 MiB.
+    An int limits the states that one task merges. It is divided over the axes that have several
+    blocks, with at least 2 along each, or applies to each axis if they are not merged ``together``.
+    The default is Dask's ``split_every`` setting, else 16, or 4 if a state, of ``slice_bytes`` per
+    slice, exceeds 1 MiB.
     """
     if split_every is None:
         split_every = dask.config.get("split_every", None)
     if split_every is None:
         kept = math.prod(max(c) for i, c in enumerate(x.chunks) if i not in axes)
-        small = slice_bytes * kept <= _SMALL_STATE  # not so if it is nan
+        small = slice_bytes * kept <= _SMALL_STATE  # false if it is nan
         split_every = _FAN_IN_SMALL if small else _FAN_IN_LARGE
     if isinstance(split_every, dict):
         split_every = {axis % x.ndim: n for axis, n in split_every.items()}
@@ -132,4 +130,4 @@ def _integer_root(n: int, k: int) -> int:
     return r if r**k <= n else r - 1
 
 
-_ALIGNED = {"align_arrays": False}  # asked for where all chunks agree: unknown sizes then work
+_ALIGNED = {"align_arrays": False}  # for chunks that all agree: allows unknown sizes

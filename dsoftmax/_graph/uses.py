@@ -1,6 +1,6 @@
-"""What the tasks of a graph use: their arguments, functions, and what these name in their code.
+"""Find what the tasks of a graph use: arguments, functions, and what these name in their code.
 
-Nothing is run. See ``docs/memory.md`` for what is found in this way and what is not.
+Nothing is run. ``docs/memory.md`` says what this finds and what it misses.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from .dask_private import DataNode, Task
 _GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 _MADE_BY = (np.random.default_rng, np.random.RandomState, np.random.SeedSequence, random.Random)
 _UNSEEDED = random.Random(0)  # stands for one that a task makes
-_OPAQUE = ("dask.", "torch.")  # their functions reach all of their library: names have to do
-_MOST, _MOST_PARTS = 512, 64  # how many objects are looked at, and parts of one
+_OPAQUE = ("dask.", "torch.")  # their functions reach the whole library: use names only
+_MOST, _MOST_PARTS = 512, 64  # most objects inspected, and most parts of one
 
 
 class Names(tuple[str, ...]):
-    """Of what is used and not looked into: "numpy.linalg.svd", "block.dot", ".dot", "@"."""
+    """Names of what is used but not inspected: "numpy.linalg.svd", "block.dot", ".dot", "@"."""
 
     __slots__ = ()
 
 
 def uses(tasks: Any, seen: dict[Any, Any]) -> list[Any]:
-    """What tasks consist of and use, but for what is in ``seen``, by identity; it is put there."""
+    """What tasks consist of and use, except what is in ``seen`` (by identity); adds it there."""
     todo = deque([tasks])
     found: list[Any] = []
     while todo and len(found) < _MOST:
         value = todo.popleft()
-        # A method is another object each time that it is looked up.
+        # A bound method is a new object at each lookup.
         key = (id(value.__func__), id(value.__self__)) if ismethod(value) else id(value)
         if key not in seen:
             seen[key] = value
@@ -48,12 +48,12 @@ def uses(tasks: Any, seen: dict[Any, Any]) -> list[Any]:
 
 
 def draws(used: Iterable[Any]) -> bool:
-    """Whether there is a random generator among what tasks use, from which they draw."""
+    """Whether there is a random generator among what tasks use."""
     return any(isinstance(value, _GENERATORS) for value in used)
 
 
 def label(function: Any) -> str:
-    """The module and the name of a function, of Python or not; "" of other objects."""
+    """The module and name of a function, in Python or compiled; "" for other objects."""
     if isfunction(function):
         return f"{function.__module__}.{function.__qualname__}"
     name, module = static(function, "__name__"), static(function, "__module__")
@@ -85,8 +85,8 @@ def _parts(value: Any) -> Iterable[Any]:
         return _used_by(value.__func__, value.__self__)
     if isinstance(value, (type, ModuleType)) or not callable(value):
         return ()
-    # An object is called by its class; functions written in C know what they are bound to, and
-    # compiled ones what they were made of.
+    # Calling an object calls its class; functions written in C know what they are bound to, and
+    # compiled ones what they wrap.
     call = getattr_static(type(value), "__call__", None)
     if isfunction(call):
         return (MethodType(call, value),)
@@ -94,7 +94,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
-    """What a Python function carries, and what it names: ``owner`` is its ``self``."""
+    """What a Python function carries and what its code names; ``owner`` is its ``self``."""
     code = function.__code__
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
@@ -102,7 +102,7 @@ def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         try:
             cells[name] = cell.cell_contents
-        except ValueError:  # it is not filled yet
+        except ValueError:  # the cell is not filled yet
             continue
     yield from cells.values()
     if str(function.__module__).startswith(_OPAQUE):
@@ -117,18 +117,18 @@ def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
             if value is None or isinstance(value, _GENERATORS):
                 break
             value = _attribute(value, name)
-        if value is None and isinstance(root, ModuleType):  # of one that is loaded on first use
+        if value is None and isinstance(root, ModuleType):  # an attribute loaded on first use
             yield Names([".".join((root.__name__, *chain[1:]))])
         if called_empty and any(value is maker for maker in _MADE_BY):
             yield _UNSEEDED
-        # Functions of other modules are not looked into: somewhere a library may do anything.
+        # Functions of other modules are not inspected: somewhere a library may do anything.
         inner = value if isfunction(value) or not callable(value) else static(value, "__wrapped__")
         foreign = isfunction(inner) and inner.__globals__ is not function.__globals__
         yield Names([label(value)]) if foreign else value
 
 
 def _attribute(value: Any, name: str) -> Any:
-    """An attribute, without running what may compute it."""
+    """An attribute, without running code that may compute it."""
     if isinstance(value, ModuleType):
         return vars(value).get(name)
     found = getattr_static(value, name, None)
@@ -138,10 +138,10 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 class _Code(NamedTuple):
-    """What code says, with the functions within it.
+    """What a code object names, including the functions within it.
 
-    ``chains`` are names with their attributes, as ("np", "random", "normal"), and whether the
-    result is called without arguments; ``names`` are these and imports, dotted, and "@".
+    ``chains`` are names with attributes, such as ("np", "random", "normal"), and whether the result
+    is called without arguments; ``names`` are these, dotted, with imports and "@".
     """
 
     chains: list[tuple[tuple[str, ...], bool]]

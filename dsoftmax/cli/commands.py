@@ -44,7 +44,7 @@ def _run(
     report: str | None,
     keepdims: bool = False,
 ) -> None:
-    """Check, prepare DST, run, give DST its name and print; whatever goes wrong is one line."""
+    """Check, prepare DST, run, give DST its name and print; any error is one line."""
     for option, given in (("--overwrite", overwrite), ("--keepdims", keepdims)):
         if given and dst is None:
             raise click.ClickException(f"{option} is for DST; name a file to write")
@@ -58,7 +58,7 @@ def _run(
             destination = None
             if dst is not None:
                 destination = cleanup.enter_context(Destination(dst, overwrite, source))
-                cleanup.callback(ignore_signals)  # while it removes what is not complete
+                cleanup.callback(ignore_signals)  # while incomplete output is removed
                 jobs.append(destination.write(plan.result, plan.dropped))
             client = cleanup.enter_context(connected(scheduler, threads))
             click.echo(f"dashboard  {dashboard_link(client)}", err=True)
@@ -79,11 +79,11 @@ def _run(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is read and what is computed, lazily.
+    """The arrays to read and to compute, lazily.
 
-    ``dropped`` are the axes of the source that the result does not have. ``label`` is what the
-    numbers are that are printed; ``extremes`` are the least and the greatest of them but NaN, and
-    how many are NaN; just the number if there is one, and nothing if there is none.
+    ``dropped`` are the axes of the source that the result does not have. ``label`` names the
+    numbers to summarise; ``extremes`` are the least and greatest of them, without NaN, and how many
+    are NaN; just the number if there is one, and empty if there is none.
     """
 
     source: StoredArray
@@ -120,7 +120,7 @@ def _plan(
         numbers = result = numbers.rechunk(
             plan_chunks(numbers.shape, numbers.dtype.itemsize, limit)
         )
-    else:  # of one set of states, as that of `operations.rescale` is not shared
+    else:  # with one set of states, as `operations.rescale` does not share its own
         normalizer = Normalizer.of(x, axes)
         label, numbers = "logsumexp", normalizer.logsumexp()
         result = getattr(normalizer, operation.name)(x)
@@ -161,7 +161,7 @@ def _range(extremes: list[Any], slices: int) -> str:
 
 
 def _add_command(operation: Operation) -> None:
-    """A command that writes an array of the shape of SRC, or one number of each of its slices."""
+    """Add a command that writes an array of the shape of SRC, or one number per slice."""
     files = "are .npy files or Zarr arrays (directories; DST ends in .npy or .zarr)."
     title, maps = operation.title or operation.name, operation.rescale is not None
 
@@ -173,7 +173,7 @@ def _add_command(operation: Operation) -> None:
     else:
         command.__doc__ = (
             f"Print the {title} of SRC, or write it to DST.\n\nWith --axis there is one per slice: "
-            "DST gets them all, and the least and the greatest are printed. SRC and DST " + files
+            "all go to DST, and the least and greatest are printed. SRC and DST " + files
         )
         keepdims = "Keep the reduced axes in DST, with length 1."
         command = click.option("--keepdims", is_flag=True, help=keepdims)(command)

@@ -18,18 +18,17 @@ from .zarr import ZarrArray, import_zarr
 
 
 class Destination:
-    """A .npy file or Zarr array that is written under another name, and renamed when complete.
+    """A .npy file or Zarr array that is written under a temporary name, and renamed when complete.
 
-    A context manager: what has not been committed at its end is removed. The other name lies in
-    the same directory and starts with a dot, so that what a killed process leaves behind is not
-    taken for a result either.
+    A context manager: output not committed by its end is removed. The temporary name is in the same
+    directory and starts with a dot, so that what a killed process leaves is not taken for a result.
 
     Parameters
     ----------
     path : str
         Ends in .npy or .zarr.
     overwrite : bool
-        Whether an array that exists there is replaced, once the new one is complete.
+        Whether to replace an existing array, once the new one is complete.
     source : StoredArray
         What is being read; it is never overwritten.
 
@@ -61,7 +60,7 @@ class Destination:
         self._replaced = self.path.with_name(f".{self.path.name}.replaced-{token}")
 
     def write(self, array: da.Array, dropped: tuple[int, ...] = ()) -> da.Array:
-        """Make room for an array, and the lazy count of its elements, which writes them.
+        """Make room for an array; the lazy count of its elements, which this returns, writes them.
 
         Parameters
         ----------
@@ -94,12 +93,12 @@ class Destination:
         return written.sum()
 
     def commit(self) -> None:
-        """Give the complete array its name, in the place of an old one, which is removed then.
+        """Give the complete array its final name; an old array of that name is removed.
 
         Raises
         ------
         StorageError
-            If the name is taken by now, or cannot be given.
+            If the name has been taken meanwhile, or the rename fails.
         """
         if not self._replaces and self.path.exists():
             raise StorageError(f"{self.path} has appeared meanwhile, and is left alone")
@@ -139,7 +138,7 @@ def write_block(
     try:
         target[tuple(slice(start, stop) for start, stop in where)] = block
     except OSError as error:
-        error.filename = path  # a write to an open file tells none, Zarr that of a chunk
+        error.filename = path  # writing to an open file gives no name, Zarr that of a chunk
         raise
     return np.full((1,) * block.ndim, block.size)
 

@@ -1,4 +1,4 @@
-"""The formats of arrays on disk, and which one a path has."""
+"""The formats of arrays on disk, and how to tell which one a path has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr":
 
 
 def open_source(path: str, stored: bool = False) -> NpyFile | ZarrArray:
-    """What can be read at a path: a .npy file, or the directory of a Zarr array.
+    """The array at a path: a .npy file, or the directory of a Zarr array.
 
-    A packed Zarr array is decoded, unless its numbers are wanted as they are stored.
+    A packed Zarr array is decoded, unless ``stored`` asks for its numbers as they are.
 
     Raises
     ------
     StorageError
-        If there is nothing, or something else.
+        If there is no such array.
     """
     where = local_path(path)
     if where.is_dir():

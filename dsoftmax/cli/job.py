@@ -1,4 +1,4 @@
-"""A job on a Dask cluster, as a command runs it: connected, watched, interruptible, reported."""
+"""Run a job on a Dask cluster for a command: connect, show progress, handle signals, report."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class JobError(Exception):
 @contextlib.contextmanager
 def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
     """A client of the scheduler, or of a cluster in this process; closed at the end."""
-    # They log what is raised too, and what a cluster leaves unfinished when a job is interrupted;
-    # that workers pause for want of memory is told nowhere else.
+    # They also log what is raised, and what an interrupted job leaves unfinished; that workers
+    # pause for lack of memory is only logged.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("distributed.worker.memory").setLevel(logging.WARNING)
@@ -64,7 +64,7 @@ def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
 def check_scheduler(address: str) -> None:
     """Raise JobError if no scheduler answers.
 
-    A client waits without end for what accepts the connection and says nothing.
+    A client waits forever for a peer that accepts the connection and says nothing.
     """
 
     async def identity() -> dict[str, Any]:
@@ -77,7 +77,7 @@ def check_scheduler(address: str) -> None:
         problem = "" if answer["type"] == "Scheduler" else f"it is a {answer['type']}"
     except TimeoutError:
         problem = f"nothing within {_CONNECT_TIMEOUT} s"
-    except Exception as error:  # whatever another protocol's answer leads to
+    except Exception as error:  # whatever the answer of another protocol causes
         problem = one_line(error)
     if problem:
         raise JobError(
@@ -87,7 +87,7 @@ def check_scheduler(address: str) -> None:
 
 
 def dashboard_link(client: Client) -> str:
-    """The address of the dashboard, or what is missing for one."""
+    """The address of the dashboard, or what to install for one."""
     if importlib.util.find_spec("bokeh") is None:
         return 'needs bokeh: python -m pip install "dsoftmax[dashboard]"'
     return client.dashboard_link
@@ -95,7 +95,7 @@ def dashboard_link(client: Client) -> str:
 
 @contextlib.contextmanager
 def reported(filename: str | None) -> Iterator[None]:
-    """Write the performance report of a job that ends well."""
+    """Write the performance report of a job that succeeds."""
     if filename is None:
         yield
         return
@@ -120,7 +120,7 @@ def compute(operation: str, client: Client, jobs: list[da.Array]) -> list[Any]:
     except KilledWorker as error:
         raise JobError(
             f"{error.allowed_failures + 1} workers died of a task ({key_split(error.task)}), "
-            "probably for want of memory; try a smaller --chunk-size, or see the workers' logs"
+            "probably for lack of memory; try a smaller --chunk-size, or see the workers' logs"
         ) from error
     except (CommClosedError, CancelledError) as error:
         raise JobError("the connection to the scheduler is lost, or it gave up the job") from error
@@ -152,7 +152,7 @@ class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks for the end; Dask cleans up after a KeyboardInterrupt."""
+    """Raised when a signal asks to stop; Dask cleans up after a KeyboardInterrupt."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -161,11 +161,11 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Raise Interrupted at the first signal only, so that no second one disturbs the clean-up.
+    """Raise Interrupted at the first signal only, so that a second does not disturb the clean-up.
 
-    Gives a function that makes further signals be ignored.
+    Yields a function that ignores further signals from then on.
     """
-    # One that is ignored already, as nohup has it, stays so.
+    # A signal that is already ignored, as under nohup, stays so.
     heeded = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
 
     def ignore() -> None:

@@ -16,7 +16,7 @@ from numpy.lib.format import MAGIC_PREFIX, open_memmap
 
 from .storage import StorageError, StoredArray, one_line
 
-_CONTIGUOUS_RUN = 2**16  # bytes: the least to read at a time along the contiguous axis
+_CONTIGUOUS_RUN = 2**16  # bytes: the least worth reading along the contiguous axis
 
 
 class NpyFile(StoredArray):
@@ -28,8 +28,8 @@ class NpyFile(StoredArray):
         return open_memmap(self.path, mode="r")[index]
 
     def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
-        # Written, not mapped: measured 3 times as fast into fresh pages; a full disk is an OSError
-        # and no SIGBUS; and hosts that share a file system do not share pages.
+        # Written, not mapped: measured 3 times as fast into fresh pages; a full disk raises
+        # OSError, not SIGBUS; and hosts that share a file system do not share pages.
         block = np.asarray(value, self.dtype, order="C")
         partly = [i for i, n in enumerate(self.shape) if block.shape[i] != n]
         lead = max(partly, default=0)  # the axes from here on are contiguous, in block and file
@@ -43,7 +43,7 @@ class NpyFile(StoredArray):
 
     @classmethod
     def at(cls, path: Path) -> NpyFile:
-        """The existing file, or StorageError for what is no .npy or would need pickle."""
+        """The existing file; StorageError if it is not a .npy file or would need pickle."""
         try:
             array = open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
@@ -68,7 +68,7 @@ class NpyFile(StoredArray):
 
 @contextlib.contextmanager
 def _unless(*numbers: int) -> Any:
-    """Ignore the OSErrors of these numbers."""
+    """Ignore OSErrors with these numbers."""
     try:
         yield
     except OSError as error:
@@ -77,7 +77,7 @@ def _unless(*numbers: int) -> Any:
 
 
 def _npy_problem(path: Path, error: Exception) -> str:
-    """Why a file cannot be mapped, in other words than NumPy's."""
+    """Why a file cannot be mapped, in clearer words than NumPy's."""
     if isinstance(error, OSError):
         return one_line(error)
     with path.open("rb") as file:

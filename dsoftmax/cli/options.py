@@ -1,4 +1,4 @@
-"""The options that all commands have, and how they are read."""
+"""The options that all commands share, and their parsing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, .
         return tuple(int(axis) for text in value for axis in text.split(",")) or None
     except ValueError:
         raise click.ClickException(
-            f"--axis is {','.join(value)!r}; give integers, as --axis 0,2 or --axis -1"
+            f"--axis is {','.join(value)!r}; give integers, e.g. --axis 0,2 or --axis -1"
         ) from None
 
 
@@ -29,7 +29,7 @@ def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | 
     except ValueError:
         limit = 0
     if limit < 1:
-        raise click.ClickException(f"--chunk-size is {value!r}; give a size, as '64 MiB'")
+        raise click.ClickException(f"--chunk-size is {value!r}; give a size, e.g. '64 MiB'")
     return limit
 
 
@@ -48,7 +48,7 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
 
 
 def common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that all commands have."""
+    """Add the options that all commands share."""
     for option in reversed(
         [
             click.option(
@@ -61,27 +61,31 @@ def common_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--stored",
                 is_flag=True,
-                help="Take the numbers of a packed Zarr array as they are stored, without "
-                "scale_factor, add_offset, _FillValue.",
+                help="Use the numbers of a packed Zarr array as they are stored, without "
+                "scale_factor, add_offset and _FillValue.",
             ),
-            click.option("--overwrite", is_flag=True, help="Replace DST, once it is complete."),
+            click.option(
+                "--overwrite",
+                is_flag=True,
+                help="Replace an existing DST, once the new one is complete.",
+            ),
             click.option(
                 "--chunk-size",
                 metavar="SIZE",
                 callback=_parse_chunk_size,
-                help="Most bytes of a chunk, as '64 MiB'; by default Dask's array.chunk-size, "
-                "and less for small arrays. Never less than a chunk of the Zarr array SRC.",
+                help="Largest size of a chunk, e.g. '64 MiB'; by default Dask's array.chunk-size, "
+                "or less for small arrays. Never less than a chunk of the Zarr array SRC.",
             ),
             click.option(
                 "--scheduler",
                 metavar="ADDRESS",
-                help="Run on the Dask cluster of this scheduler, as tcp://host:8786, whose workers "
-                "see the same files; by default on threads of this process.",
+                help="Run on the Dask cluster of this scheduler, e.g. tcp://host:8786, whose "
+                "workers see the same files; by default on threads of this process.",
             ),
             click.option(
                 "--threads",
                 type=click.IntRange(min=1),
-                help="Threads of this process; one per CPU by default.",
+                help="Number of threads of this process; one per CPU by default.",
             ),
             click.option(
                 "--report",

@@ -1,6 +1,6 @@
-"""Arrays on disk, whatever their format: what they have in common, and chunks to read them in.
+"""What arrays on disk of all formats have in common, and the chunks to read them in.
 
-What travels to workers is a path. A memory map would be pickled with all its data.
+Only a path travels to workers. A memory map would be pickled with all its data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StorageError(Exception):
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array on disk: indexing reads and assigning to an index writes, wherever it is done.
+    """An array on disk: indexing reads and assigning to an index writes, in any process.
 
     Attributes
     ----------
@@ -36,11 +36,11 @@ class StoredArray:
     shape : tuple of int
     dtype : numpy.dtype
     grain : tuple of int
-        The smallest block that is read whole at no loss.
+        The smallest block that can be read without waste.
     nearest : tuple of int
-        The axes, from the one whose neighbours lie next to each other on disk.
+        The axes, from the one whose neighbours are adjacent on disk.
     decoding : Decoding, optional
-        What makes values of the numbers on disk, if these are not the values.
+        How to turn the numbers on disk into values, if they are not the values.
     """
 
     path: str
@@ -71,8 +71,8 @@ class StoredArray:
     def read(self, chunks: tuple[int, ...]) -> da.Array:
         """A Dask array of the file.
 
-        Its keys are new each time: on a scheduler with several users no job can be given chunks
-        that another one read before the file changed.
+        Its keys are new each time: on a shared scheduler, no job can be given chunks that another
+        one read before the file changed.
         """
         return da.from_array(
             self,
@@ -100,9 +100,9 @@ def plan_chunks(
     grain: tuple[int, ...] = (),
     order: Iterable[int] = (),
 ) -> tuple[int, ...]:
-    """Chunks of at most ``limit`` bytes that are made of whole grains, at least of one.
+    """Chunks of at most ``limit`` bytes, made of whole grains, of at least one.
 
-    They grow axis by axis in the given ``order``, and each to the full length before the next. By
+    They grow axis by axis in the given ``order``, each to its full length before the next. By
     default a grain is one element, and the order is that of C.
     """
     grain = grain or (1,) * len(shape)
@@ -117,9 +117,9 @@ def plan_chunks(
 
 
 def default_limit(source: StoredArray, axes: Iterable[int], most: int) -> int:
-    """Bytes of a chunk: ``most``, or less of an array of which that would give under 16 chunks.
+    """The size of a chunk in bytes: ``most``, or less if that would give fewer than 16 chunks.
 
-    Down to 4 are taken if their slices along ``axes`` are whole then: these are read only once.
+    As few as 4 will do if they then hold whole slices along ``axes``, which are read only once.
     """
     limit = min(most, max(_MIB, source.nbytes // 16))
     pairs = enumerate(zip(source.grain, source.shape, strict=True))
@@ -129,7 +129,7 @@ def default_limit(source: StoredArray, axes: Iterable[int], most: int) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or directory, if it is there; of a Zarr array the metadata first."""
+    """Remove a file or directory if it exists; for a Zarr array, the metadata first."""
     if path.is_dir():
         (path / "zarr.json").unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
@@ -138,7 +138,7 @@ def remove(path: Path) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception and its notes say, on one line and without the number of an OSError."""
+    """The message and notes of an exception, on one line, without the number of an OSError."""
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         message = error.strerror

@@ -13,7 +13,7 @@ import dask.array as da
 from .storage import StorageError, StoredArray, one_line, remove
 from .zarr_conventions import decoding_of, dimension_names, kept_attributes
 
-_MOST_NAMED = 10  # arrays in the error message for a group
+_MOST_NAMED = 10  # most arrays listed in the error for a group
 
 
 class ZarrArray(StoredArray):
@@ -32,15 +32,15 @@ class ZarrArray(StoredArray):
 
     def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
         import_zarr().open_array(self.path, mode="r+")[index] = value
-        # A job that was given up removes its output, and a chunk written at that moment would bring
-        # the directory back: a writer that finds the metadata gone clears up behind itself.
+        # A job that is aborted removes its output, and a chunk written at that moment would
+        # recreate the directory: a writer that finds the metadata gone removes it again.
         if not Path(self.path, "zarr.json").exists():
             remove(Path(self.path))
             raise FileNotFoundError(errno.ENOENT, "removed while being written", self.path)
 
     @classmethod
     def at(cls, path: Path) -> ZarrArray:
-        """The existing array as it is stored, or StorageError for a group and what is no Zarr."""
+        """The existing array as it is stored; StorageError for a group or what is not Zarr."""
         zarr = import_zarr()
         if not any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
             raise StorageError(f"cannot read {path}: the directory is no Zarr array")
@@ -58,7 +58,7 @@ class ZarrArray(StoredArray):
         return cls(str(path), array.shape, array.dtype, grain, tuple(range(array.ndim))[::-1])
 
     def decoded(self) -> ZarrArray:
-        """The array of the values that its attributes make of the stored numbers.
+        """The array of the values to which its attributes decode the stored numbers.
 
         Raises
         ------
@@ -83,8 +83,8 @@ class ZarrArray(StoredArray):
     ) -> ZarrArray:
         """A new array in which no two blocks of ``array`` share a chunk.
 
-        It gets the chunks of a like Zarr array where these will do, its attributes, and the names
-        of its axes except the dropped ones.
+        If ``like`` is a Zarr array, the new one takes its chunks where they fit, its attributes,
+        and the names of its axes except the dropped ones.
         """
         zarr = import_zarr()
         chunks, shards = tuple(map(_common_length, array.chunks)), None
@@ -108,7 +108,7 @@ class ZarrArray(StoredArray):
                 dimension_names=names,
                 attributes=attributes,
             )
-        except (KeyError, TypeError, ValueError) as error:  # of a dtype, or of attributes
+        except (KeyError, TypeError, ValueError) as error:  # from the dtype or the attributes
             raise StorageError(
                 f"cannot write {array.dtype} as Zarr: {one_line(error)}; write a .npy file instead"
             ) from error
@@ -116,7 +116,7 @@ class ZarrArray(StoredArray):
 
 
 def import_zarr() -> Any:
-    """Zarr 3, or StorageError with the line that installs it."""
+    """Zarr 3; StorageError with the command that installs it if there is none."""
     try:
         import zarr
     except ImportError:
@@ -129,7 +129,7 @@ def import_zarr() -> Any:
 
 
 def _naming(path: Path, arrays: list[str]) -> str:
-    """Which arrays of a group can be named instead of it."""
+    """A hint at which arrays of a group can be named instead of it."""
     if not arrays:
         return "it has no arrays"
     named = ", ".join(str(path / name) for name in arrays[:_MOST_NAMED])
@@ -138,7 +138,7 @@ def _naming(path: Path, arrays: list[str]) -> str:
 
 
 def _common_length(chunks: tuple[int, ...]) -> int:
-    """The largest length of which every block along an axis starts at a multiple."""
+    """The largest length such that every block along an axis starts at a multiple of it."""
     return max(1, math.gcd(*chunks[:-1]) or chunks[-1])
 
 

@@ -1,6 +1,6 @@
-"""What the attributes of a Zarr array say of its numbers: the CF conventions, as xarray has them.
+"""Decode a Zarr array by its attributes: the CF conventions, as xarray implements them.
 
-https://docs.xarray.dev/en/stable/internals/zarr-encoding-spec.html says where xarray keeps them.
+https://docs.xarray.dev/en/stable/internals/zarr-encoding-spec.html says where xarray stores them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
 
-# True of the stored numbers, and of nothing that is computed from them.
+# Attributes that hold for the stored numbers, but not for what is computed from them.
 _OF_STORED_NUMBERS = {
     "scale_factor",
     "add_offset",
@@ -37,7 +37,7 @@ _OF_STORED_NUMBERS = {
 
 @dataclass(frozen=True)
 class Decoding:
-    """What makes values of stored numbers: NaN of the missing ones, else number * scale + offset.
+    """How stored numbers become values: NaN if missing, else number * scale + offset.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Decoding:
         Of the values.
     scale, offset : float or None
     missing : tuple of numpy.generic
-        Numbers in the dtype that is stored.
+        Numbers in the stored dtype.
     """
 
     dtype: np.dtype
@@ -87,8 +87,8 @@ def decoding_of(array: Any) -> Decoding | None:
     if times := _times(attributes):
         raise ValueError(f"{times}, so that its numbers are times, which have no exponential")
     masks = ["_FillValue", "missing_value"]
-    # In format 2 xarray stores _FillValue as fill_value, and reads that alone. In format 3, and
-    # without xarray's names of dimensions, it is no more than what an unwritten chunk holds.
+    # In format 2 xarray stores _FillValue as fill_value, and reads only that. In format 3, or
+    # without xarray's dimension names, fill_value is just what an unwritten chunk holds.
     of_xarray = array.metadata.zarr_format == 2 and _DIMENSIONS in attributes
     if of_xarray and array.fill_value is not None:
         masks[0] = "fill_value"
@@ -121,13 +121,13 @@ def dimension_names(array: Any) -> list[str | None] | None:
 def kept_attributes(array: Any) -> dict[str, Any]:
     """The attributes of an open Zarr array that a result keeps."""
     attributes = {name: v for name, v in array.attrs.items() if name not in _OF_STORED_NUMBERS}
-    if _times(dict(array.attrs)):  # of which the result has none
+    if _times(dict(array.attrs)):  # the result has no times
         attributes.pop("units", None)
     return attributes
 
 
 def _times(attributes: dict[str, Any]) -> str | None:
-    """What says that the numbers are times: the attribute and its value."""
+    """The attribute, and its value, that marks the numbers as times; None if there is none."""
     units, dtype = str(attributes.get("units", "")), str(attributes.get("dtype", ""))
     if " since " in units:
         return f"units is {units!r}"
@@ -148,9 +148,9 @@ def _factor(name: str, attributes: dict[str, Any]) -> float | None:
 
 
 def _missing(name: str, attributes: dict[str, Any], dtype: np.dtype) -> list[np.generic]:
-    """The numbers that stand for missing ones but NaN, in the dtype that is stored.
+    """The numbers other than NaN that stand for missing values, in the stored dtype.
 
-    CF gives the attribute the type of the array. JSON does not keep it, so it is converted here.
+    In CF the attribute has the type of the array. JSON does not keep it, so it is converted here.
     """
     value = attributes.get(name, [])
     if value == "NaN":  # how Zarr before 3.1 writes NaN

@@ -1,11 +1,11 @@
 """A page of Dask's dashboard that shows a softmax at work: ``/softmax`` on the scheduler.
 
 On a new scheduler, ``dask scheduler --preload dsoftmax.dashboard`` (or the setting
-``distributed.scheduler.preload``); on a running one, ``dsoftmax.dashboard.show(client)``.  It needs
-bokeh where the scheduler is.  With the page, Dask's own pages draw the tasks in its colours.
+``distributed.scheduler.preload``); on a running one, ``dsoftmax.dashboard.show(client)``.  The
+scheduler needs bokeh. With the page, Dask's own pages draw the tasks in its colours.
 
-`_jobs` reads what there is to be seen from the scheduler, `_page` draws it.  Nothing is recorded
-while nobody looks: there is no cost then, and what ended before somebody looked is not shown.
+`_jobs` reads the state of jobs from the scheduler, `_page` draws it. Nothing is recorded while no
+page is open: there is no cost then, and jobs that ended before are not shown.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ._watch import Watch
 __all__ = ["dask_setup", "show"]
 
 ROUTE = "/softmax"
-_PERIOD = 0.5  # seconds between two looks
-_SHARE = 0.02  # of the scheduler's time that looking may take
+_PERIOD = 0.5  # seconds between two updates
+_SHARE = 0.02  # of the scheduler's time that updates may take
 
 
 def show(client: Client) -> str:
@@ -35,7 +35,7 @@ def show(client: Client) -> str:
     Parameters
     ----------
     client : distributed.Client
-        Its scheduler has to have dsoftmax, bokeh and a dashboard.
+        Its scheduler must have dsoftmax, bokeh and a dashboard.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def show(client: Client) -> str:
 
 
 def dask_setup(scheduler: Scheduler) -> None:
-    """What Dask calls of a module that is preloaded; it starts the plugins afterwards."""
+    """Called by Dask for a preloaded module; Dask starts the plugins afterwards."""
     if _dashboard(scheduler) is None:
         logging.getLogger(__name__).warning(_NO_DASHBOARD)
     else:
@@ -80,7 +80,7 @@ _NO_DASHBOARD = (
 
 
 def _dashboard(scheduler: Scheduler) -> Any:
-    """The application that has Dask's own pages, if there is one."""
+    """The application with Dask's own pages; None if there is none."""
     if find_spec("bokeh") is None:
         return None
     from bokeh.server.tornado import BokehTornado
@@ -90,7 +90,7 @@ def _dashboard(scheduler: Scheduler) -> Any:
 
 
 class _Installer(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Brings the page to a scheduler, once."""
+    """Adds the page to a scheduler, once."""
 
     name = "dsoftmax-dashboard"
     idempotent = True
@@ -129,8 +129,8 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
         nonlocal next_look
         if monotonic() < next_look:
             return
-        next_look = float("inf")  # a look that takes longer than the period is not overtaken
-        cost, start = 0.0, thread_time()  # of the scheduler's own work, whoever else has the core
+        next_look = float("inf")  # no other look starts while one takes longer than the period
+        cost, start = 0.0, thread_time()  # CPU time of this thread only
         try:
             jobs = find_jobs(scheduler)
             watch.follow(jobs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from ..operations import OPERATIONS
 
-# Neither red nor orange: these are Dask's transfers, and what goes to the disk or comes from it.
-# The second pass has the colour that Dask gives to ``store-map``, the name of its tasks where Dask
-# has fused them with the writing of a store.
+# Neither red nor orange: Dask has these for transfers, and for writing to disk and reading back.
+# The second pass has the colour that Dask gives to ``store-map``, the name of its tasks if Dask has
+# fused them with the writes of a store.
 FIRST, TREE, SECOND = "#1f77b4", "#9467bd", "#2eb27c"
 
 
@@ -23,7 +23,7 @@ def colour_of(name: str) -> str | None:
 def colour_tasks() -> None:
     """Let Dask's pages use these colours in this process.
 
-    Dask takes one of its 80 by a hash of the name, and has the same for ``softmax-normalizer``,
+    Dask picks one of its 80 by a hash of the name, which gives the same for ``softmax-normalizer``,
     ``softmax-merge-aggregate`` and ``softmax-rescale``.
     """
     from distributed.dashboard.components import scheduler as pages

@@ -1,7 +1,7 @@
-"""What a scheduler knows of the softmaxes that it runs.
+"""Find the softmaxes that a scheduler runs, and how far they are.
 
-A job is found by the names of its task groups, as `dsoftmax._engine` gives them: a first pass, the
-levels of the tree, and a second pass, which Dask may have fused with what follows it and named so.
+A job is found by the names that `dsoftmax._engine` gives its task groups: a first pass, the levels
+of the tree, and a second pass, which Dask may have fused with what follows and renamed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._graph.dask_private import Alias
 from .._graph.stage import Stage
 from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 
-# Dask may have put the name of what it has fused before: the longest of our names is meant.
+# Dask prefixes the names of tasks fused before ours: match the longest of our names.
 _KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
@@ -31,7 +31,7 @@ _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")
 _AHEAD = ("memory", "released", "forgotten")
 _LARGEST_STATE = 2**16  # bytes; larger ones are not fetched
-_MOST_STATES = 256  # fetched at a time
+_MOST_STATES = 256  # most states fetched at a time
 _PATIENCE = 2.0  # seconds for a worker to answer
 
 
@@ -45,9 +45,9 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """The task groups of one softmax: the levels of the tree from the leaves to the root.
+    """The task groups of one softmax; the levels of the tree go from the leaves to the root.
 
-    ``nbytes`` is the size of the whole array, NaN where its shape is not known.
+    ``nbytes`` is the size of the input array, NaN if its shape is unknown.
     """
 
     kind: str
@@ -58,30 +58,30 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The key of its first pass, which no other job has."""
+        """The name of its first pass, which no other job has."""
         return self.first.name
 
     @property
     def groups(self) -> tuple[TaskGroup, ...]:
-        """All of them, in the order in which they run."""
+        """All its task groups, in the order in which they run."""
         return (self.first, *self.levels, *([self.second] if self.second else []))
 
 
 def progress(group: TaskGroup) -> Progress:
-    """Of a group; a released task has been computed, as those to come are waiting or queued."""
+    """The progress of a group. Released tasks are done; those to come are waiting or queued."""
     done = sum(group.states[state] for state in _AHEAD)
     return Progress(done, sum(group.states.values()), group.states["erred"])
 
 
 def find_jobs(scheduler: Scheduler) -> list[Job]:
-    """The jobs that the scheduler has tasks of, the oldest first."""
+    """The jobs that have tasks on the scheduler, oldest first."""
     used_by: dict[str, list[TaskGroup]] = {}
     for group in scheduler.task_groups.values():
         for other in group.dependencies:
             used_by.setdefault(other.name, []).append(group)
     jobs = []
     for group in scheduler.task_groups.values():
-        # Tasks that Dask has fused and renamed are there once more, under the name that others use.
+        # Tasks that Dask has fused and renamed appear again under the name that others use.
         if any(group.name.endswith(f"-{other.name}") for other in used_by.get(group.name, ())):
             continue
         name = group.prefix.name
@@ -103,7 +103,7 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
 
 
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
-    """Whether a group that uses the root has a task for each chunk: one reduction has not."""
+    """Whether a group that uses the root has a task for each chunk; a reduction has not."""
     return progress(group).total == progress(first).total > 1
 
 
@@ -114,7 +114,7 @@ def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
 
 
 def _nbytes(scheduler: Scheduler, group: TaskGroup) -> float:
-    """The size of the array, which the stage of the first pass has with it."""
+    """The size of the input array in bytes, from the stage of the first pass."""
     task = _any_task(scheduler, group)
     tasks = [] if task is None else [task, *task.dependencies]
     stages = _stages([task.run_spec for task in tasks])
@@ -122,7 +122,7 @@ def _nbytes(scheduler: Scheduler, group: TaskGroup) -> float:
 
 
 def _stages(part: Any, depth: int = 8) -> Iterator[Stage]:
-    """The stages in the specification of a task, in which Dask may have fused others."""
+    """The stages in the specification of a task, into which Dask may have fused others."""
     if isinstance(part, Stage):
         yield part
     elif depth:
@@ -138,9 +138,10 @@ def _stages(part: Any, depth: int = 8) -> Iterator[Stage]:
 
 
 class Unmerged(NamedTuple):
-    """The tasks of a job whose states are on the workers and not in another state yet.
+    """The tasks of a job whose states are on the workers and not merged into another yet.
 
-    Of one slice, the first; with the number of chunks that each state is of, and of the slice.
+    For the first slice only. ``tasks`` has the number of chunks in each state, ``chunks`` that of
+    the slice.
     """
 
     tasks: dict[TaskState, int]
@@ -148,9 +149,9 @@ class Unmerged(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """The sum over the chunks whose states are on the workers now: of one slice, the first.
+    """The sum over the chunks whose states are on the workers now, for the first slice.
 
-    ``m`` and ``log_d`` are None where the workers have the finished log-sum-exp only.
+    ``m`` and ``log_d`` are None if the workers have only the finished log-sum-exp.
     """
 
     chunks: int
@@ -164,7 +165,7 @@ class Seen(NamedTuple):
 def _root(scheduler: Scheduler, job: Job) -> TaskState | None:
     """The task that merges all of the first slice.
 
-    Found from below, for its own key may be any where Dask has fused it with what follows.
+    Found from the leaves, as its key may be anything if Dask has fused it with what follows.
     """
     task = _any_task(scheduler, job.first) if job.levels else None
     for level in job.levels:
@@ -174,13 +175,13 @@ def _root(scheduler: Scheduler, job: Job) -> TaskState | None:
 
 
 def _holder(task: TaskState) -> TaskState:
-    """The task that has its value: itself, or one that stands for it, where Dask has renamed it."""
+    """The task that has its value: itself, or an alias if Dask has renamed it."""
     aliases = (other for other in task.dependents if isinstance(other.run_spec, Alias))
     return next(aliases, task)
 
 
 def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
-    """What there is to be fetched; None where the job has no tree, or is forgotten."""
+    """The states to fetch; None if the job has no tree, or is forgotten."""
     root = _root(scheduler, job)
     if root is None:
         return None
@@ -211,7 +212,7 @@ def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
 
 
 async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]:
-    """The values of those tasks that the workers still have, by key; as they were sent."""
+    """The values, by key and as sent, of those tasks that the workers still have."""
     if states is None or not states.tasks:
         return {}
     who_has = {task.key: [ws.address for ws in task.who_has or ()] for task in states.tasks}
@@ -224,14 +225,14 @@ async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]
 
 
 def joined(states: Unmerged | None, values: dict[Any, Any], kind: str) -> Seen | None:
-    """The sum over all of them, None if there is nothing to sum; ``kind`` is that of the job."""
+    """The sum over all states, None if there are none; ``kind`` is that of the job."""
     if states is None:
         return None
     found, chunks = [], 0
     for task, below in states.tasks.items():
         value = _deserialized(values.get(task.key))
         finished = isinstance(value, (np.ndarray, np.generic)) and value.size
-        if finished and kind == LOGSUMEXP.key:  # by the root
+        if finished and kind == LOGSUMEXP.key:  # the root's
             return Seen(below, states.chunks, None, None, _first(value), value.size)
         state = _normalizer_in(value)
         if state is not None and isinstance(state.m, (np.ndarray, np.generic)):
@@ -245,7 +246,7 @@ def joined(states: Unmerged | None, values: dict[Any, Any], kind: str) -> Seen |
 
 
 def _normalizer_in(value: Any) -> State | None:
-    """The normalizer that is a state, or part of one, as of a top-k."""
+    """The normalizer in a state: the state itself, or a part, as for top-k; None without one."""
     if isinstance(value, State):
         return value
     parts = value if isinstance(value, tuple) else ()
@@ -253,12 +254,12 @@ def _normalizer_in(value: Any) -> State | None:
 
 
 def _first(value: Any) -> float:
-    """Of the first slice; the real part of a complex logarithm."""
+    """The value of the first slice; the real part of a complex logarithm."""
     return float(np.real(np.ravel(value)[0]))
 
 
 def _deserialized(sent: Any) -> Any:
-    """What a worker sent; None if it is of a library that the scheduler does not have."""
+    """What a worker sent; None if the scheduler does not have its library."""
     try:
         return deserialize(sent.header, sent.frames) if hasattr(sent, "frames") else sent
     except ImportError:

@@ -27,7 +27,7 @@ class Page:
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
-        self.job: Job | None = None  # that the figures are of
+        self.job: Job | None = None  # shown in the figures
         self.began = 0.0
         self.samples: deque[tuple[float, int]] = deque()  # time, chunks done in both passes
         self.select = Select(title="job", options=[], width=420)
@@ -70,17 +70,17 @@ class Page:
         return plot
 
     def _memory(self) -> Any:
-        plot = _figure("memory that the results on all workers take", height=240)
+        plot = _figure("memory taken by results on all workers", height=240)
         plot.line("seconds", "bytes", source=self.held, color=FIRST, line_width=2)
         plot.line("seconds", "bytes", source=self.size, color="#888888", line_dash="dashed")
         plot.y_range.start = 0
-        plot.xaxis.axis_label = "seconds since you look at this job; dashed: the size of the array"
+        plot.xaxis.axis_label = "seconds since you opened this job; dashed: the size of the array"
         plot.yaxis.ticker = AdaptiveTicker(mantissas=[1, 256, 512], base=1024)
         plot.yaxis.formatter = NumeralTickFormatter(format="0.[0] b")
         return plot
 
     def choose(self, jobs: list[Job]) -> Job | None:
-        """The job that the viewer selected, or the newest of those that have come since."""
+        """The job that the viewer selected, or the newest one that has appeared since."""
         named = {job.name: job for job in jobs}
         options = [
             (name, f"{job.kind} {name.rsplit('-', 1)[-1][:8]}") for name, job in named.items()
@@ -94,7 +94,7 @@ class Page:
         return named.get(self.select.value)
 
     def draw(self, job: Job | None, seen: Seen | None) -> None:
-        """Show a job; without one, how the one before ended."""
+        """Show a job; without one, how the last one ended."""
         if job is None:
             self._draw_end()
             return
@@ -153,7 +153,7 @@ class Page:
         return text
 
     def _speed(self, job: Job, chunks: int) -> str:
-        """Of the passes together, over the last seconds; nothing where that is not measured."""
+        """The speed of both passes together over the last seconds; "" if not measured."""
         (before, then), (now, done) = self.samples[0], self.samples[-1]
         if now - before < 0.4 or done <= then:
             return ""
@@ -194,12 +194,12 @@ class Page:
                 memory += f" of {format_bytes(worker.memory_limit)}"
             spilled = format_bytes(worker.memory.spilled)
             rows.append((str(worker.name), *map(str, ours), share, memory, spilled))
-        caption = "<b>tasks that each worker has finished since you look at this job</b>"
+        caption = "<b>tasks that each worker has finished since you opened this job</b>"
         self.workers.text = f"{caption}<table>{''.join(map(_row, rows))}</table>"
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    """Of an HTML table."""
+    """A row of an HTML table."""
     style = "padding: 2px 18px 2px 0; border-bottom: 1px solid #e0e0e0"
     joined = f'</td><td style="{style}">'.join(map(escape, cells))
     return f'<tr><td style="{style}">{joined}</td></tr>'
@@ -220,7 +220,7 @@ def _figure(title: str, height: int = 320, **options: Any) -> Any:
 
 
 def _titles(job: Job) -> list[tuple[str, str]]:
-    """Of the groups of a job, with their colours."""
+    """The titles of the groups of a job, with their colours."""
     if not job.levels:
         titles = [("each chunk", FIRST if job.second else SECOND)]
     else:

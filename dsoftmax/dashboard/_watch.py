@@ -1,4 +1,4 @@
-"""What is finished of the jobs that somebody looks at."""
+"""Count the finished tasks of the jobs that somebody looks at."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ._jobs import Job, Progress, progress
 
 
 class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
-    """Counts what is finished of the jobs that are followed, for as long as somebody looks."""
+    """Counts the finished tasks of the jobs that are followed, as long as there are viewers."""
 
     name = "dsoftmax-watch"
 
@@ -23,11 +23,11 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         self.viewers = 0
         self.followed: set[str] = set()
         self.last: dict[str, Progress] = {}  # of each followed group, when it last finished a task
-        self.finished: Counter[tuple[str, str]] = Counter()  # of a group, on a worker
+        self.finished: Counter[tuple[str, str]] = Counter()  # by group and worker
 
     @classmethod
     def join(cls, scheduler: Scheduler) -> Watch:
-        """The scheduler's watch, with one viewer more."""
+        """The scheduler's watch, with one more viewer."""
         watch = scheduler.plugins.get(cls.name)
         if watch is None:
             watch = cls(scheduler)
@@ -36,13 +36,13 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         return watch
 
     def leave(self) -> None:
-        """One viewer less; the last one ends the watch."""
+        """Remove a viewer; the last one ends the watch."""
         self.viewers -= 1
         if self.viewers == 0:
             self.scheduler.remove_plugin(self.name)
 
     def follow(self, jobs: Iterable[Job]) -> None:
-        """Count for these from now on."""
+        """Count the tasks of these jobs from now on."""
         for job in jobs:
             for group in job.groups:
                 if group.name not in self.followed:
@@ -58,12 +58,12 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
                 self.finished[group.name, kwargs.get("worker", "")] += 1
 
     def progress(self, group: TaskGroup) -> Progress:
-        """Of a group: now, or when the scheduler last knew it."""
+        """The progress of a group: now, or when the scheduler last knew it."""
         if self.scheduler.task_groups.get(group.name) is group:
             return progress(group)
         return self.last.get(group.name, Progress(0, progress(group).total, 0))
 
     def by_worker(self, group: TaskGroup | None) -> dict[str, int]:
-        """The tasks of a group that each worker has finished since somebody looks."""
+        """The number of tasks of a group that each worker has finished since it was followed."""
         name = group.name if group is not None else None
         return {worker: n for (of, worker), n in self.finished.items() if of == name}
