@@ -37,7 +37,7 @@ lint: $(VENV)/installed-test ## Style and types, with ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# To pickle a ufunc of NumPy 2.1, Python looks into all modules, of which mpmath 1.4 has one that warns.
+# Pickling a ufunc of NumPy 2.1 searches all modules, one of which, in mpmath 1.4, then warns.
 lowest: ## The core with nothing but the required dependencies, at their lowest versions
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
@@ -46,7 +46,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(ONE_SYMBOL) $(DOCTESTS) \
 		-W "ignore:the rational private module:DeprecationWarning"
 
-benchmark: $(VENV)/installed-bench ## Speed beside other libraries, about ten minutes
+benchmark: $(VENV)/installed-bench ## Speed compared with other libraries, about ten minutes
 	$(BIN)/python -m benchmarks
 
 $(VENV)/installed-%: pyproject.toml

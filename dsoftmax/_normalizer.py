@@ -460,7 +460,7 @@ class Normalizer:
     def __float__(self) -> float:
         if math.prod(self.shape) != 1:
             raise TypeError(
-                f"float: this normalizer, of shape {self.shape}, is of several slices; use "
+                f"float: this normalizer, of shape {self.shape}, has several slices; use "
                 "logsumexp(), which gives an array"
             )
         if is_complex(self.dtype):

@@ -81,7 +81,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Operation:
-    """What is computed from every slice of an array: results, or an array of the same shape.
+    """A computation on every slice of an array: it gives results, or an array of the same shape.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Top-k as an operation: the product of the normalizer and the candidates, in fused kernels."""
+"""Top-k as an operation; for softmax_topk, a product with the normalizer, in fused kernels."""
 
 from __future__ import annotations
 

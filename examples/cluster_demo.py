@@ -1,10 +1,10 @@
-"""A softmax that no worker could hold, on a Dask cluster that is there: the demo of docker-compose.
+"""A softmax that no worker could hold, on an existing Dask cluster: the demo of docker-compose.
 
     python examples/cluster_demo.py --scheduler tcp://127.0.0.1:8786 --folder /shared/folder
 
 It writes a Zarr array of scores (or takes yours), runs the command line on it, and checks every
-number of the result by a way of its own: NumPy in this process, block by block. The cluster's
-workers have to see the folder under the same path. It exits with 0 only if all is right.
+number of the result independently: with NumPy in this process, block by block. The cluster's
+workers must see the folder under the same path. It exits with 0 only if all is right.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_scores(path: Path, nbytes: int) -> None:
 
 
 def run_command(scheduler: str, source: Path, target: Path, report: Path) -> int:
-    """The command line, as anybody would run it."""
+    """Run the command line, as a user would."""
     command = ["dsoftmax", "softmax", str(source), str(target), "--overwrite"]
     command += ["--scheduler", scheduler, "--chunk-size", "16 MiB", "--report", str(report)]
     click.echo("$ " + " ".join(command))
@@ -45,7 +45,7 @@ def run_command(scheduler: str, source: Path, target: Path, report: Path) -> int
 
 
 def kill_a_worker(client: Client) -> None:
-    """SIGKILL to one worker, once a third of the chunks have been reduced."""
+    """Kill one worker, once a third of the chunks have been reduced."""
 
     def reduced(dask_scheduler: Scheduler) -> float:
         tasks = [t for t in dask_scheduler.tasks.values() if "softmax-normalizer" in t.group_key]
@@ -86,7 +86,7 @@ def verify(source: Path, target: Path) -> None:
 
 
 @click.command()
-@click.option("--scheduler", required=True, help="Its address, as tcp://127.0.0.1:8786.")
+@click.option("--scheduler", required=True, help="Its address, e.g. tcp://127.0.0.1:8786.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -94,14 +94,14 @@ def verify(source: Path, target: Path) -> None:
     show_default=True,
     help="For scores, result and report; the workers see it too.",
 )
-@click.option("--size", default="3 GB", show_default=True, help="Of the scores that are written.")
+@click.option("--size", default="3 GB", show_default=True, help="Size of the random scores.")
 @click.option(
     "--scores",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Take this Zarr array of one axis in place of random scores.",
+    help="Use this Zarr array of one axis in place of random scores.",
 )
-@click.option("--workers", default=1, show_default=True, help="How many to wait for.")
-@click.option("--kill-worker", is_flag=True, help="Kill a worker in the middle of it.")
+@click.option("--workers", default=1, show_default=True, help="Number of workers to wait for.")
+@click.option("--kill-worker", is_flag=True, help="Kill a worker halfway.")
 def main(
     scheduler: str, folder: Path, size: str, scores: Path | None, workers: int, kill_worker: bool
 ) -> None:

@@ -5,9 +5,9 @@
 It starts a cluster of two small workers on this machine, writes scores to a Zarr array, and takes
 their softmax twice: reading them twice, and holding them between the passes, which is more than the
 workers have memory for. The folder gets Dask's performance report of both runs, pages that need no
-server. Open the link that it prints while it runs; docs/dashboard.md says what is to be seen.
+server. Open the link that it prints while it runs; docs/dashboard.md explains the pages.
 
-With --screenshots, headless Chromium (with its driver) looks at the pages and keeps pictures.
+With --screenshots, headless Chromium (with its driver) takes pictures of the pages.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CHUNK = 5_000_000  # elements of float32: 20 MB
 
 
 def write_scores(path: Path, elements: int) -> None:
-    """Normal numbers, by the workers."""
+    """Write normal random numbers, on the workers."""
     scores = da.random.default_rng(0).standard_normal(elements, dtype="f4", chunks=CHUNK)
     store((4 * scores).astype("f4"), path)
 
 
 def store(x: da.Array, path: Path) -> None:
-    """Write an array to Zarr as it is: random numbers do not compress, trying takes most time."""
+    """Write an array to Zarr uncompressed, as compressing random numbers only takes time."""
     target = zarr.create_array(
         path, shape=x.shape, chunks=x.chunksize, dtype=x.dtype, compressors=None
     )
@@ -99,7 +99,7 @@ return i >= 0 && parts.share[i] > 0.4;
 
 
 def take_pictures(driver: Any, name: str, done: threading.Event, pictures: Path) -> None:
-    """Of /softmax in the middle of the second pass, and of the status page when all is done."""
+    """Take /softmax in the middle of the second pass, and the status page when all is done."""
     softmax, status = driver.window_handles
     driver.switch_to.window(softmax)
     while not done.is_set() and not driver.execute_script(HALF_WAY):
@@ -122,7 +122,7 @@ def run(client: Client, name: str, folder: Path, reread: bool) -> None:
 
 
 def look_at(client: Client, name: str, folder: Path, reread: bool, pictures: Path) -> None:
-    """The same with a browser that has both pages open."""
+    """Do the same with a browser that has both pages open."""
     with browser() as driver:
         driver.get(page(client, "softmax"))
         driver.switch_to.new_window("tab")
@@ -139,12 +139,12 @@ def look_at(client: Client, name: str, folder: Path, reread: bool, pictures: Pat
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--size", default="2 GB", show_default=True, help="Of the scores.")
-@click.option("--memory", default="768 MiB", show_default=True, help="Of each of two workers.")
+@click.option("--size", default="2 GB", show_default=True, help="Size of the scores.")
+@click.option("--memory", default="768 MiB", show_default=True, help="Memory per worker.")
 @click.option(
     "--screenshots",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep pictures of the pages here (needs selenium, chromium and chromium-driver).",
+    help="Save pictures of the pages here (needs selenium, chromium and chromium-driver).",
 )
 def main(folder: Path, size: str, memory: str, screenshots: Path | None) -> None:
     """Run the tour; FOLDER is for scores, results and reports, and is emptied first."""
@@ -153,7 +153,7 @@ def main(folder: Path, size: str, memory: str, screenshots: Path | None) -> None
     if screenshots is not None:
         screenshots.mkdir(parents=True, exist_ok=True)
     for name, reread in (("twice", True), ("held", False)):
-        with cluster(memory) as client:  # a new one for each: its pages show nothing else
+        with cluster(memory) as client:  # a new one per run: its pages show nothing else
             click.echo(f"look at {page(client, 'softmax')}")
             if not (folder / "scores.zarr").exists():
                 write_scores(folder / "scores.zarr", parse_bytes(size) // 4)

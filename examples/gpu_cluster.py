@@ -1,9 +1,9 @@
-"""The softmax of 10^9 scores that lie on the GPUs of this machine, one worker for each.
+"""The softmax of 10^9 scores on the GPUs of this machine, with one worker per GPU.
 
     python examples/gpu_cluster.py
 
-Every chunk is made, reduced and mapped on one GPU.  Between workers only states travel, three
-numbers for each slice of a chunk, and what is printed comes to the host.
+Every chunk is made, reduced and mapped on one GPU. Only states travel between workers, three
+numbers for each slice of a chunk, and only what is printed comes to the host.
 """
 
 import importlib.util
@@ -27,7 +27,7 @@ def scores(block_info=None):
 
 
 def scores_on_gpus(rows, columns, chunk_rows):
-    """The lazy array of all of them; its meta is CuPy's, so that Dask asks for nothing else."""
+    """The lazy array of all chunks; its meta tells Dask that they are CuPy arrays."""
     import cupy
 
     chunks = da.core.normalize_chunks((chunk_rows, columns), shape=(rows, columns))
@@ -36,7 +36,7 @@ def scores_on_gpus(rows, columns, chunk_rows):
 
 
 def report(x):
-    """Compute what is worth a line each."""
+    """Compute the lines of the report."""
     by_row, everything = dsoftmax.softmax(x, axis=1), dsoftmax.softmax(x)
     best = dsoftmax.softmax_topk(x, 3, axis=None)
     sums, total, log_total, values, indices = dask.compute(
@@ -51,7 +51,7 @@ def report(x):
 
 
 def missing():
-    """What this machine lacks, or None."""
+    """The first requirement that this machine lacks, or None."""
     for module in ("cupy", "dask_cuda"):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed"

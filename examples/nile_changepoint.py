@@ -6,7 +6,7 @@ The yearly flow at Aswan from 1871 to 1970 (Cobb 1978) with one change of its me
 
 with tau, mu1, mu2 and log sigma uniform a priori, so that p(sigma) is 1 / sigma (compare Carlin,
 Gelfand & Smith 1992).  The log-posterior is a formula on a lazy Dask array over (tau, mu1, mu2,
-log sigma); `dsoftmax.softmax` makes probabilities of it, and sums of these answer the questions.
+log sigma); `dsoftmax.softmax` turns it into probabilities, and sums of these answer the questions.
 `nile_closed_form` answers them without a grid: the program prints both and fails if they differ.
 
 G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
@@ -79,7 +79,7 @@ def log_posterior(flow: np.ndarray, mu: Cells, log_sigma: Cells) -> da.Array:
 
 
 def summarize(probability: np.ndarray, values: np.ndarray, edges: np.ndarray) -> Summary:
-    """Of a parameter, from the probabilities of its cells."""
+    """The summary of a parameter, from the probabilities of its cells."""
     cumulative = np.concatenate([[0.0], probability.cumsum()])
     return Summary(probability @ values, *np.interp(INTERVAL, cumulative, edges))
 
@@ -137,7 +137,7 @@ def draw(path: Path, flow: np.ndarray, years: np.ndarray, joint: np.ndarray, mu:
 
 
 def compare(found: dict[str, Summary], exact: dict[str, Summary], cell: dict[str, float]) -> bool:
-    """Print both sets of answers; whether they agree."""
+    """Print both sets of answers; return whether they agree."""
     print(f"\n{'':25}{'on the grid':>25}   {'in closed form':>25}".rstrip())
     print(f"{'':25}" + "   ".join(2 * [f"{'mean':>7}{'95% interval':>18}"]))
     for name, label in LABELS.items():
@@ -157,7 +157,7 @@ def compare(found: dict[str, Summary], exact: dict[str, Summary], cell: dict[str
 @click.command()
 @click.argument("output", type=click.Path(file_okay=False, path_type=Path), default="build/nile")
 @click.option(
-    "--mu-cells", type=click.IntRange(2), default=128, show_default=True, help="Of mu1, mu2."
+    "--mu-cells", type=click.IntRange(2), default=128, show_default=True, help="For mu1, mu2."
 )
 @click.option("--sigma-cells", type=click.IntRange(2), default=64, show_default=True)
 @click.option(
@@ -182,7 +182,7 @@ def main(output: Path, mu_cells: int, sigma_cells: int, save_log_posterior: Path
     lazy = [
         probability.sum(axis=3),
         probability.sum(axis=(0, 1, 2)),
-        dsoftmax.Normalizer.of(x).logsumexp(),  # the very tasks that softmax has as well
+        dsoftmax.Normalizer.of(x).logsumexp(),  # shares its tasks with softmax
     ]
     if save_log_posterior is not None:
         lazy.append(x.to_zarr(save_log_posterior, compute=False))

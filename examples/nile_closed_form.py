@@ -22,7 +22,7 @@ INTERVAL = (0.025, 0.975)
 
 
 class Segments(NamedTuple):
-    """For each tau, from the first year to the last but one: what the likelihood needs.
+    """Statistics for the likelihood of each tau, from the first year to the last but one.
 
     A segment of one year has no deviations, and needs no care: sigma is common to both segments.
     """
@@ -57,7 +57,7 @@ def log_marginal_likelihood(y: np.ndarray) -> float:
 
 
 def answers(y: np.ndarray, years: np.ndarray) -> dict[str, Summary]:
-    """Of tau, mu1, mu2, mu2 - mu1 and sigma."""
+    """The summaries of tau, mu1, mu2, mu2 - mu1 and sigma."""
     segments = Segments.of(y)
     n1, mean1, n2, mean2, squares = segments
     df = y.size - 2
@@ -88,7 +88,7 @@ def _log_marginal_by_tau(segments: Segments) -> np.ndarray:
 def _mixture(tau: np.ndarray, given_tau: Any) -> Summary:
     ends = []
     for level in INTERVAL:
-        quantiles = given_tau.ppf(level)  # that of the mixture lies between these
+        quantiles = given_tau.ppf(level)  # the quantile of the mixture lies between these
         bracket = quantiles.min(), quantiles.max()
         ends.append(optimize.brentq(lambda x, p=level: tau @ given_tau.cdf(x) - p, *bracket))
     return Summary(tau @ given_tau.mean(), *ends)

@@ -226,12 +226,12 @@ def test_blocks_that_cannot(block, message, function):
 def test_numbers_of_another_kind_than_announced_are_not_cast():
     x = da.from_array([1, 2, 3, 4], chunks=2)
     quarters = x.map_blocks(lambda block: block / 4, dtype=int)
-    with pytest.raises(TypeError, match=r"gives float64, and its Dask array says int64: make the"):
+    with pytest.raises(TypeError, match=r"has dtype float64, but its Dask array has int64; give"):
         dask.compute(*topk(quarters, 2))
     assert_allclose(softmax(quarters), softmax(np.arange(1, 5) / 4))
     turned = x.map_blocks(lambda block: block * 1j, dtype=float, meta=np.empty(0))
     for function in (softmax, log_softmax, logsumexp):
-        with pytest.raises(TypeError, match="gives complex128, and its Dask array says float64"):
+        with pytest.raises(TypeError, match="has dtype complex128, but its Dask array has float64"):
             function(turned).compute()
 
 

@@ -342,7 +342,7 @@ class TestOfOneSlice:
 
     def test_only_one_number_is_a_float(self):
         assert float(Normalizer.of(X[:1], axis=1)) == pytest.approx(special.logsumexp(X[0]))
-        with pytest.raises(TypeError, match=r"shape \(1, 4\), is of several slices.*logsumexp\(\)"):
+        with pytest.raises(TypeError, match=r"shape \(1, 4\), has several slices.*logsumexp\(\)"):
             float(Normalizer.of(X, axis=0))
         with pytest.raises(TypeError, match="complex"):
             float(Normalizer.of([1j]))

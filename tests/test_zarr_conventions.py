@@ -223,21 +223,21 @@ def test_a_missing_number_does_not_overflow(tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "attributes", "problem"),
     [
-        ("i2", {"scale_factor": "0.5"}, "'0.5', which is no number"),
-        ("f4", {"scale_factor": True}, "True, which is no number"),
-        ("i2", {"add_offset": None}, "None, which is no number"),
+        ("i2", {"scale_factor": "0.5"}, "'0.5', which is not a number"),
+        ("f4", {"scale_factor": True}, "True, which is not a number"),
+        ("i2", {"add_offset": None}, "None, which is not a number"),
         ("i2", {"add_offset": [1, 2]}, "[1, 2], which is not one finite number"),
         ("i2", {"add_offset": []}, "[], which is not one finite number"),
         ("i2", {"scale_factor": 10**400}, f"{HUGE}, which is not one finite number"),
         ("i2", {"_Unsigned": "true"}, "'true', which is not supported"),
-        ("i2", {"_FillValue": "-9"}, "'-9', which is no number"),
-        ("i2", {"_FillValue": -9.5}, "-9.5, which no int16 can be"),
-        ("u1", {"_FillValue": -1}, "-1, which no uint8 can be"),
-        ("i2", {"missing_value": [0, 70000]}, "[0, 70000], which no int16 can be"),
-        ("f2", {"missing_value": 1e20}, "1e+20, which no float16 can be"),
-        ("f8", {"missing_value": 10**400}, f"{HUGE}, which no float64 can be"),
-        ("f4", {"missing_value": {"a": 1}}, "{'a': 1}, which is no number"),
-        ("f4", {"missing_value": "-9"}, "'-9', which is no number"),
+        ("i2", {"_FillValue": "-9"}, "'-9', which is not a number"),
+        ("i2", {"_FillValue": -9.5}, "-9.5, which int16 cannot hold"),
+        ("u1", {"_FillValue": -1}, "-1, which uint8 cannot hold"),
+        ("i2", {"missing_value": [0, 70000]}, "[0, 70000], which int16 cannot hold"),
+        ("f2", {"missing_value": 1e20}, "1e+20, which float16 cannot hold"),
+        ("f8", {"missing_value": 10**400}, f"{HUGE}, which float64 cannot hold"),
+        ("f4", {"missing_value": {"a": 1}}, "{'a': 1}, which is not a number"),
+        ("f4", {"missing_value": "-9"}, "'-9', which is not a number"),
         ("f4", {"_FillValue": "AAA"}, "'AAA', which is neither a number nor a float64 in base64"),
         ("f4", {"_FillValue": "AAAA"}, "'AAAA', which is neither a number nor a float64 in base64"),
         ("f4", {"_FillValue": "é"}, "'é', which is neither a number nor a float64 in base64"),
@@ -265,7 +265,7 @@ def test_a_scale_that_is_not_finite(tmp_path):
 
 
 def test_what_xarray_makes_of_the_fill_value_of_booleans_is_refused(tmp_path):
-    with pytest.raises(StorageError, match="its fill_value is False, which is no number"):
+    with pytest.raises(StorageError, match="its fill_value is False, which is not a number"):
         opened(tmp_path, np.array([True, False]), 2, False)
 
 

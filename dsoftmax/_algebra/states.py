@@ -93,9 +93,9 @@ def of_dtype(x: Array, name: str) -> Array:
         return x
     if not holds(name, own):
         raise TypeError(
-            f"a block gives {own}, and its Dask array says {name}: make the array say what its "
-            f"blocks are, e.g. with map_blocks(..., dtype={own!r})"
+            f"a block has dtype {own}, but its Dask array has {name}; give the array the dtype of "
+            f"its blocks, e.g. with map_blocks(..., dtype={own!r})"
         )
     xp = array_namespace(x)
-    with quiet():  # a logarithm may exceed the largest float16, as those of weights of 1e9 do
+    with quiet():  # a logarithm may exceed the largest float16, as for weights of 1e9
         return xp.astype(x, dtype_of(xp, name))

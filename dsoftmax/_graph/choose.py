@@ -59,7 +59,7 @@ def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
     held = x.dtype.itemsize * math.prod(
         sum(c) if axis in axes else max(c) for axis, c in enumerate(x.chunks)
     )
-    if held <= parse_bytes(dask.config.get("array.chunk-size")):  # not so if it is nan
+    if held <= parse_bytes(dask.config.get("array.chunk-size")):  # false if it is nan
         return Choice(False, f"all blocks of a slice take {format_bytes(held)}")
     seen: dict[Any, Any] = {}
     for name in layers:

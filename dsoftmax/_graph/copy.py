@@ -140,7 +140,7 @@ class _Copier:
             new = self.key(key)
             node = convert_legacy_task(key, value, self.keys)
             if new is key or _is_datum(value, self.keys):
-                tasks[key] = value  # data is kept under its name, as a future has to be
+                tasks[key] = value  # data keeps its name, as a future must
                 if new is not key:
                     tasks[new], waits = self._handed_out(key), True
                 continue
@@ -204,7 +204,7 @@ class _Copier:
         return MaterializedLayer(tasks, annotations=layer.annotations), True
 
     def _substituted(self, node: GraphNode, key: Key) -> GraphNode:
-        if isinstance(node, Alias):  # its substitute takes a new key only with a new target
+        if isinstance(node, Alias):  # its `substitute` changes the key only with the target
             return Alias(key, self.key(node.target))
         return node.substitute({k: self.key(k) for k in node.dependencies}, key=key)
 

@@ -33,7 +33,7 @@ class Names(tuple[str, ...]):
 
 
 def uses(tasks: Any, seen: dict[Any, Any]) -> list[Any]:
-    """What tasks consist of and use, except what is in ``seen`` (by identity); adds it there."""
+    """The objects that tasks consist of and use, except those in ``seen``; adds them to it."""
     todo = deque([tasks])
     found: list[Any] = []
     while todo and len(found) < _MOST:
@@ -68,7 +68,7 @@ def static(value: Any, name: str) -> Any:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    """What a value consists of, or what a function uses."""
+    """The parts of a value, or the objects that a function uses."""
     if isinstance(value, Task):
         return (value.func, *value.args, *value.kwargs.values())
     if isinstance(value, partial):
@@ -85,7 +85,7 @@ def _parts(value: Any) -> Iterable[Any]:
         return _used_by(value.__func__, value.__self__)
     if isinstance(value, (type, ModuleType)) or not callable(value):
         return ()
-    # Calling an object calls its class; functions written in C know what they are bound to, and
+    # An object is called through its class; functions written in C know what they are bound to, and
     # compiled ones what they wrap.
     call = getattr_static(type(value), "__call__", None)
     if isfunction(call):
@@ -94,7 +94,7 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
-    """What a Python function carries and what its code names; ``owner`` is its ``self``."""
+    """The objects that a Python function carries or its code names; ``owner`` is its ``self``."""
     code = function.__code__
     yield from function.__defaults__ or ()
     yield from (function.__kwdefaults__ or {}).values()
@@ -121,7 +121,7 @@ def _used_by(function: FunctionType, owner: Any = None) -> Iterator[Any]:
             yield Names([".".join((root.__name__, *chain[1:]))])
         if called_empty and any(value is maker for maker in _MADE_BY):
             yield _UNSEEDED
-        # Functions of other modules are not inspected: somewhere a library may do anything.
+        # Functions of other modules are not inspected: a library may do anything somewhere.
         inner = value if isfunction(value) or not callable(value) else static(value, "__wrapped__")
         foreign = isfunction(inner) and inner.__globals__ is not function.__globals__
         yield Names([label(value)]) if foreign else value
@@ -138,7 +138,7 @@ def _attribute(value: Any, name: str) -> Any:
 
 
 class _Code(NamedTuple):
-    """What a code object names, including the functions within it.
+    """The names in a code object, including the functions within it.
 
     ``chains`` are names with attributes, such as ("np", "random", "normal"), and whether the result
     is called without arguments; ``names`` are these, dotted, with imports and "@".

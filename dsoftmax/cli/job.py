@@ -53,7 +53,7 @@ def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
             n_workers=1,
             threads_per_worker=threads or CPU_COUNT,
             processes=False,
-            protocol="tcp",  # on the loopback interface, as the dashboard
+            protocol="tcp",  # on the loopback interface, like the dashboard
             dashboard_address="127.0.0.1:8787",
             silence_logs=False,
         )
@@ -123,12 +123,14 @@ def compute(operation: str, client: Client, jobs: list[da.Array]) -> list[Any]:
             "probably for lack of memory; try a smaller --chunk-size, or see the workers' logs"
         ) from error
     except (CommClosedError, CancelledError) as error:
-        raise JobError("the connection to the scheduler is lost, or it gave up the job") from error
+        raise JobError(
+            "the connection to the scheduler is lost, or the scheduler gave up the job"
+        ) from error
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         hint = "; all workers have to see SRC and DST" if error.errno == ENOENT else ""
         raise JobError(f"{operation} failed: {one_line(error)}{where}{hint}") from error
-    except Exception as error:  # of any kind: Zarr's codecs, for one, raise their own
+    except Exception as error:  # of any kind: Zarr's codecs, for example, raise their own
         kind = type(error).__name__
         raise JobError(f"{operation} failed: {kind}: {one_line(error)}") from error
 

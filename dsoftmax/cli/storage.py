@@ -1,4 +1,4 @@
-"""What arrays on disk of all formats have in common, and the chunks to read them in.
+"""The common parts of all array formats on disk, and the chunks to read arrays in.
 
 Only a path travels to workers. A memory map would be pickled with all its data.
 """

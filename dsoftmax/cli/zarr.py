@@ -43,7 +43,7 @@ class ZarrArray(StoredArray):
         """The existing array as it is stored; StorageError for a group or what is not Zarr."""
         zarr = import_zarr()
         if not any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
-            raise StorageError(f"cannot read {path}: the directory is no Zarr array")
+            raise StorageError(f"cannot read {path}: the directory is not a Zarr array")
         arrays = None
         try:
             array = zarr.open(str(path), mode="r")

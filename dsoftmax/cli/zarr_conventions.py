@@ -169,7 +169,7 @@ def _missing(name: str, attributes: dict[str, Any], dtype: np.dtype) -> list[np.
         except ArithmeticError:
             stored = None
         if stored is None or (dtype.kind != "f" and stored != number):
-            raise _problem(name, value, f"which no {dtype} can be")
+            raise _problem(name, value, f"which {dtype} cannot hold")
         missing.append(stored)
     return missing
 
@@ -185,7 +185,7 @@ def _double(name: str, text: str) -> float:
 def _numbers(name: str, value: Any) -> list[int | float]:
     numbers = value if isinstance(value, list) else [value]
     if any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in numbers):
-        raise _problem(name, value, "which is no number")
+        raise _problem(name, value, "which is not a number")
     return numbers
 
 

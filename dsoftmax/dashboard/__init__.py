@@ -111,7 +111,7 @@ class _Installer(SchedulerPlugin):  # type: ignore[misc]  # distributed is not t
         application.add_application(page)
         page.initialize(IOLoop.current())
         page.start()
-        variables["pages"].append(ROUTE[1:])  # a link in the bar on top of all pages
+        variables["pages"].append(ROUTE[1:])  # a link in the menu bar of all pages
         colour_tasks()
 
 
@@ -137,7 +137,7 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             job = page.choose(jobs)
             states = None if job is None else unmerged(scheduler, job)
             cost = thread_time() - start
-            values = await fetch(scheduler, states)  # the scheduler does other things
+            values = await fetch(scheduler, states)  # meanwhile the scheduler works on
             start = thread_time()
             page.draw(job, None if job is None else joined(states, values, job.kind))
         finally:

@@ -259,7 +259,7 @@ def _first(value: Any) -> float:
 
 
 def _deserialized(sent: Any) -> Any:
-    """What a worker sent; None if the scheduler does not have its library."""
+    """The object that a worker sent; None if the scheduler does not have its library."""
     try:
         return deserialize(sent.header, sent.frames) if hasattr(sent, "frames") else sent
     except ImportError:
