@@ -7,12 +7,16 @@ OUT ?= build/nile
 TESTS :=
 
 # The tests that need no optional dependency: `lowest` runs the first, `quick` all but the slow ones.
-LOWEST := algebra arguments graph imports kernels_cpu kernels_portable normalizer operations promotion \
-	reference schedulers softmax unknown_lengths
-CORE := $(LOWEST) compiler dear_functions dear_layers design floors kept_code project readme reread \
-	reread_choice scipy shared_memory topk
-SLOW := compiler kept_code scipy
-ONE_SYMBOL := tests/test_kept_code.py::test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
+LOWEST := algebra/test_algebra algebra/test_promotion graph/test_graph graph/test_schedulers \
+	graph/test_unknown_lengths kernels/test_cpu kernels/test_portable operations/test_arguments \
+	operations/test_normalizer operations/test_operations operations/test_reference \
+	operations/test_softmax project/test_imports
+CORE := $(LOWEST) graph/test_dear_functions graph/test_dear_layers graph/test_reread \
+	graph/test_reread_choice kernels/test_compiler kernels/test_kept_code operations/test_scipy \
+	operations/test_shared_memory operations/test_topk project/test_design project/test_floors \
+	project/test_project project/test_readme
+SLOW := kernels/test_compiler kernels/test_kept_code operations/test_scipy
+ONE_SYMBOL := tests/kernels/test_kept_code.py::test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 DOCTESTS := dsoftmax --ignore dsoftmax/dashboard
 
 .PHONY: help demo quick test lint lowest benchmark clean
@@ -27,7 +31,7 @@ demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, 
 
 quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three minutes; or some, with TESTS=...
 	$(VENV)-quick/bin/python -m pytest $(or $(TESTS),-k "not two_to_the_31 and not benchmark" \
-		$(patsubst %,tests/test_%.py,$(filter-out $(SLOW),$(CORE))) $(DOCTESTS))
+		$(patsubst %,tests/%.py,$(filter-out $(SLOW),$(CORE))) $(DOCTESTS))
 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
 	$(BIN)/python -m pytest $(TESTS)
@@ -43,7 +47,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(ONE_SYMBOL) $(DOCTESTS) \
+	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/%.py) $(ONE_SYMBOL) $(DOCTESTS) \
 		-W "ignore:the rational private module:DeprecationWarning"
 
 benchmark: $(VENV)/installed-bench ## Speed beside other libraries, about ten minutes
