@@ -9,6 +9,8 @@ from numpy.testing import assert_array_equal
 
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax
 
+pytestmark = pytest.mark.system
+
 
 def results(x):
     n = Normalizer.of(x, axis=1)

@@ -14,6 +14,8 @@ from dsoftmax._kernels.cpu import topk as topk_cpu
 
 from .compiled import run
 
+pytestmark = pytest.mark.system
+
 COLD = """
 import threading, numpy as np, dsoftmax
 x = [np.random.default_rng(i).normal(size=5000) for i in range(8)]

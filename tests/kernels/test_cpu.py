@@ -1,10 +1,8 @@
-"""The compiled kernels: equal to the portable ones in every layout, and exact by themselves."""
+"""The compiled kernels of the CPU, beyond what every kind of block has to give: `test_blocks`."""
 
-import itertools
 import math
 import tracemalloc
 
-import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
@@ -12,85 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from dsoftmax import _kernels as kernels
 from dsoftmax import logsumexp, softmax
-from dsoftmax._algebra.normalizer import State, log_d, log_sum
+from dsoftmax._algebra.normalizer import State, log_sum
 from dsoftmax._kernels import portable
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu.call import Call
 
+from ..blocks import CPU, assert_right, over
+from ..layouts import APART
 from ..oracle import EPS
-from .test_portable import ADVERSARIAL, LAYOUTS
-
-# rounding of the result, of the exponentials, and of their arguments up to 100
-RTOL = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 2e-5, "float64": 4e-14}
-SHAPES = [(7,), (5000,), (1,), (3, 5), (300, 10), (10, 300), (20, 4, 60), (4, 20, 3), (2, 3, 4, 5)]
-DTYPES = ["float16", "float32", "float64", ">f4", ">f8", "bool", "int8", "uint16", "int64"]
-
-
-def every_axes(ndim):
-    return [c for r in range(ndim + 1) for c in itertools.combinations(range(ndim), r)]
-
-
-def assert_like_portable(x, axes, kernels=cpu):
-    expected = portable.of_block(x, axes)
-    state = kernels.of_block(x, axes)
-    y, log_y = portable.softmax(x, axes), portable.log_softmax(x, axes)
-    rtol = RTOL.get(y.dtype.name)
-    tiny = float(ml_dtypes.finfo(y.dtype).smallest_normal)
-    assert [a.dtype for a in state] == [a.dtype for a in expected]
-    assert_array_equal(state.m, expected.m)
-    assert_array_equal(state.w, expected.w)
-    assert_allclose(state.s, expected.s, rtol=2e-6 if state.m.dtype == "f4" else 1e-14)
-    for actual in (kernels.softmax(x, axes), kernels.rescale(x, expected.m, expected.d)):
-        assert (actual.dtype, actual.shape) == (y.dtype, y.shape)
-        assert_allclose(actual.astype("f8"), y.astype("f8"), rtol=rtol, atol=tiny)
-    for actual in (
-        kernels.log_softmax(x, axes),
-        kernels.log_rescale(x, expected.m, log_d(expected)),
-    ):
-        assert (actual.dtype, actual.shape) == (log_y.dtype, log_y.shape)
-        assert_allclose(actual.astype("f8"), log_y.astype("f8"), rtol=rtol, atol=rtol)
-
-
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("dtype", [*DTYPES, ml_dtypes.bfloat16], ids=str)
-def test_shapes_axes_and_dtypes(shape, dtype):
-    x = (np.random.default_rng(0).normal(size=shape) * 5).astype(dtype)
-    x.flags.writeable = False
-    for axes in every_axes(x.ndim):
-        assert_like_portable(x, axes)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
-@pytest.mark.parametrize("shape", [(5, 7, 6), (40, 6, 200)], ids=str)
-def test_layouts(layout, dtype, shape):
-    x = LAYOUTS[layout]((np.random.default_rng(0).normal(size=shape) * 4).astype(dtype))
-    x.flags.writeable = False
-    for axes in every_axes(3):
-        assert_like_portable(x, axes)
-
-
-# Reduced axes that do not run through memory as one.
-APART = [
-    ((2000, 3, 50), (0, 2)),
-    ((50, 3, 2000), (0, 2)),
-    ((3, 2000, 3), (0, 2)),
-    ((3, 20, 70), (0, 2)),
-    ((70, 2, 30, 2, 20, 2), (0, 2, 4)),
-    ((12, 11, 10, 9, 8), (0, 2, 4)),
-    ((12, 11, 10, 9, 8), (1, 3)),
-    ((100, 1, 50, 3, 1, 7), (0, 1, 5)),
-]
-
-
-@pytest.mark.parametrize(("shape", "axes"), APART, ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
-def test_reduced_axes_that_do_not_join(shape, axes, layout, dtype):
-    x = LAYOUTS[layout]((np.random.default_rng(0).normal(size=shape) * 3).astype(dtype))
-    assert_like_portable(x, axes)
-    x = np.where(np.arange(x.size).reshape(shape) == 5, x.max() + x.dtype.type(4), x)
-    assert_like_portable(x, axes)
 
 
 @pytest.mark.parametrize(("shape", "axes"), APART, ids=str)
@@ -126,44 +53,16 @@ def test_sums_over_axes_that_do_not_join(shape, axes, kind):
     assert np.abs(cpu.of_block(x, axes).d - exact).max() <= 8 * EPS * exact
 
 
-@pytest.mark.parametrize("shape", [(3000, 2), (2, 3000), (700, 20), (20, 12), (5000,)], ids=str)
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_special_values_at_any_place(shape, value, dtype):
-    n = math.prod(shape)
-    for position in {0, 1, 7, 8, 11, 1023, 1024, 2047, 2048, n // 2, n - 2, n - 1}:
-        x = np.zeros(shape, dtype)
-        x.flat[position % n] = value
-        for axes in every_axes(x.ndim):
-            assert_like_portable(x, axes)
-    for axes in every_axes(len(shape)):
-        assert_like_portable(np.full(shape, value, dtype), axes)
-
-
-@pytest.mark.parametrize("first", [-np.inf, 0.0])
-@pytest.mark.parametrize("then", [-np.inf, -3.0, 5.0, np.inf, np.nan])
-@pytest.mark.parametrize("shape", [(5000,), (3, 5000), (5000, 20), (5000, 3)], ids=str)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_tiles_of_one_value_followed_by_another(first, then, shape, dtype):
-    x = np.full(shape, first, dtype)
-    axis = int(np.argmax(shape))
-    x[(slice(None),) * axis + (slice(3000, None, 7),)] = then
-    assert_like_portable(x, (axis,))
-    ones = np.ones(shape)
-    state, expected = cpu.of_block(x, (axis,), ones), portable.of_block(x, (axis,), ones)
-    assert_allclose(log_sum(state), log_sum(expected), rtol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [((5003, 2), (0,)), ((1101, 5, 3), (0,)), ((70, 31, 7), (0, 1)), ((1, 1027, 50), (0, 1))],
     ids=str,
 )
-def test_long_tables_of_few_columns(shape, axes, dtype):
+@over(dtype=("float16", "float32", "float64", "int16"), kinds=[CPU])
+def test_long_tables_of_few_columns(block, dtype, shape, axes):
     rng = np.random.default_rng(3)
     x = (rng.normal(size=shape) * 3).astype(dtype)
-    assert_like_portable(x, axes)
+    assert_right(block, x, axes)
     b = rng.normal(size=shape)
     for weights in (b, np.asfortranarray(b)):
         expected, state = portable.of_block(x, axes, weights), cpu.of_block(x, axes, weights)
@@ -173,25 +72,10 @@ def test_long_tables_of_few_columns(shape, axes, dtype):
     if dtype != "int16":
         for place, value in [(0, np.nan), (-1, np.inf), (77, -np.inf), (-1, np.nan)]:
             x.flat[place] = value
-            assert_like_portable(x, axes)
+            assert_right(block, x, axes)
 
 
-@pytest.mark.parametrize("kind", ADVERSARIAL)
-@pytest.mark.parametrize(
-    ("shape", "axis"), [((200_003,), 0), ((50_001, 4), 0), ((4, 50_001), 1), ((9000, 30), 0)]
-)
-def test_long_sums(kind, shape, axis):
-    x = ADVERSARIAL[kind](np.random.default_rng(0), math.prod(shape)).reshape(shape)
-    state = cpu.of_block(x, (axis,))
-    m = x.max(axis=axis, keepdims=True)
-    assert_array_equal(state.m, m)
-    columns = np.moveaxis(x, axis, -1).reshape(-1, shape[axis])
-    for d, row, top in zip(state.d.ravel(), columns, m.ravel(), strict=True):
-        # exponentials in longdouble: their own rounding, up to 1 ulp here, averages out
-        exact = math.fsum(np.exp(row.astype("g") - top).astype("f8"))
-        assert abs(d - exact) <= 8 * EPS * exact
-
-
+@pytest.mark.huge
 @pytest.mark.parametrize("shape", [(2**31 + 16,), (2**31 + 16, 1), (1, 2**31 + 16)], ids=str)
 def test_more_than_two_to_the_31_elements(shape):
     x = np.zeros(shape, np.int8)  # in memory only where it is written to
@@ -200,44 +84,13 @@ def test_more_than_two_to_the_31_elements(shape):
     assert_allclose(result, np.log(2**31 + 15 + np.exp(21.0)), rtol=1e-15)
 
 
+@pytest.mark.huge
 def test_more_than_two_to_the_31_results():
     x = np.zeros(2**31 + 16, np.float16)
     x[-1] = 20
     y = softmax(x)
     assert_allclose(y[-1], np.exp(20.0) / (2**31 + 15 + np.exp(20.0)), rtol=1e-3)
     assert y[-2] == 0
-
-
-def test_a_slowly_rising_row_loses_nothing():
-    x = np.linspace(0, 0.9, 3_000_000)  # a new maximum in every tile
-    exact = math.fsum(np.exp(x.astype("g") - x.max()).astype("f8"))
-    assert abs(cpu.of_block(x, (0,)).d.item() - exact) <= 8 * EPS * exact
-
-
-@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1), ()], ids=str)
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
-@pytest.mark.parametrize("weights", ["float32", "float64", "int8", "bool"])
-def test_weights(axes, dtype, weights):
-    rng = np.random.default_rng(4)
-    x, b = (rng.normal(size=(60, 70)) * 3).astype(dtype), rng.normal(size=(60, 70)) * 2
-    b = b.astype(weights)
-    expected, state = portable.of_block(x, axes, b), cpu.of_block(x, axes, b)
-    assert_array_equal(state.m, expected.m)
-    assert_allclose(state.w, expected.w, rtol=1e-13)
-    assert_allclose(state.s, expected.s, rtol=1e-5, atol=1e-5)
-
-
-SPECIAL = [0.0, 1.0, -1.0, np.inf, -np.inf, np.nan]
-
-
-@pytest.mark.parametrize("axis", [0, 1])
-def test_special_weights(axis):
-    pairs = list(itertools.product(SPECIAL, SPECIAL, SPECIAL, SPECIAL))
-    a = np.array([[p[0], p[1]] for p in pairs])
-    b = np.array([[p[2], p[3]] for p in pairs])
-    a, b = (a, b) if axis == 1 else (a.T.copy(), b.T.copy())
-    expected = log_sum(portable.of_block(a, (axis,), b))
-    assert_allclose(log_sum(cpu.of_block(a, (axis,), b)), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("weight", [1e287, -1e300, 1e304])
@@ -259,14 +112,6 @@ def test_sums_of_weights_that_overflow():
     result, sign = logsumexp(x, 0, b, return_sign=True)
     assert_array_equal(result, [np.inf, np.inf])
     assert_array_equal(sign, [1, -1])
-
-
-def test_x_above_the_maximum_of_another_state():
-    x = np.array([0.0, 60, 80, 88, 200])
-    for dtype in ("float32", "float64"):
-        m, d = np.zeros(1, dtype), np.full(1, 2.0)
-        expected = portable.rescale(x.astype(dtype), m, d)
-        assert_allclose(cpu.rescale(x.astype(dtype), m, d), expected, rtol=1e-5)
 
 
 def ulps_of_exp(x):
@@ -350,15 +195,6 @@ def test_log_is_within_1_ulp():
     exact = np.log(x.astype("g"))
     assert (np.abs(y - exact) <= np.spacing(np.abs(exact).astype("f8"))).all()
     assert y[x == 1].tolist() == [0] * np.count_nonzero(x == 1)
-
-
-def test_gradual_underflow():
-    for dtype, x in (("f4", -100.0), ("f8", -740.0)):
-        y = cpu.rescale(np.array([x], dtype), np.zeros(1, dtype), np.ones(1))
-        assert 0 < y[0] < np.finfo(dtype).tiny
-        assert_allclose(
-            y[0], np.exp(np.longdouble(x)), rtol=0, atol=np.finfo(dtype).smallest_subnormal
-        )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -11,6 +11,8 @@ pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
 from .nvrtc import compiled
 
+pytestmark = pytest.mark.emulated
+
 ARCHITECTURES = ("75", "80", "90", "100")
 
 

@@ -16,13 +16,15 @@ from dsoftmax._kernels import portable
 from dsoftmax._kernels.cuda import source as cuda_source
 
 from .. import oracle
-from ..algebra.test_algebra import CASES
+from ..blocks import SPECIAL
 from ..emulator import COMPILER, compile_library
 from ..oracle import EPS
-from ..strategies import INFINITE, floats
-from .test_cpu import SPECIAL
+from ..strategies import INFINITE, STATES, floats
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for the CUDA arithmetic")
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for the CUDA arithmetic"),
+]
 
 SHIM = """
 template <typename Real> static void store(const State<Real> &state, double *to)
@@ -148,20 +150,20 @@ def test_the_pair_of_the_paper(cuda):
     assert w + s == pytest.approx(3.298306425538625, rel=2 * EPS)
 
 
-@pytest.mark.parametrize("x", CASES, ids=str)
+@pytest.mark.parametrize("x", STATES, ids=str)
 def test_states_are_those_of_portable(x, cuda):
     expected = portable.of_block(np.array(x, float), (0,))
     assert_same(cuda.state(x), [field.item() for field in expected])
 
 
-@pytest.mark.parametrize("x", CASES, ids=str)
+@pytest.mark.parametrize("x", STATES, ids=str)
 def test_identity(x, cuda):
     state = cuda.state(x)
     assert_same(cuda.merge(state, IDENTITY), state, rtol=0)
     assert_same(cuda.merge(IDENTITY, state), state, rtol=0)
 
 
-@pytest.mark.parametrize(("x", "y"), list(itertools.product(CASES, CASES)))
+@pytest.mark.parametrize(("x", "y"), list(itertools.product(STATES, STATES)))
 def test_merge_is_total_and_commutative(x, y, cuda):
     merged = cuda.merge(cuda.state(x), cuda.state(y))
     assert_same(merged, cuda.merge(cuda.state(y), cuda.state(x)), rtol=0)

@@ -26,6 +26,8 @@ from .compiled import (
     run,
 )
 
+pytestmark = pytest.mark.system
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -19,7 +19,10 @@ from .. import fake_cupy
 from ..emulator import COMPILER, Emulator
 from ..fake_cupy import forget, ndarray, transfers
 
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with")
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with"),
+]
 
 
 @pytest.fixture(scope="module")

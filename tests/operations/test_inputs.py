@@ -3,17 +3,19 @@
 import dask
 import dask.array as da
 import dask.bag as db
-import dask.dataframe as dd
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 import scipy.sparse
-import xarray as xr
 
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax, softmax_topk, topk
 
 from ..compare import assert_allclose, assert_array_equal
+
+pd = pytest.importorskip("pandas", reason="arrays of pandas")
+pl = pytest.importorskip("polars", reason="arrays of Polars")
+xr = pytest.importorskip("xarray", reason="arrays of xarray")
+pytest.importorskip("pyarrow", reason="Dask's data frames")
+dd = pytest.importorskip("dask.dataframe", reason="Dask's data frames")
 
 X = [0.0, 1.0, 2.0]
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 CASES = 407  # of SciPy 1.17; one that is skipped, or missing, is a failure
 
 

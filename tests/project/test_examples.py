@@ -14,6 +14,8 @@ from scipy import stats
 
 import dsoftmax
 
+pytestmark = pytest.mark.system
+
 for library in ("ipykernel", "matplotlib", "statsmodels", "zarr"):
     pytest.importorskip(library, reason=f"the examples need {library}")
 nbclient = pytest.importorskip("nbclient", reason="runs the notebook")

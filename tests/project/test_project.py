@@ -56,11 +56,15 @@ def test_files_that_a_document_names_are_there(document):
 
 
 @pytest.mark.parametrize("target", ["lowest", "quick"])
-def test_the_core_is_made_of_test_files(target):
-    (line,) = (line for line in make("--dry-run", target) if " pytest " in line)
-    paths = set(re.findall(r"tests/\w+/test_\w+\.py", line))
-    assert len(paths) > 10
-    assert {path for path in paths if not ROOT.joinpath(path).exists()} == set()
+def test_the_core_is_made_of_folders_and_markers_that_are_there(target):
+    line = next(line for line in make("--dry-run", target) if " pytest " in line)
+    folders = set(re.findall(r"tests/\w+", line))
+    assert len(folders) >= 5
+    assert {folder for folder in folders if not ROOT.joinpath(folder).is_dir()} == set()
+    options = tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]
+    markers = {marker.partition(":")[0] for marker in options["markers"]}
+    left_out = set(re.findall(r"not (\w+)", line))
+    assert left_out == {"emulated", "huge", "system"} <= markers
 
 
 def test_hooks_run_what_make_lint_runs():
