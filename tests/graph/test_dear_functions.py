@@ -16,17 +16,10 @@ from scipy.signal import fftconvolve
 from scipy.spatial.distance import cdist
 from scipy.special import hermite
 
-from dsoftmax._graph.choose import choose
 from dsoftmax._graph.dear import dear
 from dsoftmax._graph.uses import Names, uses
 
-from .test_reread_choice import LARGE, files, load
-
-
-def why_held(x):
-    choice = choose(x, tuple(range(x.ndim)))
-    return None if choice.again else choice.why
-
+from .sources import LARGE, files, load, why_held
 
 SQUARE = np.ones((3, 3))
 LAZY = ModuleType("scipy.signal")

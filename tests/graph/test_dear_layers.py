@@ -10,8 +10,7 @@ from numba import njit
 
 from dsoftmax import softmax
 
-from .test_dear_functions import why_held
-from .test_reread_choice import LARGE, virtual
+from .sources import LARGE, virtual, why_held
 
 pytestmark = pytest.mark.filterwarnings("ignore:Increasing number of chunks")
 

@@ -12,47 +12,16 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from dask._task_spec import Alias
 from dask.utils import key_split
 
 import dsoftmax
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax
 from dsoftmax._graph.tree import _integer_root, fan_in
 
-FUNCTIONS = (softmax, log_softmax, logsumexp)
+from ..operations import scipys
+from .plans import lazy_source, levels, merges, prefixes, tasks
 
-
-def lazy_source(blocks, size=3):
-    """An array that is read block by block, as from storage."""
-    return da.map_blocks(
-        lambda block_info: np.ones(size),
-        chunks=((size,) * blocks,),
-        dtype=float,
-        meta=np.empty(0),
-        name="source",
-    )
-
-
-def tasks(*arrays):
-    """What the optimised graph of some arrays runs: {key: task}."""
-    merged = {}
-    for array in dask.optimize(*arrays):
-        merged.update(array.__dask_graph__())
-    return {key: task for key, task in merged.items() if not isinstance(task, Alias)}
-
-
-def prefixes(*arrays):
-    return {key_split(key) for key in tasks(*arrays)}
-
-
-def merges(graph):
-    """How many states each merge takes."""
-    return [len(t.dependencies) for key, t in graph.items() if "-merge" in key_split(key)]
-
-
-def levels(y):
-    """How many layers of merges the unoptimised graph has."""
-    return sum("-merge" in name for name in y.dask.layers)
+FUNCTIONS = tuple(getattr(dsoftmax, name) for name in scipys.FUNCTIONS)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

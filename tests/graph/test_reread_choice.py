@@ -19,29 +19,8 @@ from scipy import special, stats
 from dsoftmax import Normalizer, log_softmax, reread, softmax
 from dsoftmax._graph.choose import choose
 
+from .sources import LARGE, files, increment, load, virtual
 
-def increment(block):
-    return block + 1
-
-
-class Virtual:
-    """As large as one likes, and never read."""
-
-    dtype = np.dtype("f4")
-
-    def __init__(self, *shape):
-        self.shape, self.ndim = shape, len(shape)
-
-    def __getitem__(self, index):
-        raise AssertionError(f"read {index} while the graph was built")
-
-
-def virtual(*shape, chunks):
-    return da.from_array(Virtual(*shape), chunks=chunks, meta=np.empty((0,) * len(shape), "f4"))
-
-
-LARGE = virtual(10**5, 10**4, chunks=(10**4, 10**3))  # 100 chunks of 40 MB
-load = dask.delayed(np.ones)
 GENERATOR = np.random.default_rng(0)
 
 
@@ -97,10 +76,6 @@ class Noise:
 
 
 NOISE = Noise()
-
-
-def files(function):
-    return da.concatenate([da.from_delayed(function(), (10**7,), dtype="f8") for _ in range(20)])
 
 
 READ_AGAIN = {

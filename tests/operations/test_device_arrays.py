@@ -1,7 +1,7 @@
 """Dask arrays of CuPy chunks, from end to end on a stand-in: no chunk leaves its device.
 
 Real are Dask's graphs, array-api-compat's namespace for CuPy, `dsoftmax` and its kernels; CuPy is
-`fake_cupy`, and the device `emulator`.  Runs in both modes of dask.array, see test_array_expr.py.
+`fake_cupy`, and the device `emulator`.  Runs in both modes of dask.array.
 """
 
 import math
@@ -18,8 +18,10 @@ from dsoftmax import Normalizer
 from .. import fake_cupy
 from ..emulator import COMPILER, Emulator
 from ..fake_cupy import forget, ndarray, transfers
+from .scipys import FUNCTIONS
 
 pytestmark = [
+    pytest.mark.expressions,
     pytest.mark.emulated,
     pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with"),
 ]
@@ -72,7 +74,7 @@ def values(y):
 def test_softmax_log_softmax_and_logsumexp(axis, chunks, cupy, host):
     x = on_device(cupy, host, chunks)
     cupy.launched.clear()
-    for name in ("softmax", "log_softmax", "logsumexp"):
+    for name in FUNCTIONS:
         y = getattr(dsoftmax, name)(x, axis=axis)
         expected = getattr(special, name)(host.astype("f8"), axis=axis)
         np.testing.assert_allclose(values(y), expected, rtol=2e-5, atol=2e-5)

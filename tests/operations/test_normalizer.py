@@ -1,9 +1,7 @@
 """Normalizer: made, merged, finished, applied and pickled, in memory and lazily."""
 
 import functools
-import json
 import pickle
-import weakref
 
 import array_api_strict
 import dask
@@ -21,13 +19,9 @@ from dsoftmax import Normalizer, log_softmax, logsumexp, softmax
 from ..compare import assert_allclose, assert_array_equal
 from ..oracle import EPS
 from ..strategies import chunked_arrays
+from .kinds import KINDS, X
 
-X = np.random.default_rng(0).normal(size=(6, 4)) * 5
-KINDS = {
-    "numpy": np.asarray,
-    "dask": lambda x: da.from_array(x, chunks=(2, 3)),
-    "one block": lambda x: da.from_array(x, chunks=-1),
-}
+pytestmark = pytest.mark.expressions
 
 
 @pytest.fixture(params=KINDS)
@@ -87,14 +81,6 @@ def test_apply_to_other_chunks():
     y = n.softmax(da.from_array(X, chunks=(3, (1, 3))))
     assert y.chunks == ((3, 3), (1, 3))
     assert_allclose(y, special.softmax(X, axis=0), rtol=1e-13)
-
-
-def test_unknown_chunks():
-    x = da.from_array(X, chunks=(2, 3))
-    x = x[x[:, 0] > -1e9]
-    n = Normalizer.of(x, axis=1)
-    assert_allclose(n.softmax(x).compute(), special.softmax(X, axis=1), rtol=1e-13)
-    assert_allclose(n.merge(n).logsumexp().compute(), special.logsumexp(X, axis=1) + np.log(2))
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "i4"])
@@ -325,201 +311,3 @@ def test_a_chain_of_merges_costs_what_the_documentation_says():
     assert 8 * EPS * exact < abs(chain.d.item() - exact) <= 4 * 4000 * EPS * exact
     together = part.merge(*[part] * 3999)
     assert abs(together.d.item() - exact) <= 4 * EPS * exact
-
-
-class TestOfOneSlice:
-    """All of the data are one slice: numbers for m, w, s and d, whatever the dimensions."""
-
-    def test_numbers(self, kind):
-        n = Normalizer.of(kind(X))
-        total = special.logsumexp(X)
-        assert float(n) == pytest.approx(total, rel=1e-14)
-        assert float(n.m.compute() if n._lazy else n.m) == X.max()
-        assert_allclose(n.d, np.exp(X - X.max()).sum(), rtol=1e-14)
-        assert (n.shape, n.axis) == ((), None)
-        assert n.logsumexp(keepdims=True).shape == (1, 1)
-        assert [part.shape for part in n.logsumexp(True, return_sign=True)] == [(1, 1)] * 2
-
-    def test_only_one_number_is_a_float(self):
-        assert float(Normalizer.of(X[:1], axis=1)) == pytest.approx(special.logsumexp(X[0]))
-        with pytest.raises(TypeError, match=r"shape \(1, 4\), is of several slices.*logsumexp\(\)"):
-            float(Normalizer.of(X, axis=0))
-        with pytest.raises(TypeError, match="complex"):
-            float(Normalizer.of([1j]))
-
-    def test_the_identity_needs_no_shape(self, kind):
-        neutral, n = Normalizer.identity(), Normalizer.of(kind(X))
-        assert neutral == Normalizer.identity(())
-        assert float(neutral) == -np.inf
-        assert neutral.merge(n) == n + neutral == n if not n._lazy else True
-        assert_allclose(neutral.merge(n).logsumexp(), special.logsumexp(X), rtol=1e-14)
-        with pytest.raises(TypeError, match="identity: axis is 0 without a shape"):
-            Normalizer.identity(axis=0)
-        with pytest.raises(ValueError, match=r"cannot merge.*shape \(\) over axis None"):
-            neutral.merge(Normalizer.of(X, axis=0))
-
-    def test_an_axis_that_is_named_is_kept(self):
-        n = Normalizer.of(X[0], axis=0)
-        assert (n.shape, n.axis) == ((1,), (0,))
-        for use in (n.softmax, n.update, lambda x: n.merge(Normalizer.of(x))):
-            with pytest.raises(ValueError, match="shape"):
-                use(X)
-
-    def test_equal_whatever_the_dimensions(self):
-        assert Normalizer.of(X) == Normalizer.of(X.reshape(2, 12)) == Normalizer.of(X.ravel())
-        assert Normalizer.identity((2, 3)) + Normalizer.of(X[0]) == Normalizer.of(X[0])
-
-    @pytest.mark.parametrize("other", KINDS)
-    def test_the_number_of_dimensions_does_not_matter(self, kind, other):
-        a, b = Normalizer.of(kind(X)), Normalizer.of(KINDS[other](X.reshape(2, 12))[0])
-        total = np.logaddexp(special.logsumexp(X), special.logsumexp(X[:3]))
-        for n in (a + b, b + a):
-            assert_allclose(n.logsumexp(), total, rtol=1e-14)
-            assert n.axis is None
-            assert n.logsumexp(keepdims=True).shape == (1, 1)
-        cube = X.reshape(2, 3, 4)
-        lazy_cube = da.from_array(cube, chunks=(1, 2, 3))
-        for x, y in ((cube, b.softmax(cube)), (cube, b.softmax(lazy_cube)), (1.0, b.softmax(1.0))):
-            assert_allclose(y, np.exp(x - special.logsumexp(X[:3])), rtol=1e-13)
-
-
-class Weak(np.ndarray):
-    """An array whose end can be seen."""
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other):
-        return self is other
-
-
-class TestStreams:
-    def test_update_gives_the_next(self, kind):
-        first = Normalizer.of(X[:2], axis=0)
-        n = first.update(kind(X[2:5])).update(X[5:], b=[[2.0]])
-        expected = logsumexp(X, axis=0, b=np.array([[1], [1], [1], [1], [1], [2.0]]))
-        assert_allclose(n.logsumexp(), expected, rtol=1e-14)
-        assert first == Normalizer.of(X[:2], axis=0)
-        whole = Normalizer.identity().update(X[:2]).update(X[2, 0]).update(list(X[2, 1:]))
-        assert_allclose(whole.update(X[3:]).logsumexp(), logsumexp(X), rtol=1e-14)
-
-    def test_a_sum(self):
-        parts = [Normalizer.of(row) for row in X]
-        assert_allclose(sum(parts, Normalizer.identity()).logsumexp(), logsumexp(X), rtol=1e-14)
-        assert_allclose(sum(parts).logsumexp(), logsumexp(X), rtol=1e-14)
-        with pytest.raises(TypeError, match="unsupported operand"):
-            parts[0] + 1
-        with pytest.raises(TypeError, match="unsupported operand"):
-            1 + parts[0]
-
-    @pytest.mark.parametrize("axis", [None, 0, 1], ids=str)
-    @pytest.mark.parametrize("n", [1, 15, 16, 17, 300])
-    def test_from_blocks(self, n, axis):
-        x = np.random.default_rng(n).normal(size=(n, 3)) * 9
-        blocks = [x[i : i + 1] for i in range(n)]
-        if axis == 1:
-            blocks = [block.T for block in blocks]
-        total = Normalizer.from_blocks(iter(blocks), axis=axis)
-        expected = logsumexp(x, axis=None if axis is None else 0)
-        assert_allclose(total.logsumexp(), expected, rtol=1e-14)
-        assert total.dtype == "f8"
-
-    def test_rounding_of_a_long_stream(self):
-        exact = 4000 * (1 + mpmath.exp(mpmath.mpf(-0.3)))
-        n = Normalizer.from_blocks([0.0, -0.3] for _ in range(4000))
-        assert abs(n.d.item() - exact) <= 3 * 4 * EPS * exact  # three levels of sixteen
-
-    def test_from_blocks_of_dask_arrays(self, lazily):
-        n = lazily(Normalizer.from_blocks, [da.from_array(X, chunks=2), X], axis=0)
-        assert_allclose(n.logsumexp(), logsumexp(X, axis=0) + np.log(2), rtol=1e-14)
-
-    def test_one_block_of_a_stream_is_in_memory_at_a_time(self):
-        alive = weakref.WeakSet()
-
-        def blocks():
-            for _ in range(5):
-                assert len(alive) == 0
-                block = np.zeros(9).view(Weak)
-                alive.add(block)
-                yield block
-                del block
-
-        Normalizer.from_blocks(blocks())
-
-    def test_from_no_blocks(self):
-        assert float(Normalizer.from_blocks([])) == -np.inf
-        with pytest.raises(ValueError, match=r"no blocks.*axis 0; start from Normalizer.identity"):
-            Normalizer.from_blocks([], axis=0)
-
-    def test_from_what_is_no_stream(self):
-        with pytest.raises(TypeError, match="blocks is a float; pass an iterable"):
-            Normalizer.from_blocks(1.0)
-        with pytest.raises(TypeError, match=r"blocks is a Array; .*Dask array to Normalizer.of"):
-            Normalizer.from_blocks(da.ones(3))
-
-
-class TestDicts:
-    @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "g", "i4", "c8", "c16", "G", "bfloat16"])
-    @pytest.mark.parametrize("axis", [None, 0, 1], ids=str)
-    def test_through_json(self, dtype, axis):
-        x = X.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-        x[0] = np.array([np.inf, -np.inf, 0, 1]) if dtype != "i4" else 0
-        empty = Normalizer.of(x[:, :0] if axis == 1 else x[:0], axis=axis)
-        for n in (
-            Normalizer.of(x, axis=axis),
-            empty,
-            Normalizer.identity(x.shape, axis),
-            Normalizer.identity(x.shape, axis, dtype=x.dtype),
-        ):
-            text = json.dumps(n.to_dict(), allow_nan=False)
-            kept = Normalizer.from_dict(json.loads(text))
-            assert kept == n
-            assert (kept.axis, kept.dtype, kept.shape) == (n.axis, n.dtype, n.shape)
-            assert kept.merge(empty) == n.merge(empty)
-
-    def test_what_is_in_it(self):
-        n = Normalizer.of(np.array([[1.0, 2.0], [2.0, np.nan]]), axis=1)
-        kept = n.to_dict()
-        assert (kept["m"], kept["dtype"]) == ([[2.0], ["nan"]], "float64")
-        assert (kept["shape"], kept["axis"], kept["version"]) == ([2, 1], [1], 1)
-
-    def test_of_another_library(self):
-        n = Normalizer.of(array_api_strict.asarray(X), axis=0)
-        assert Normalizer.from_dict(n.to_dict()) == Normalizer.of(X, axis=0)
-
-    def test_of_a_lazy_one(self):
-        with pytest.raises(TypeError, match=r"lazy; use n.compute\(\).to_dict\(\)"):
-            Normalizer.of(da.ones(3)).to_dict()
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"version": 2}, "version 2, and this dsoftmax knows 1; upgrade"),
-            ({"dtype": "int32"}, r"kept\['dtype'\] is 'int32'; it has to be the name of a float"),
-            ({"dtype": "nonsense"}, "'nonsense'; it has to be the name of a float"),
-            ({"identity": 1}, "'identity'.* is 1; it has to be True or False"),
-            ({"shape": [-1]}, "'shape'.*a list of ints from 0"),
-            ({"axis": [2]}, "'axis'.*axes of length 1 of the shape"),
-            ({"axis": [1]}, "'axis'.*axes of length 1 of the shape"),
-            ({"axis": [0, 0]}, "'axis'.*axes of length 1 of the shape"),
-            ({"axis": None}, r"'shape'.* is \[1, 4\]; it has to be \[\], as axis is None"),
-            ({"ndim": 1.5}, "'ndim'.*ints from 0"),
-            ({"m": [[10**400, 1, 2, 3]]}, r"'m'.*numbers of shape \[1, 4\]"),
-            ({"w": [[[1.0, 2.0], 1, 2, 3]]}, r"'w'.*numbers of shape \[1, 4\]"),
-            ({"w": [[True, 1, 2, 3]]}, r"'w'.*numbers of shape \[1, 4\]"),
-            ({"axis": "0"}, "'axis'.*a list of ints"),
-            ({"m": [[1.0, "x"]]}, r"'m'.*numbers of shape \[1, 4\]"),
-            ({"w": [1.0]}, r"'w'.*numbers of shape \[1, 4\]"),
-            ({"s": None}, r"'s'.* is None; .*numbers of shape"),
-        ],
-    )
-    def test_what_is_none(self, change, message):
-        with pytest.raises(ValueError, match=message):
-            Normalizer.from_dict(Normalizer.of(X, axis=0).to_dict() | change)
-
-    def test_missing_keys(self):
-        kept = Normalizer.of(X).to_dict()
-        del kept["w"]
-        with pytest.raises(ValueError, match="kept has no 'w'; pass what to_dict returned"):
-            Normalizer.from_dict(kept)
-        with pytest.raises(TypeError, match="kept is a list"):
-            Normalizer.from_dict([])
