@@ -6,14 +6,10 @@ BIN := $(VENV)/bin
 OUT ?= build/nile
 TESTS :=
 
-# The tests that need no optional dependency: `lowest` runs the first, `quick` all but the slow ones.
-LOWEST := algebra arguments graph imports kernels_cpu kernels_portable normalizer operations promotion \
-	reference schedulers softmax unknown_lengths
-CORE := $(LOWEST) compiler dear_functions dear_layers design floors kept_code project readme reread \
-	reread_choice scipy shared_memory topk
-SLOW := compiler kept_code scipy
-ONE_SYMBOL := tests/test_kept_code.py::test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
-DOCTESTS := dsoftmax --ignore dsoftmax/dashboard
+# What needs no optional dependency, without what takes long.
+CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project \
+	dsoftmax --ignore dsoftmax/dashboard -m "not emulated and not huge and not system"
+ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
 .PHONY: help demo quick test lint lowest benchmark clean
 
@@ -26,8 +22,7 @@ demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, 
 	$(BIN)/dsoftmax softmax $(OUT)/log-posterior.zarr $(OUT)/posterior.zarr
 
 quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three minutes; or some, with TESTS=...
-	$(VENV)-quick/bin/python -m pytest $(or $(TESTS),-k "not two_to_the_31 and not benchmark" \
-		$(patsubst %,tests/test_%.py,$(filter-out $(SLOW),$(CORE))) $(DOCTESTS))
+	$(VENV)-quick/bin/python -m pytest $(or $(TESTS),$(CORE))
 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
 	$(BIN)/python -m pytest $(TESTS)
@@ -43,8 +38,10 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(LOWEST:%=tests/test_%.py) $(ONE_SYMBOL) $(DOCTESTS) \
+	$(VENV)-lowest/bin/python -m pytest $(CORE) \
 		-W "ignore:the rational private module:DeprecationWarning"
+	$(VENV)-lowest/bin/python -m pytest tests/graph/test_schedulers.py \
+		tests/kernels/test_kept_code.py::$(ONE_SYMBOL)
 
 benchmark: $(VENV)/installed-bench ## Speed compared with other libraries, about ten minutes
 	$(BIN)/python -m benchmarks

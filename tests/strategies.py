@@ -6,6 +6,8 @@ from hypothesis.extra import numpy as hnp
 
 SPECIAL = (0.0, -0.0, 1.0, 745.0, -745.0, 1e300, -1e300, 5e-324)
 INFINITE = (np.inf, -np.inf, np.nan)
+# Slices of whose states the laws are tried: every kind of maximum, ties, and nothing.
+STATES = ([0.0], [-np.inf], [np.inf], [np.nan], [], [1.0, 1.0], [2.0, -np.inf], [-745.0, 3.0])
 
 
 def floats(*, special=True, width=64):

@@ -1,0 +1,149 @@
+"""What the command refuses before a cluster starts: one line, and nothing is written."""
+
+import sys
+
+import numpy as np
+import pytest
+import zarr
+
+import dsoftmax
+from dsoftmax.cli import job
+
+from .command import COMMANDS, invoke, run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--axis", "2"],
+            "softmax: axis 2 is out of bounds for array of dimension 2 (shape (6, 5))",
+        ),
+        (["--axis", "-3"], "softmax: axis -3 is out of bounds"),
+        (["--axis", "0,-2"], "softmax: duplicate value in 'axis' (0, -2); name each axis once"),
+        (["--axis", "0", "--axis", "0"], "softmax: duplicate value in 'axis' (0, 0)"),
+        (["--axis", "rows"], "--axis is 'rows'; give integers, e.g. --axis 0,2 or --axis -1"),
+        (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. '64 MiB'"),
+        (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
+        (["--chunk-size=-1kB"], "--chunk-size is '-1kB'; give a size"),
+        (["--report", "x.npy"], "--report is 'x.npy'; give the name of an .html file"),
+        (["--report", "no/r.html"], "--report is 'no/r.html'; there is no such directory"),
+        (["--report", "s3://b/r.html"], "--report is 's3://b/r.html'; there is no such directory"),
+        (["--scheduler", "tcp://a:1", "--threads", "2"], "--threads is for this process"),
+    ],
+)
+def test_refused_options(npy, arguments, message):
+    result = invoke("softmax", npy, npy.with_name("y.npy"), *arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {message}")
+    assert result.output.count("\n") == 1
+    assert {path.name for path in npy.parent.iterdir()} == {"x.npy"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros(3, "c16"),
+        np.zeros(3, "U2"),
+        np.zeros(3, "M8[s]"),
+        np.zeros(3, "V2"),  # how NumPy saves a bfloat16
+        np.zeros(3, [("a", "f4")]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("operation", ["softmax", "logsumexp"])
+def test_refused_dtypes(tmp_path, operation, value):
+    np.save(tmp_path / "x.npy", value)
+    result = invoke(operation, tmp_path / "x.npy", tmp_path / "y.npy")
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: {tmp_path}/x.npy has dtype {value.dtype}; convert it to a real float, integer or "
+        "bool\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "message"),
+    [
+        ("missing.npy", "y.npy", "missing.npy: No such file or directory"),
+        ("group.zarr", "y.npy", "group.zarr is a Zarr group, not an array; name one of its arrays"),
+        ("x.npy", "x.npy", "x.npy is the source itself; write to another path"),
+        ("x.npy", "no/y.npy", "no is not a directory"),
+        ("x.npy", "group.zarr", "exists; choose another name, or give --overwrite"),
+        ("x.npy", "y.csv", "y.csv ends in neither .npy nor .zarr, the formats to write"),
+        ("x.npy", "x.npy/y.npy", "x.npy is not a directory"),
+        ("x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
+        ("x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root
+        ("x.npy", "/dev/fd/y.zarr", "cannot write /proc/"),
+        ("long.npy", "y.zarr", f"Error: cannot write {np.dtype('g')} as Zarr: "),
+    ],
+)
+def test_refused_files(tmp_path, npy, src, dst, message):
+    np.save(tmp_path / "long.npy", np.ones(3, "g"))
+    zarr.open_group(tmp_path / "group.zarr", mode="w")
+    zarr.create_array(tmp_path / "group.zarr", name="a", data=np.zeros(3))
+    result = invoke("softmax", tmp_path / src, tmp_path / dst)
+    assert (result.exit_code, result.output[:7]) == (1, "Error: ")
+    assert message in result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "long.npy", "group.zarr"}
+
+
+@pytest.mark.parametrize("operation", COMMANDS)
+def test_refused_attributes(tmp_path, operation):
+    zarr.create_array(tmp_path / "x.zarr", data=np.zeros(3, "i1"), attributes={"_Unsigned": "true"})
+    result = invoke(operation, tmp_path / "x.zarr", tmp_path / "y.zarr")
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot decode {tmp_path}/x.zarr: its _Unsigned is 'true', which is not supported; "
+        "correct the attribute or write the values unpacked, or give --stored to take the numbers "
+        "as they are stored\n",
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"x.zarr"}
+
+
+def test_empty_paths(npy):
+    for arguments in (("", "y.npy"), (npy, "")):
+        result = invoke("softmax", *arguments)
+        assert result.output == (
+            "Error: a path is empty; name a .npy file or the directory of a Zarr array\n"
+        )
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--keepdims"])
+def test_options_of_a_destination_that_is_not_given(npy, option):
+    result = invoke("logsumexp", npy, option)
+    assert result.exit_code == 1
+    assert result.output == f"Error: {option} is for DST; name a file to write\n"
+
+
+def test_an_empty_slice(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 0)))
+    result = invoke("softmax", tmp_path / "x.npy", tmp_path / "y.npy", "--axis", "1")
+    assert result.output.startswith("Error: softmax: x has shape (3, 0), empty along axis 1")
+
+
+def test_a_report_without_bokeh(npy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    result = invoke("logsumexp", npy, "--report", "report.html")
+    assert result.output == (
+        'Error: --report needs bokeh: python -m pip install "dsoftmax[dashboard]"\n'
+    )
+
+
+def test_a_dashboard_without_bokeh(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bokeh", None)
+    assert job.dashboard_link(None).startswith("needs bokeh: python -m pip install")
+
+
+def test_usage_errors_have_code_2(npy):
+    result = invoke("softmax", npy)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        "Error: Missing argument 'DST'.",
+    )
+
+
+def test_version_and_help(tmp_path):
+    assert run(tmp_path, "--version").stdout == f"dsoftmax, version {dsoftmax.__version__}\n"
+    assert all(name in invoke("--help").stdout for name in COMMANDS)
+    assert "--axis AXIS[,AXIS...]" in invoke("log-softmax", "--help").stdout

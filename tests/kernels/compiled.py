@@ -1,0 +1,164 @@
+"""Every compiled kernel there is, and functions that compile and run them in other processes."""
+
+import contextlib
+import gc
+import itertools
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from dsoftmax._kernels import portable
+from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu import kernels
+from dsoftmax._kernels.cpu import topk as topk_cpu
+from dsoftmax._kernels.cpu.compiler import compiled
+
+SMALL = ("bool", "int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float32")
+LARGE = ("int32", "uint32", "int64", "uint64", "float64")
+STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
+
+
+def every_kernel():
+    """The arguments of `compiled` for each kernel."""
+    for working in (np.float32, np.float64):
+        for weighted in (False, True):
+            yield kernels.rows, working, weighted
+            yield kernels.columns, working, weighted
+        yield kernels.best_rows, working
+        yield kernels.best_columns, working
+        yield kernels.log_sums, working
+        # A block of these dtypes, alone or with weights, or weights of them.
+        for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
+            yield kernels.load, name, False, working
+            if name not in ("bool", "int8", "uint8", "bfloat16"):  # byte-swapped
+                yield kernels.load, name, True, working
+        for name, item in STORED:
+            if item == np.dtype(working).itemsize:
+                yield kernels.store, name, working
+
+
+KERNELS = tuple(every_kernel())
+
+
+def command(program, folder, *arguments, **environment):
+    """What `subprocess` needs to run a program that has its compiled code in a folder."""
+    return {
+        "args": [sys.executable, "-c", program, *map(str, arguments)],
+        "env": os.environ | {"NUMBA_CACHE_DIR": str(folder)} | environment,
+        "cwd": Path(__file__).parents[2],
+        "text": True,
+    }
+
+
+def run(*arguments, **environment):
+    """What such a program prints."""
+    process = command(*arguments, **environment)
+    return subprocess.run(**process, check=True, stdout=subprocess.PIPE).stdout
+
+
+def calling(function, *arguments):
+    """A program that calls one of the functions below."""
+    return f"from tests.kernels.compiled import *; {function.__name__}{arguments}"
+
+
+def compile_in_processes(groups):
+    """Each group in a process of its own, two at a time."""
+    import numba  # noqa: F401  # what all processes begin with
+
+    in_processes(_compile, groups)
+
+
+def in_processes(function, tasks):
+    """Results of a function, each in a process of its own, two at a time."""
+    gc.freeze()  # the processes share the memory of this one
+    with multiprocessing.get_context("fork").Pool(2, maxtasksperchild=1) as pool:
+        return pool.map(function, tasks, chunksize=1)
+
+
+def _compile(group):
+    # Each is tested before its first use.
+    for kernel in group:
+        compiled(*kernel)
+
+
+def compile_alone():
+    """Compile each kernel in a process of its own."""
+    compile_in_processes([[kernel] for kernel in KERNELS])
+
+
+def compile_in_groups(seed):
+    """Compile all kernels in random order, several in one process."""
+    mixed = random.Random(seed).sample(KERNELS, len(KERNELS))
+    size = len(mixed) // 6
+    compile_in_processes([mixed[i : i + size] for i in range(0, len(mixed), size)])
+
+
+def load_first():
+    """Load all kernels, for each of them in a process in which it is the first."""
+    print(sum(in_processes(_load_first, range(len(KERNELS)))))
+
+
+def _load_first(number):
+    """Whether Numba was needed."""
+    _compile([KERNELS[number], *random.Random(number).sample(KERNELS, len(KERNELS))])
+    return "numba" in sys.modules
+
+
+def every_call():
+    """(dtype, dtype of the weights, axis, shape) of calls that need every kernel."""
+    swapped = [f">{kind}" for kind in ("i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
+    shapes = ((60, 70), (7, 600), (600, 7))
+    weights = (None, "float32", "float64", "int8", "bfloat16")
+    for call in itertools.product((*SMALL, *LARGE, *swapped), weights, (0, 1), shapes):
+        with contextlib.suppress(np.exceptions.DTypePromotionError):  # bfloat16 and integers
+            np.result_type(*(name for name in call[:2] if name))
+            yield call
+
+
+def call(dtype, weights, axis, shape):
+    """Compare the compiled kernels' results with those of the portable ones and a stable sort."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=shape) * 3
+    x = x.astype(np.dtype(dtype))
+    b = None if weights is None else (rng.normal(size=shape) * 2).astype(np.dtype(weights))
+    state, expected = cpu.of_block(x, (axis,), b), portable.of_block(x, (axis,), b)
+    np.testing.assert_array_equal(state.m, expected.m)
+    np.testing.assert_allclose(state.w, expected.w, rtol=1e-13, atol=1e-13)
+    tolerance = 1e-5 if state.m.dtype == "f4" else 1e-12
+    np.testing.assert_allclose(state.s, expected.s, rtol=tolerance, atol=tolerance)
+    if b is None and state.m.size > 16:
+        actual, expected = cpu.log_sum(state), portable.log_sum(state)
+        np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-14)
+    y, expected = cpu.softmax(x, (axis,)), portable.softmax(x, (axis,))
+    eps = float(ml_dtypes.finfo(y.dtype).eps)
+    np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=200 * eps, atol=eps**2)
+    if topk_cpu.supports(x):
+        values, indices, _ = topk_cpu.of_block(x, axis, 5, True)
+        order = np.argsort(-x.astype("f8"), axis=axis, kind="stable").take(range(5), axis=axis)
+        np.testing.assert_array_equal(indices, order)
+        np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=axis))
+
+
+def call_at_random(seed):
+    """Call in random order for some seconds."""
+    end = time.monotonic() + 10
+    calls = list(every_call())
+    for arguments in itertools.cycle(random.Random(seed).sample(calls, len(calls))):
+        call(*arguments)
+        if time.monotonic() > end:
+            break
+
+
+def call_all(seed):
+    """Call all; print whether Numba was needed."""
+    calls = list(every_call())
+    for arguments in random.Random(seed).sample(calls, len(calls)):
+        call(*arguments)
+    print("numba" in sys.modules)

@@ -1,0 +1,101 @@
+"""What the documents say of the project itself: commands, files, versions."""
+
+import os
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dsoftmax
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/releasing.md")
+
+
+def read(name):
+    return ROOT.joinpath(name).read_text(encoding="utf-8")
+
+
+def make(*arguments):
+    """The lines that make prints, whatever make and variables these tests are run with."""
+    only = {"PATH": os.environ["PATH"]}
+    output = subprocess.check_output(["make", *arguments], cwd=ROOT, env=only, text=True)
+    return output.splitlines()
+
+
+def test_make_alone_lists_the_targets():
+    assert make() == make("help")
+    rows = [re.fullmatch(r"make (([a-z]+) +)(\S.*)", line) for line in make()]
+    assert all(rows)
+    assert len({len(row[1]) for row in rows}) == 1  # one column below the other
+    phony = re.search(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)[1].split()
+    assert [row[2] for row in rows] == phony
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_that_a_document_names_are_there(document):
+    named = set(re.findall(r"(?:^|`)make ([a-z]+)", read(document), re.MULTILINE))
+    assert named <= {line.split()[1] for line in make("help")}
+    if document in ("README.md", "CONTRIBUTING.md"):
+        assert "test" in named
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_a_document_names_are_there(document):
+    text = re.sub(r"^ *```.*?^ *```", "", read(document), flags=re.MULTILINE | re.DOTALL)
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    missing = {link for link in links if not ROOT.joinpath(document).parent.joinpath(link).exists()}
+    paths = set(re.findall(r"`(\.?\w[\w*-]*/[\w./*-]+|\w+\.(?:cff|md|py))`", text))
+    missing |= {path for path in paths if not any(ROOT.glob(path))}
+    assert missing == set()
+    if document == "CONTRIBUTING.md":
+        assert len(paths) > 20
+
+
+@pytest.mark.parametrize("target", ["lowest", "quick"])
+def test_the_core_is_made_of_folders_and_markers_that_are_there(target):
+    line = next(line for line in make("--dry-run", target) if " pytest " in line)
+    folders = set(re.findall(r"tests/\w+", line))
+    assert len(folders) >= 5
+    assert {folder for folder in folders if not ROOT.joinpath(folder).is_dir()} == set()
+    options = tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]
+    markers = {marker.partition(":")[0] for marker in options["markers"]}
+    left_out = set(re.findall(r"not (\w+)", line))
+    assert left_out == {"emulated", "huge", "system"} <= markers
+
+
+def test_hooks_run_what_make_lint_runs():
+    hooks = [
+        hook
+        for repository in yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+        for hook in repository["hooks"]
+        if repository["repo"] == "local"
+    ]
+    assert [hook["entry"] for hook in hooks] == make("--dry-run", "lint")[-len(hooks) :]
+    assert len(hooks) == 3
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["title"] == project["name"] == dsoftmax.__name__
+    assert citation["version"] == dsoftmax.__version__
+    assert citation["abstract"] == project["description"]
+    assert citation["license"] == project["license"]
+    assert citation["keywords"] == project["keywords"]
+    assert {"message", "authors"} <= set(citation)
+    released = re.search(r"^## (\S+) \((\S+)\)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert released[1] == dsoftmax.__version__
+    assert str(citation.get("date-released", "unreleased")) == released[2]
+
+
+def test_the_citation_has_the_papers_of_the_docstrings():
+    references = yaml.safe_load(read("CITATION.cff"))["references"]
+    papers = ("arXiv:1805.02867", "10.1093/imanum/draa038")
+    for paper, reference in zip(papers, references, strict=True):
+        assert paper in str(reference)
+        assert paper in dsoftmax.softmax.__doc__
