@@ -64,6 +64,9 @@ class Column:
     unit: float = 1.0
     of: Callable[[list[float]], float] = median
 
+    def show(self, samples: list[float]) -> str:
+        return f"{self.of(samples) / self.unit:,.{self.digits}f}"
+
 
 @dataclass(frozen=True)
 class Suite:

@@ -108,16 +108,7 @@ def measures(records: list[Record]) -> str:
     """A row for each case and side, a column for each measure."""
     columns = SUITES[records[0]["suite"]].columns
     rows = [
-        [
-            record["title"],
-            side,
-            *(
-                f"{column.of(taken[name]) / column.unit:,.{column.digits}f}"
-                if name in taken
-                else ""
-                for name, column in columns.items()
-            ),
-        ]
+        [record["title"], side, *(columns[n].show(taken[n]) if n in taken else "" for n in columns)]
         for record in records
         for side, taken in record["samples"].items()
     ]

@@ -193,7 +193,8 @@ def against(
     suite: Suite, settings: Settings, threads: int, here: Path, there: Path
 ) -> Iterator[Record]:
     """Each case of this version and of the one at ``there`` in turn, in two lasting processes."""
-    rounds = settings.rounds or max(9, suite.rounds)
+    rounds, cases = settings.rounds or max(9, suite.rounds), settings.select(suite)
+    threads = 1 if all(case.cores == "one" for case in cases) else threads
     timed = replace(suite, columns=suite.columns or {"seconds": Column("seconds")}, rounds=rounds)
     with Process(threads, here) as one, Process(threads, there) as other:
         for process, path in ((one, here), (other, there)):
@@ -208,7 +209,7 @@ def against(
                 "the other": partial(remote, other, ImportError, suite.name, name, settings),
             }
 
-        for case in settings.select(suite):
+        for case in cases:
             both = replace(case, sides=partial(sides, case.name), targets=())
             yield measure(timed, both, replace(settings, sides=())) | {"threads": threads}
 

@@ -202,10 +202,11 @@ def test_several_faults_befall_one_job(client, workers, tmp_path):
     writing = da.store(
         softmax(source, reread=True, split_every=4), target, lock=False, compute=False
     )
-    faults = {"in the first pass": kill, "in the tree": restart, "in the second pass": freeze}
+    writes = ("store-map", 10, "processing")  # the second pass is fused with them
+    faults = {MOMENTS["in the first pass"]: kill, writes: freeze}
     scheduler, future, undo = client.cluster.scheduler, None, []
     for moment, fault in faults.items():
-        watch = Watch(scheduler, *MOMENTS[moment])
+        watch = Watch(scheduler, *moment)
         scheduler.add_plugin(watch)
         future = future or client.compute(writing, retries=2)
         assert watch.seen.wait(60)

@@ -82,16 +82,17 @@ def passes(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> S
 
     cupy, x = device(), block(shape, dtype)
     to, state = cupy.empty_like(x), _kernels.of_block(x, (axis,))
-    calls = {
-        "copy": partial(cupy.copyto, to, x),
-        "dsoftmax: state": partial(_kernels.of_block, x, (axis,)),
-        "dsoftmax: softmax from a state": partial(_kernels.rescale, x, state),
-        "dsoftmax: log-softmax from a state": partial(_kernels.log_rescale, x, state),
-    }
-    return finished({name: partial(lambda call: call, call) for name, call in calls.items()})
+    return finished(
+        {
+            "copy": lambda: partial(cupy.copyto, to, x),
+            "dsoftmax: state": lambda: partial(_kernels.of_block, x, (axis,)),
+            "dsoftmax: softmax from a state": lambda: partial(_kernels.rescale, x, state),
+            "dsoftmax: log-softmax from a state": lambda: partial(_kernels.log_rescale, x, state),
+        }
+    )
 
 
-def everyone(x: Any, axis: int, **more: Call) -> Sides:
+def everyone(x: Any, axis: int, name: str, other: Call) -> Sides:
     """The softmax of each library."""
 
     def torch() -> Call:
@@ -104,7 +105,7 @@ def everyone(x: Any, axis: int, **more: Call) -> Sides:
             "dsoftmax": lambda: partial(resolve_name("dsoftmax:softmax"), x, axis=axis),
             "cupyx": lambda: partial(resolve_name("cupyx.scipy.special:softmax"), x, axis=axis),
             "torch": torch,
-            **{name: partial(lambda call: call, call) for name, call in more.items()},
+            name: lambda: other,
         }
     )
 
@@ -117,7 +118,7 @@ def whole(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Si
         e /= e.sum(axis=axis, keepdims=True)
         return e
 
-    return everyone(x, axis, **{"by hand": by_hand})
+    return everyone(x, axis, "by hand", by_hand)
 
 
 def paper(shape: tuple[int, int], scope: ExitStack) -> Sides:
@@ -129,7 +130,7 @@ def paper(shape: tuple[int, int], scope: ExitStack) -> Sides:
         x.max(axis=1)
         return _kernels.rescale(x, _kernels.of_block(x, (1,)))
 
-    return everyone(x, 1, safe=safe)
+    return everyone(x, 1, "safe", safe)
 
 
 def cases(sides: Callable[..., Sides], targets: tuple[Target, ...], quick: bool) -> list[Case]:

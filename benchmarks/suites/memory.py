@@ -52,7 +52,13 @@ class Source:
     def __getitem__(self, index: Any) -> np.ndarray:
         with self.log.open("ab") as log:
             log.write(b".")
-        return drawn(index[0]) if self.array is None else self.array[index]
+        if self.array is not None:
+            return self.array[index]
+        start, stop, _ = index[0].indices(self.shape[0])
+        return np.random.default_rng(start).standard_normal(stop - start, dtype="f4")
+
+    def lazy(self) -> da.Array:
+        return da.from_array(self, chunks=CHUNK, meta=np.empty(0, "f4"))
 
 
 class Nowhere:
@@ -60,14 +66,6 @@ class Nowhere:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         pass
-
-
-def drawn(where: slice) -> np.ndarray:
-    return np.random.default_rng(where.start).standard_normal(where.stop - where.start, dtype="f4")
-
-
-def pieces(elements: int) -> list[slice]:
-    return [slice(i, min(i + CHUNK, elements)) for i in range(0, elements, CHUNK)]
 
 
 def zarr_array(path: Path, elements: int) -> Any:
@@ -94,23 +92,22 @@ STORED: dict[str, Function] = {
 GENERATED: dict[str, Function] = {"dsoftmax": ours, "dsoftmax.softmax_topk": best}
 
 
-def job(function: Function, folder: Path, elements: int, source: Any) -> Measures:
+def job(function: Function, folder: Path, source: Source) -> Measures:
     """What one job took, over both workers."""
-    target = Nowhere() if source is None else zarr_array(folder / "target", elements)
-    log = folder / "reads"
-    array = Source(elements, log, source)
+    (elements,) = source.shape
+    target = Nowhere() if source.array is None else zarr_array(folder / "target", elements)
     with cluster(memory_limit=768 * MIB, local_directory=str(folder)) as client:
         client.run(warm_up)
         before = client.run(used).values()
-        log.write_bytes(b"")
+        source.log.write_bytes(b"")
         start = time.perf_counter()
-        x = da.from_array(array, chunks=CHUNK, meta=np.empty(0, "f4"))
-        writing = da.store(function(x), target, lock=False, compute=False)
+        writing = da.store(function(source.lazy()), target, lock=False, compute=False)
         client.compute(writing).result(timeout=TIMEOUT)
         seconds = time.perf_counter() - start
         after = client.run(used).values()
-    if source is not None:
-        check(source, target)
+    loads = source.log.stat().st_size / math.ceil(elements / CHUNK)
+    if source.array is not None:
+        check(source.array, target)
     taken = {name: sum(w[name] for w in after) for name in ("cpu", "highest", "spilled")}
     return {
         "seconds": seconds,
@@ -119,15 +116,14 @@ def job(function: Function, folder: Path, elements: int, source: Any) -> Measure
         "highest": max(w["highest"] for w in after),
         "spilled": taken["spilled"],
         "deaths": len({w["pid"] for w in before} - {w["pid"] for w in after}),
-        "loads": log.stat().st_size / math.ceil(elements / CHUNK),
+        "loads": loads,
     }
 
 
 def check(source: Any, target: Any) -> None:
     """The result is right: its logarithm is x less a constant, and it sums to 1."""
-    first, *_ = parts = pieces(target.shape[0])
-    assert np.ptp(np.log(target[first]) - source[first]) < 1e-3, "not a softmax of the input"
-    total = sum(float(target[part].sum(dtype="f8")) for part in parts)
+    assert np.ptp(np.log(target[:CHUNK]) - source[:CHUNK]) < 1e-3, "not a softmax of the input"
+    total = float(da.from_array(target, chunks=CHUNK).sum(dtype="f8").compute())
     assert abs(total - 1) < 1e-3, f"the output sums to {total}"
 
 
@@ -154,11 +150,13 @@ def used(dask_worker: Any) -> dict[str, float]:
 
 def sides(elements: int, stored: bool, scope: ExitStack) -> Sides:
     folder = Path(scope.enter_context(TemporaryDirectory(prefix="dsoftmax-memory-")))
-    source: Any = zarr_array(folder / "source", elements) if stored else None
-    for part in pieces(elements) if stored else ():
-        source[part] = drawn(part)
+    source = Source(elements, folder / "reads")
+    if stored:
+        array = zarr_array(folder / "source", elements)
+        da.store(source.lazy(), array, lock=False)
+        source = Source(elements, folder / "reads", array)
     functions = STORED if stored else GENERATED
-    return {n: partial(partial, job, f, folder, elements, source) for n, f in functions.items()}
+    return {name: partial(partial, job, f, folder, source) for name, f in functions.items()}
 
 
 def cases(quick: bool) -> list[Case]:
