@@ -2,139 +2,113 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from . import first, machine, report
-from .cases import select
-from .worker import Spec, run
+from . import machine, report
+from .runner import Record, Settings, against, run
+from .suites import DEFAULT, SUITES
 
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = ("benchmarks/README.md", "docs/dashboard.md", "docs/memory.md")
 PICTURES = (".png", ".svg", ".pdf")
+FILE = click.Path(dir_okay=False, path_type=Path)
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-def _output(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+def _checked(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Ten minutes of measuring should not end in a path that cannot be written."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {path.absolute().parent}; make it first")
-    if path is not None and param.name == "picture" and path.suffix not in PICTURES:
-        raise click.BadParameter(f"{path.name} ends in none of {', '.join(PICTURES)}")
-    return path
-
-
-def _threads(ctx: click.Context, param: click.Parameter, threads: tuple[int, ...]) -> list[int]:
+    if isinstance(value, Path) and not value.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {value.absolute().parent}; make it first")
+    if param.name == "picture" and value is not None and value.suffix not in PICTURES:
+        raise click.BadParameter(f"{value.name} ends in none of {', '.join(PICTURES)}")
+    if param.name == "checkout" and value and not (value / "dsoftmax/__init__.py").is_file():
+        raise click.BadParameter(f"{value} has no dsoftmax/__init__.py; name a checkout")
     cores = machine.available_cores()
-    if not threads:
-        return [n for n in (1, 2) if n <= cores]
-    if max(threads) > cores:
-        raise click.BadParameter(f"{max(threads)} is more than the {cores} cores that there are")
-    return sorted(set(threads))
+    if param.name == "threads" and max(value, default=0) > cores:
+        raise click.BadParameter(f"{max(value)} is more than the {cores} cores that there are")
+    return value
+
+
+def _earlier(ctx: click.Context, param: click.Parameter, path: Path | None) -> Record | None:
+    try:
+        return None if path is None else report.read(path)
+    except ValueError as error:
+        message = f"{path} does not hold results; name a file that --json wrote"
+        raise click.BadParameter(message) from error
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Tiny arrays, seconds: shows that all of it runs.")
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="TEXT",
-    help="Cases with TEXT in their name, as in softmax-float32-row-1e8; may be repeated.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    multiple=True,
-    callback=_threads,
-    help="Number of cores; may be repeated. [default: 1 and 2]",
-)
-@click.option("--rounds", type=click.IntRange(min=1), help="At least, per case. [default: 3]")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    help="Cases that take less get more rounds. [default: 5]",
-)
-@click.option("--first/--no-first", "with_first", default=True, help="Import and first calls.")
-@click.option(
-    "--json",
-    "json_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_output,
-    help="Write all samples here.",
-)
-@click.option(
-    "--picture",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=_output,
-    help=f"Draw the results here ({', '.join(PICTURES)}).",
-)
-@click.option(
-    "--from",
-    "source",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Measure nothing: print and draw what an earlier --json holds.",
-)
+@click.argument("suites", nargs=-1, type=click.Choice(list(SUITES)), metavar="[SUITE]...")
+@click.option("--quick", is_flag=True, help="Tiny arrays: shows that all of it runs.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Cases with TEXT in their name.")
+@click.option("--side", multiple=True, help="Nothing but this and dsoftmax.")
+@click.option("--threads", type=click.IntRange(1), multiple=True, callback=_checked, help="Cores.")
+@click.option("--rounds", type=click.IntRange(1), help="At least, per case.")
+@click.option("--seconds", type=click.FloatRange(0), help="Shorter cases get more rounds.")
+@click.option("--against", "checkout", type=FOLDER, callback=_checked, help="Another version.")
+@click.option("--json", "output", type=FILE, callback=_checked, help="Write all samples here.")
+@click.option("--picture", type=FILE, callback=_checked, help="Draw the suite speed here.")
+@click.option("--from", "earlier", type=EXISTING, callback=_earlier, help="Show what --json wrote.")
+@click.option("--write", is_flag=True, help="Write the tables of the documents, from results/.")
 def main(
+    suites: tuple[str, ...],
     quick: bool,
     only: tuple[str, ...],
-    threads: list[int],
+    side: tuple[str, ...],
+    threads: tuple[int, ...],
     rounds: int | None,
     seconds: float | None,
-    with_first: bool,
-    json_path: Path | None,
+    checkout: Path | None,
+    output: Path | None,
     picture: Path | None,
-    source: Path | None,
+    earlier: Record | None,
+    write: bool,
 ) -> None:
-    """Measure dsoftmax beside its peers and the speed of the memory; print a table."""
-    if source is not None:
-        results = _read(source)
-    else:
-        rounds = rounds or (2 if quick else 3)
-        seconds = seconds if seconds is not None else (0.0 if quick else 5.0)
-        results = _measure(quick, only, threads, rounds, seconds, with_first)
-    if json_path is not None:
-        json_path.write_text(json.dumps(results, indent=1))
-    report.show(results)
+    """Measure dsoftmax beside its peers and the speed of the memory; print tables."""
+    if write:
+        for document in (ROOT / name for name in DOCUMENTS):
+            document.write_text(report.filled(document), encoding="utf-8")
+        return
+    settings = Settings(quick, only, side, rounds, seconds)
+    cores = threads or tuple(n for n in (1, 2) if n <= machine.available_cores())
+    results = earlier or _measure(suites or DEFAULT, settings, sorted(cores), checkout)
+    if output is not None:
+        report.write(results, output)
+    click.echo(report.text(results))
     if picture is not None:
         from .picture import draw
 
         draw(results, picture)
-    if any(run["failures"] for run in results["runs"]):
-        raise click.ClickException("some peers failed: see FAILED above")
-
-
-def _read(source: Path) -> dict[str, Any]:
-    try:
-        results = json.loads(source.read_text())
-        if "runs" in results:
-            return results
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError):
-        pass
-    raise click.BadParameter(f"{source} does not hold results; name a file that --json wrote")
+    failed = [r for r in results["records"] if r["failed"] and not SUITES[r["suite"]].may_fail]
+    if failed or not any(record["samples"] for record in results["records"]):
+        raise click.ClickException("something could not be measured: see above")
 
 
 def _measure(
-    quick: bool,
-    only: tuple[str, ...],
-    threads: list[int],
-    rounds: int,
-    seconds: float,
-    with_first: bool,
+    suites: tuple[str, ...], settings: Settings, cores: list[int], checkout: Path | None
 ) -> dict[str, Any]:
-    if not select(quick, True, only):
-        names = "\n".join(case.name for case in select(quick, True))
-        raise click.BadParameter(f"no case has {' or '.join(only)} in its name; there are\n{names}")
-    most = max(threads)
-    runs = [run(Spec(n, n == most, quick, only, rounds, seconds)) for n in threads]
-    present = {name for r in runs for case in r["cases"] for name in case["seconds"]}
+    chosen = [SUITES[name] for name in suites]
+    if not any(settings.select(suite) for suite in chosen):
+        names = [case.name for suite in chosen for case in suite.cases(settings.quick)]
+        wanted, there = " or ".join(settings.only), "\n".join(names)
+        raise click.BadParameter(f"no case has {wanted} in its name; there are\n{there}")
+    records: list[Record] = []
+    for suite in chosen:
+        if checkout is None:
+            records += run(suite, settings, cores)
+        else:
+            records += against(suite, settings, cores[-1], ROOT, checkout.resolve())
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "versions": machine.versions(),
-        "settings": {"quick": quick, "only": only, "rounds": rounds, "seconds": seconds},
-        "runs": runs,
-        "first": first.measure(sorted(present), most, 1 if quick else 5) if with_first else [],
+        "against": checkout and checkout.resolve().name,
+        "records": records,
     }
 
 

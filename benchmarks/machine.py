@@ -1,4 +1,4 @@
-"""What it was measured on: the machine and the versions, without any name of the machine."""
+"""The machine and the versions of a measurement, without any name of the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-PACKAGES = ("dask", "numpy", "scipy", "numba", "torch", "jax", "jaxlib")
+PACKAGES = ("dsoftmax", "dask", "numpy", "scipy", "numba", "torch", "jax", "jaxlib", "cupy-cuda12x")
+CAN_PIN = hasattr(psutil.Process, "cpu_affinity")
 
 
 def describe() -> dict[str, Any]:
@@ -25,23 +26,18 @@ def describe() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python, dsoftmax and everything it is compared with; None where it is not installed."""
-    import dsoftmax
+    """Of Python and everything that is compared; None where it is not installed."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
-    found: dict[str, str | None] = {
-        "python": platform.python_version(),
-        "dsoftmax": dsoftmax.__version__,
-    }
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def cpu_model() -> str:
-    """As the system calls it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -50,29 +46,20 @@ def cpu_model() -> str:
 
 def available_cores() -> int:
     """How many cores this process may run on."""
-    return len(psutil.Process().cpu_affinity()) if _can_pin() else os.cpu_count() or 1
+    return len(psutil.Process().cpu_affinity()) if CAN_PIN else os.cpu_count() or 1
 
 
-def pin(threads: int) -> list[int] | None:
-    """Confine this process to as many cores; None where the system cannot.
-
-    Before the libraries are imported: torch, JAX and BLAS count the cores then.
-    """
-    if not _can_pin():
-        return None
-    process = psutil.Process()
-    process.cpu_affinity(process.cpu_affinity()[:threads])
-    return process.cpu_affinity()
+def pin(threads: int) -> None:
+    """Confine this process to as many cores, where the system can."""
+    if CAN_PIN:
+        process = psutil.Process()
+        process.cpu_affinity(process.cpu_affinity()[:threads])
 
 
-def peak_memory() -> int | None:
-    """The most bytes that this process has held, where the system tells (Linux)."""
+def peak_memory() -> int:
+    """The most bytes that this process has held; 0 where the system does not tell (not Linux)."""
     if sys.platform != "linux":
-        return None
+        return 0
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _can_pin() -> bool:
-    return hasattr(psutil.Process, "cpu_affinity")

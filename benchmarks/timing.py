@@ -1,61 +1,64 @@
-"""Interleaved timing and what is made of the samples."""
+"""Rounds of calls that take turns, and what is made of the samples."""
 
 from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Sequence
-from itertools import count
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from .case import Call, Measures
+
 MOST_ROUNDS = 31
+
+Samples = dict[str, dict[str, list[float]]]  # by side and measure
 
 
 def interleave(
-    calls: dict[str, Callable[[], Any]], rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Seconds that each call takes, measured in turns: A B C, B C A, C A B, ...
+    calls: Mapping[str, Callable[[], Measures]], rounds: int, seconds: float
+) -> tuple[Samples, dict[str, str]]:
+    """What each call measures, in turns (A B C, B C A, C A B, ...), and why some failed.
 
     A slow spell of the machine falls on all of them, and none always runs after the same other.
-    Results are freed, and garbage collected, between the timed stretches.
-
-    Parameters
-    ----------
-    calls : dict of str to callable
-        Without arguments. They should have run once.
-    rounds : int
-        At least so many samples of each.
-    seconds : float
-        Go on until so much time has passed, up to `MOST_ROUNDS` rounds.
-
-    Returns
-    -------
-    dict of str to list of float
-        All samples; those of one round have the same index.
+    Samples of one round have the same index.  A call that fails is left out of further rounds.
     """
-    samples: dict[str, list[float]] = {name: [] for name in calls}
-    names = list(calls)
-    end = time.perf_counter() + seconds
-    for done in count():
-        if done >= rounds and (done >= MOST_ROUNDS or time.perf_counter() > end):
-            return samples
-        turn = done % len(names)
+    samples: Samples = {name: {} for name in calls}
+    failed: dict[str, str] = {}
+    end, done = time.perf_counter() + seconds, 0
+    while done < rounds or (done < MOST_ROUNDS and time.perf_counter() < end):
+        names = [name for name in calls if name not in failed]
+        turn = done % max(len(names), 1)
         for name in names[turn:] + names[:turn]:
             gc.collect()
-            start = time.perf_counter()
-            result = calls[name]()
-            samples[name].append(time.perf_counter() - start)
-            del result
-    raise AssertionError("unreachable")
+            try:
+                measures = calls[name]()
+            except Exception as error:  # in any way; the others go on
+                failed[name] = reason(error)
+            else:
+                for measure, value in measures.items():
+                    samples[name].setdefault(measure, []).append(float(f"{value:.5g}"))
+        done += 1
+    return {name: measures for name, measures in samples.items() if measures}, failed
+
+
+def timed(call: Call) -> Measures:
+    """The seconds of a call; what it returns is freed after the clock has stopped."""
+    start = time.perf_counter()
+    result = call()
+    seconds = time.perf_counter() - start
+    del result
+    return {"seconds": seconds}
+
+
+def reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
 
 
 class Summary(NamedTuple):
-    """Median and quartiles of some samples."""
-
     median: float
-    low: float
+    low: float  # the quartiles
     high: float
 
     @property
@@ -65,11 +68,10 @@ class Summary(NamedTuple):
 
 
 def summarize(samples: Sequence[float], scale: float = 1.0) -> Summary:
-    """Median and quartiles, times ``scale``."""
     low, median, high = np.percentile(samples, (25, 50, 75)) * scale
     return Summary(float(median), float(low), float(high))
 
 
-def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
-    """How many times longer ``slow`` takes: the median over the rounds, each a fair pair."""
-    return float(np.median(np.divide(slow, fast)))
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> Summary:
+    """How many times longer ``slow`` takes, over the rounds, each of which is a fair pair."""
+    return summarize([a / b for a, b in zip(slow, fast, strict=False)])

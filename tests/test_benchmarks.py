@@ -4,221 +4,234 @@ import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import cases, first, measure, memory, scale, timing
-from benchmarks.__main__ import main
+import dsoftmax
+from benchmarks import operation, report, runner, suites, timing
+from benchmarks.__main__ import DOCUMENTS, main
+from benchmarks.case import Case, Suite, faster, within
+from benchmarks.process import Process
+from benchmarks.runner import Settings, compare, measure
+from benchmarks.suites import SUITES, first, graphs, memory
 
 ROOT = Path(__file__).parent.parent
+QUICK = Settings(quick=True, rounds=1)
 
-PEERS = {
-    "dsoftmax",
-    "floor",
-    "scipy-dask",
-    "by-hand",
-    "torch",
-    "jax",
-    "scipy-numpy",
-    "dsoftmax-numpy",
-}
-CASE = cases.Case("softmax", "float32", cases.Layout("row", "one row", (4,), 0, (2,)))
+PEERS = ["SciPy on Dask", "by hand on Dask", "torch", "JAX", "SciPy on NumPy"]
 
 
 def run(*arguments, path=()):
     """``python -m benchmarks`` as a process, with ``path`` before the installed packages."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONUTF8": "1"}
-    return subprocess.run(
+    paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    process = subprocess.run(
         [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=300,
+        timeout=600,
     )
+    assert process.returncode == 0, process.stderr[-4000:]
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
-    """A whole quick run: what it printed, and where it wrote."""
+    """A quick run: what it printed, and where it wrote."""
     folder = tmp_path_factory.mktemp("quick")
     arguments = ["--json", str(folder / "out.json"), "--picture", str(folder / "out.png")]
-    process = run("--quick", *arguments)
-    assert process.returncode == 0, process.stderr
-    return process.stdout, folder
+    arguments += ["--quick", "--only", "float32", "--only", "batch"]
+    return run("speed", "others", "topk", "paper", *arguments), folder
 
 
 @pytest.fixture(scope="module")
-def results(quick):
-    return json.loads((quick[1] / "out.json").read_text())
+def records(quick):
+    return report.read(quick[1] / "out.json")["records"]
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A results file as an earlier run could have left: two rounds, and these times."""
-
-    def save(seconds, failures=(), **case):
-        case = {
-            "case": "softmax-float32-row-1e8",
-            "function": "softmax",
-            "dtype": "float32",
-            "layout": "row-1e8",
-            "title": "one row, 10^8",
-            "elements": 10**8,
-            "differences": {},
-            "seconds": {name: [s, s] for name, s in seconds.items()},
-        } | case
-        machine = {"cpu": "an abacus", "cores": 2, "memory_gib": 1.0, "system": "wood"}
-        results = {
-            "date": "1959-05-01T00:00:00+00:00",
-            "machine": machine,
-            "versions": {"dsoftmax": "0", "torch": None},
-            "runs": [{"threads": 2, "cases": [case], "absent": [], "failures": failures}],
-            "first": [],
-        }
-        path = tmp_path / "results.json"
-        path.write_text(json.dumps(results))
-        return str(path)
-
-    return save
+def of_suite(records, suite):
+    return [record for record in records if record["suite"] == suite]
 
 
-def test_every_peer_is_measured_or_reported(results):
-    for one in results["runs"]:
-        absent = {entry["peer"] for entry in one["absent"]}
-        for case in one["cases"]:
-            assert set(case["seconds"]) == PEERS - absent
-        assert one["failures"] == []
+def test_every_peer_is_measured(records):
+    for record in of_suite(records, "speed"):
+        assert list(record["samples"]) == ["dsoftmax", "floor", *PEERS, "dsoftmax on NumPy"]
+        assert set(record["differences"]) == {*PEERS, "dsoftmax on NumPy"}
+        assert record["absent"] == record["failed"] == {}
 
 
-def test_every_sample_is_a_time(results):
-    samples = [s for r in results["runs"] for c in r["cases"] for s in c["seconds"].values()]
+def test_every_sample_is_a_time(records):
+    samples = [s["seconds"] for record in records for s in record["samples"].values()]
     assert {len(rounds) for rounds in samples} == {2}
     assert all(second > 0 for rounds in samples for second in rounds)
 
 
-def test_every_function_dtype_and_layout_is_measured(results):
-    measured = results["runs"][-1]["cases"]
-    pairs = {(case["function"], case["dtype"]) for case in measured}
-    assert pairs == {(f, d) for f in cases.FUNCTIONS for d in cases.DTYPES}
-    assert {case["layout"] for case in measured} == {c.name for c in cases.QUICK_LAYOUTS}
+def test_every_case_is_measured(records):
+    settings = Settings(quick=True, only=("float32", "batch"))
+    for name in ("speed", "topk", "paper"):
+        cases = {case.name for case in settings.select(SUITES[name])}
+        assert {record["case"] for record in of_suite(records, name)} == cases
 
 
-def test_each_number_of_cores_has_a_process_confined_to_it(results):
-    cores = [n for n in (1, 2) if n <= results["machine"]["cores"]]
-    assert [one["threads"] for one in results["runs"]] == cores
-    confined = [one["pinned_to"] for one in results["runs"] if one["pinned_to"] is not None]
-    assert [len(cpus) for cpus in confined] == cores[: len(confined)]
+def test_every_operation_dtype_and_layout_is_measured():
+    labels = [case.labels for case in SUITES["speed"].cases(True)]
+    pairs = {(label["operation"], label["dtype"]) for label in labels}
+    assert pairs == {(o, d) for o in SUITES["speed"].operations for d in operation.DTYPES}
+    assert len({label["layout"] for label in labels}) == 6
 
 
-def test_first_use_is_measured_without_and_with_compiled_code(results):
-    sides = [(side["peer"], side["cache"]) for side in results["first"]]
-    assert sides[:2] == [("dsoftmax", "empty"), ("dsoftmax", "filled")]
-    assert all(
-        second > 0 for side in results["first"] for s in side["seconds"].values() for second in s
-    )
+def test_the_figure_of_the_paper_is_of_one_core(records):
+    figure = of_suite(records, "paper")
+    assert {record["threads"] for record in figure} == {1}
+    for record in figure:
+        assert list(record["samples"]) == ["dsoftmax", "safe, fused", "safe, unfused", "torch"]
 
 
-def test_the_table_names_machine_versions_and_cases(quick, results):
+def test_the_tables_name_machine_versions_cases_and_sides(quick, records):
     printed = quick[0]
-    assert results["machine"]["cpu"] in printed
     assert f"numpy {np.__version__}" in printed
-    assert f"{results['runs'][-1]['threads']} core" in printed
-    for case in results["runs"][-1]["cases"]:
-        assert f"{case['function']} {case['dtype']}" in printed
-        assert case["title"] in printed
-
-
-def test_the_picture_is_drawn(quick):
+    for record in records:
+        assert record["title"] in printed
+        assert all(side in printed for side in record["samples"])
     assert (quick[1] / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_process_is_confined_to_its_cores():
+    with Process(1) as process:
+        assert process(os.getenv, "OMP_NUM_THREADS") == "1"
+        if hasattr(os, "sched_getaffinity"):
+            assert len(process(os.sched_getaffinity, 0)) == 1
+        assert process(os.getpid) == process(os.getpid) != os.getpid()
 
 
 def test_a_missing_library_is_reported(tmp_path):
     for name in ("torch", "jax"):
         (tmp_path / f"{name}.py").write_text(f'raise ModuleNotFoundError("No module named {name}")')
-    only = ("--only", "softmax-float32-row", "--threads", "1", "--no-first")
-    process = run("--quick", *only, "--json", str(tmp_path / "out.json"), path=[tmp_path])
-    assert process.returncode == 0, process.stderr
-    assert "Not measured: torch (No module named torch)" in process.stdout
-    assert "Not measured: JAX (No module named jax)" in process.stdout
-    (one,) = json.loads((tmp_path / "out.json").read_text())["runs"]
-    assert all(set(case["seconds"]) == PEERS - {"torch", "jax"} for case in one["cases"])
+    sides = ("--side", "torch", "--side", "JAX")
+    only = ("speed", "--only", "softmax-float32-row", "--threads", "1", *sides)
+    output = tmp_path / "out.json"
+    printed = run("--quick", *only, "--json", str(output), path=[tmp_path])
+    ours = ["dsoftmax", "dsoftmax on NumPy"]
+    assert "Not measured: torch (No module named torch)" in printed
+    assert "Not measured: JAX (No module named jax)" in printed
+    assert all(list(record["samples"]) == ours for record in report.read(output)["records"])
 
 
-def test_the_table_shows_times_ratios_and_targets(saved):
-    seconds = {"dsoftmax": 0.1, "floor": 0.05, "scipy-dask": 0.4, "by-hand": 0.3}
-    shown = CliRunner().invoke(main, ["--from", saved(seconds)])
-    assert shown.exit_code == 0
-    words = " ".join(shown.output.split())
-    for expected in (
-        "an abacus, 2 cores, 1.0 GiB, wood, 1959-05-01",
-        "torch not installed",
-        "1.00 ±0.00",  # dsoftmax, ns per element
-        "2.00 x floor",
-        "0.50 ±0.00",  # the floor
-        "4.0 x",  # SciPy on Dask beside dsoftmax
-        "3.00 met",  # at least 2.5 times faster than the best of the two
-        "2.00 MISSED",  # at most 1.5 times the floor
-    ):
-        assert expected in words
+# The registry.
 
 
-def test_no_target_is_held_against_small_arrays(saved):
-    path = saved({"dsoftmax": 0.1, "floor": 0.05}, elements=10**6)
-    shown = CliRunner().invoke(main, ["--from", path])
-    assert "floor" in shown.output
-    assert "at most" not in shown.output
+def test_every_operation_of_the_package_is_measured():
+    measured = {name for suite in SUITES.values() for name in suite.operations}
+    measured |= {case.labels["operation"] for case in SUITES["others"].cases(True)}
+    assert measured >= {op.name for op in dsoftmax.operations.OPERATIONS}
 
 
-def test_poor_results_are_named(saved):
-    path = saved({"dsoftmax": 0.1, "floor": 0.05, "torch": 0.2}, differences={"torch": 0.02})
-    shown = CliRunner().invoke(main, ["--from", path])
-    assert (
-        "Inexact: torch, softmax-float32-row-1e8, differs from dsoftmax by 2.0e-02" in shown.output
+def test_a_new_operation_is_measured_beside_the_floor(monkeypatch):
+    new = (
+        dsoftmax.operations.Operation(
+            "log_mean_exp", dsoftmax.operations.NORMALIZER, dsoftmax.operations.LOGSUMEXP.results
+        ),
+        dsoftmax.operations.Operation(
+            "hardness", dsoftmax.operations.NORMALIZER, rescale=dsoftmax.operations.SOFTMAX.rescale
+        ),
     )
+    monkeypatch.setattr(dsoftmax.operations, "OPERATIONS", (*dsoftmax.operations.OPERATIONS, *new))
+    cases = SUITES["others"].cases(True)
+    assert {case.labels["operation"] for case in cases} == {"log_mean_exp", "hardness"}
+    for case in (case for case in cases if "row-1e8" in case.name):
+        record = measure(SUITES["others"], case, QUICK)
+        assert record["failed"] == {}
+        assert list(record["samples"]) == ["dsoftmax", "floor", "dsoftmax on NumPy"]
 
 
-def test_a_failed_peer_fails_the_run(saved):
-    failure = {"peer": "jax", "case": "a-case", "threads": 2, "reason": "broken"}
-    path = saved({"dsoftmax": 0.1, "floor": 0.05}, failures=[failure])
-    shown = CliRunner().invoke(main, ["--from", path])
-    assert "FAILED: JAX, a-case, 2 cores: broken" in shown.output
-    assert shown.exit_code == 1
+def mean(x, weights, axis):
+    return (dsoftmax.softmax(x, axis) * weights).sum(axis)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--only", "softmin"], "no case has softmin in its name"),
-        (["--threads", "1000000"], "1000000 is more than the"),
-        (["--threads", "0"], "0 is not in the range"),
-        (["--json", "no/such/folder/out.json"], "there is no folder"),
-        (["--picture", "out.bmp"], "out.bmp ends in none of .png, .svg, .pdf"),
-        (["--from", "no-such-file.json"], "does not exist"),
-        (["--from", __file__], "does not hold results; name a file that --json wrote"),
-    ],
-)
-def test_bad_arguments_are_refused_before_measuring(arguments, message):
-    refused = CliRunner().invoke(main, arguments)
-    assert refused.exit_code == 2
-    assert message in " ".join(refused.output.split())
+def mean_by_hand(x, weights, axis):
+    e = np.exp(x)
+    return (e * weights).sum(axis) / e.sum(axis)
+
+
+def two_normal(layout, dtype):
+    (x,) = operation.normal(layout, dtype)
+    return x, x[::-1] + 3
+
+
+def test_a_suite_of_an_operation_of_two_arrays():
+    peers = {"by hand on Dask": mean_by_hand, "torch": "no_such_module:mean"}
+    target = {("float32", "long-rows"): (faster(2, "by hand on Dask"),)}
+    one = operation.Operation("mean", mean, peers=peers, inputs=two_normal, targets=target)
+    suite = operation.suite("mean", "Means", [one])
+    (case,) = (case for case in suite.cases(True) if case.name == "mean-float64-row-1e8")
+    record = measure(suite, case, QUICK)
+    assert record["failed"] == {}
+    assert record["absent"] == {"torch": "No module named 'no_such_module'"}
+    assert record["differences"]["by hand on Dask"] < 1e-12
+    (large,) = (case for case in suite.cases(False) if case.name == "mean-float32-long-rows")
+    assert large.targets == target["float32", "long-rows"]
+
+
+def test_names_are_unique_and_chunks_are_several():
+    for suite in SUITES.values():
+        for quick in (False, True):
+            names = [case.name for case in suite.cases(quick)]
+            assert len(set(names)) == len(names) > 0 or suite.name == "others"
+    for layout in operation.LAYOUTS.values():
+        assert np.prod(layout.blocks) == 16
+        for shape in filter(None, (layout.shape, layout.small)):
+            assert all(n % m == 0 for n, m in zip(shape, layout.blocks, strict=True))
+
+
+def test_every_target_has_a_case():
+    cases = [case for suite in SUITES.values() for case in suite.cases(False)]
+    assert sum(len(case.targets) for case in cases) == 30
+    for case in SUITES["speed"].cases(False):
+        with ExitStack() as scope:
+            sides = case.sides(scope)
+        assert {name for target in case.targets for name in target.than} <= set(sides)
+
+
+# The runner.
 
 
 def test_rounds_are_interleaved_and_rotate():
     order = []
-    calls = {name: lambda name=name: order.append(name) for name in "abc"}
-    samples = timing.interleave(calls, rounds=4, seconds=0)
+
+    def call(name):
+        order.append(name)
+        return {"seconds": 1.0}
+
+    samples, failed = timing.interleave({n: partial(call, n) for n in "abc"}, rounds=4, seconds=0)
     assert "".join(order) == "abc" + "bca" + "cab" + "abc"
-    assert {name: len(times) for name, times in samples.items()} == dict.fromkeys("abc", 4)
+    assert samples == {name: {"seconds": [1.0] * 4} for name in "abc"}
+    assert failed == {}
 
 
 def test_short_calls_get_more_rounds_within_a_limit(monkeypatch):
     monkeypatch.setattr(timing, "MOST_ROUNDS", 4)
-    samples = timing.interleave({"a": lambda: None}, rounds=2, seconds=60)
-    assert len(samples["a"]) == 4
+    samples, _ = timing.interleave({"a": lambda: {"n": 1}}, rounds=2, seconds=60)
+    assert len(samples["a"]["n"]) == 4
+
+
+def test_a_call_that_fails_is_left_out_and_the_others_go_on():
+    values = iter([{"n": 1}])
+    calls = {"a": lambda: {"n": 1}, "b": lambda: next(values), "c": lambda: 1 / 0}
+    samples, failed = timing.interleave(calls, rounds=3, seconds=0)
+    assert samples == {"a": {"n": [1] * 3}, "b": {"n": [1]}}
+    assert failed == {"b": "StopIteration: ", "c": "ZeroDivisionError: division by zero"}
+
+
+def test_a_call_is_timed():
+    assert 0.02 < timing.timed(lambda: time.sleep(0.02))["seconds"] < 20
 
 
 def test_a_summary_is_the_median_and_the_quartiles():
@@ -229,127 +242,270 @@ def test_a_summary_is_the_median_and_the_quartiles():
 
 def test_a_ratio_pairs_the_samples_of_a_round():
     # The machine is three times slower in the second round: both of the pair are.
-    assert timing.ratio([2.0, 6.0, 2.0], [1.0, 3.0, 1.0]) == 2.0
-    assert timing.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+    assert timing.ratio([2.0, 6.0, 2.0], [1.0, 3.0, 1.0]) == (2.0, 2.0, 2.0)
+    assert timing.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]).median == 3.0
+
+
+OURS = np.array([0.1, 0.2, 0.3, 0.4])
 
 
 @pytest.mark.parametrize(
-    ("call", "reason"),
+    ("call", "why"),
     [
-        (lambda: np.array([0.1, 0.2, 0.3, 0.8]), "differs from dsoftmax by 1.0e+00"),
-        (lambda: np.array([0.1, 0.2, 0.3, np.nan]), "differs from dsoftmax by nan"),
+        (lambda: np.array([0.1, 0.2, 0.3, 0.8]), "ValueError: differs from dsoftmax by 1.0e+00"),
+        (lambda: np.array([0.1, 0.2, 0.3, np.nan]), "ValueError: differs from dsoftmax by nan"),
         (lambda: np.array([0.1, 0.2, 0.3]), "ValueError: shape (3,) is not (4,)"),
+        (lambda: (OURS, np.array([1, 3])), "AssertionError: \nArrays are not equal"),
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
     ],
 )
-def test_wrong_results_are_failures(call, reason):
-    ours = np.array([0.1, 0.2, 0.3, 0.4])
-    _, failed = measure.check(CASE, {"dsoftmax": lambda: ours, "torch": call})
-    assert failed == {"torch": reason}
+def test_wrong_results_are_failures(call, why):
+    tried = runner.Tried()
+    calls = {"dsoftmax": lambda: (OURS, np.array([1, 2])), "torch": call}
+    assert compare(calls, ("floor",), tried) == {}
+    assert list(tried.failed) == ["torch"]
+    assert tried.failed["torch"].startswith(why)
 
 
 def test_right_results_pass_with_their_difference():
-    ours = np.array([0.1, 0.2, 0.3, 0.4])
-    calls = {"dsoftmax": lambda: ours, "floor": lambda: None, "torch": lambda: ours * (1 + 1e-3)}
-    differences, failed = measure.check(CASE, calls)
-    assert failed == {}
-    assert differences == {"torch": pytest.approx(1e-3)}
+    calls = {
+        "dsoftmax": lambda: OURS,
+        "floor": lambda: None,
+        "torch": lambda: da.array(OURS * 1.01),
+    }
+    tried = runner.Tried()
+    assert compare(calls, ("floor",), tried) == {"torch": pytest.approx(1e-2)}
+    assert tried.failed == {}
 
 
-def test_names_are_unique_and_chunks_are_several():
-    for quick in (False, True):
-        selected = cases.select(quick, most_cores=True)
-        assert len({case.name for case in selected}) == len(selected)
-    for layout in cases.LAYOUTS + cases.QUICK_LAYOUTS:
-        blocks = [n / chunk for n, chunk in zip(layout.shape, layout.chunks, strict=True)]
-        assert np.prod(blocks) >= 4
-        assert all(block.is_integer() for block in blocks)
-    one_chunk = ("long-rows", "short-rows", "columns", "middle-axis")
-    for layout in (layout for layout in cases.LAYOUTS if layout.name in one_chunk):
-        assert layout.chunks[layout.axis] == layout.shape[layout.axis]
+def test_without_dsoftmax_nothing_is_measured_as_right():
+    def sides(scope):
+        return {"dsoftmax": lambda: lambda: 1 / 0, "torch": lambda: lambda: OURS}
+
+    record = measure(Suite("a", "A", lambda quick: []), Case("case", "", sides), QUICK)
+    assert record["failed"] == {"dsoftmax": "ZeroDivisionError: division by zero"}
+    assert list(record["samples"]) == ["torch"]
 
 
-def test_every_target_has_a_case():
-    selected = {(c.function, c.dtype, c.layout.name): c for c in cases.select(False, True)}
-    with_target = {key for key, c in selected.items() if cases.targets(*key, c.layout.elements)}
-    assert with_target == set(cases._TARGETS)
+# Beside another version.
 
 
-# The other benchmarks, each on something small.
-
-
-def run_module(name, *arguments):
-    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    process = subprocess.run(
-        command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=300, check=True
+def test_against_another_version(tmp_path):
+    (tmp_path / "dsoftmax").mkdir()
+    (tmp_path / "dsoftmax" / "__init__.py").write_text(
+        "import time\n\n\ndef logsumexp(x, axis):\n    time.sleep(0.5)\n    return x.max(axis)\n"
     )
-    return process.stdout
+    only = ("--only", "softmax-float32-row", "--only", "logsumexp-float32-row", "--threads", "1")
+    arguments = ("speed", "--quick", *only, "--json", str(tmp_path / "out.json"))
+    printed = run(*arguments, "--against", str(tmp_path))
+    softmax, log_softmax, logsumexp = report.read(tmp_path / "out.json")["records"]
+    for record in (softmax, log_softmax):
+        assert list(record["samples"]) == ["this version"]
+        assert record["absent"]["the other"].startswith("AttributeError")
+    assert list(logsumexp["samples"]) == ["this version", "the other"]
+    for samples in logsumexp["samples"].values():
+        assert {name: len(s) for name, s in samples.items()} == {
+            "dsoftmax": 2,
+            "dsoftmax on NumPy": 2,
+        }
+    assert min(logsumexp["samples"]["the other"]["dsoftmax"]) >= 0.5
+    (row,) = (line for line in printed.splitlines() if "row-1e8, dsoftmax  " in line)
+    assert float(row.split("|")[4]) == pytest.approx(
+        timing.ratio(
+            logsumexp["samples"]["the other"]["dsoftmax"],
+            logsumexp["samples"]["this version"]["dsoftmax"],
+        ).median,
+        abs=0.001,
+    )
 
 
-def rows(table):
-    """The cells of a Markdown table without its head."""
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+# The report.
 
 
-def test_memory(tmp_path):
-    arguments = ["--stored", "0.05", "--generated", "0.05", "--rounds", "1"]
-    table = rows(run_module("memory", *arguments, "--json", str(tmp_path / "out.json")))
-    assert [row[1] for row in table] == list(memory.PEERS)
-    results = json.loads((tmp_path / "out.json").read_text())["results"]
-    assert len(results) == 5
-    for result in results:
-        assert result["error"] is None
-        assert result["peak"] > result["idle"] > 2**26
-        assert result["peak"] > result["highest"] > result["idle"] / 2
-        assert result["loads"] == 1  # three chunks are held
+@pytest.fixture
+def saved(tmp_path):
+    """A results file as an earlier run could have left: two rounds, and these times."""
+
+    def save(seconds, **record):
+        record = {
+            "suite": "speed",
+            "case": "softmax-float32-row-1e8",
+            "title": "softmax float32, one row, 10^8",
+            "heading": "Softmax",
+            "threads": 2,
+            "elements": 10**8,
+            "labels": {"operation": "softmax", "dtype": "float32", "layout": "one row"},
+            "targets": [
+                vars(faster(2.5, "SciPy on Dask", "by hand on Dask")),
+                vars(within(1.5, "floor")),
+            ],
+            "samples": {name: {"seconds": [s, s]} for name, s in seconds.items()},
+            "differences": {},
+            "absent": {},
+            "failed": {},
+        } | record
+        results = {
+            "date": "1959-05-01T00:00:00+00:00",
+            "machine": {"cpu": "an abacus", "cores": 2, "memory_gib": 1.0, "system": "wood"},
+            "versions": {"dsoftmax": "0", "torch": None},
+            "against": None,
+            "records": [record],
+        }
+        path = tmp_path / "results.json"
+        report.write(results, path)
+        assert report.read(path) == json.loads(json.dumps(results))
+        return str(path)
+
+    return save
 
 
-def test_scale():
-    arguments = ["--chunks", "50", "--build-only", "100", "--threads", "60", "--scheduler", "70"]
-    table = rows(run_module("scale", *arguments, "--rounds", "1"))
-    ways = [("50", "on workers"), ("100", "optimised"), ("60", "on threads"), ("70", "on a sched")]
-    assert [(row[0], row[1], row[2][:10]) for row in table] == [
-        (name, *way) for way in ways for name in scale.FUNCTIONS
-    ]
-    tasks = {row[2]: float(row[6]) for row in table if row[0] == "logsumexp" and row[6]}
-    assert set(tasks) == {"on workers", "optimised", "on a scheduler"}
-    assert all(1 < n < 1.2 for n in tasks.values())
+def test_the_table_shows_times_ratios_and_targets(saved):
+    seconds = {"dsoftmax": 0.1, "floor": 0.05, "SciPy on Dask": 0.4, "by hand on Dask": 0.3}
+    shown = CliRunner().invoke(main, ["--from", saved(seconds)])
+    assert shown.exit_code == 0
+    words = " ".join(shown.output.split())
+    for expected in (
+        "an abacus, 2 cores, 1.0 GiB, wood, 1959-05-01; dsoftmax 0",
+        "Softmax, on 2 cores, in ns per element",
+        "| 1 ±0 (2.00 floors) |",
+        "| 0.5 ±0 |",  # the floor
+        "| 4 ±0 (4.00) |",  # SciPy on Dask beside dsoftmax
+        "at least 2.5 times SciPy on Dask, by hand on Dask: 3.00, met",
+        "at most 1.5 times floor: 2.00, MISSED",
+    ):
+        assert expected in words
 
 
-def test_scale_of_the_tree():
-    table = rows(run_module("scale", "--chunks", "64", "--fan-in", "4,16", "--rounds", "1"))
-    assert [row[0] for row in table] == [f"logsumexp, split_every={n}" for n in (4, 16)]
-    assert float(table[0][6]) > float(table[1][6])
+def test_targets_of_sides_that_were_not_measured_are_not_shown(saved):
+    shown = CliRunner().invoke(main, ["--from", saved({"dsoftmax": 0.1})])
+    assert "targets" not in shown.output
 
 
-def test_chaos():
-    printed = run_module("chaos", "--rounds", "1", "--faults", "1", "--chunks", "20")
-    assert printed.splitlines()[-1] == "1 of 1"
+def test_poor_results_are_named(saved):
+    path = saved({"dsoftmax": 0.1, "torch": 0.2}, differences={"torch": 0.02, "JAX": 1e-5})
+    shown = CliRunner().invoke(main, ["--from", path])
+    where = "speed softmax-float32-row-1e8 on 2 cores"
+    assert f"Inexact: torch, {where}, differs from dsoftmax by 2.0e-02" in shown.output
+    assert "JAX" not in shown.output
 
 
-def test_topk():
-    assert "dsoftmax" in run_module("topk", "--quick", "--rounds", "1")
+def test_a_failed_peer_fails_the_run(saved):
+    path = saved({"dsoftmax": 0.1}, failed={"JAX": "ValueError: broken"})
+    shown = CliRunner().invoke(main, ["--from", path])
+    assert "FAILED: JAX, speed softmax-float32-row-1e8 on 2 cores: ValueError: broken" in (
+        shown.output
+    )
+    assert shown.exit_code == 1
 
 
-def test_first_calls_are_of_compiled_code(tmp_path):
-    seconds = first._fresh("dsoftmax", 1, str(tmp_path))
-    assert len(seconds) == len(first.STEPS)
-    for dtype in cases.DTYPES:
-        assert list(tmp_path.rglob(f"rows-{dtype}-*.o"))
+def test_measures_have_units_and_are_reduced():
+    samples = {"dsoftmax": {"seconds": [1.0, 3.0, 2.0], "peak": [1 * 2**20, 3 * 2**20, 2 * 2**20]}}
+    record = {"suite": "memory", "title": "1 GB", "samples": samples}
+    row = report.measures([record]).splitlines()[-1]
+    assert [cell.strip() for cell in row.strip("|").split("|")] == ["1 GB", "dsoftmax", "2.0", "3"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_tables_of_documents_are_those_of_recorded_results(document):
+    path = ROOT / document
+    assert report.filled(path) == path.read_text(encoding="utf-8")
+
+
+def test_a_document_gets_the_tables_that_it_names(saved, tmp_path):
+    saved({"dsoftmax": 0.1})
+    document = tmp_path / "a.md"
+    document.write_text("A\n<!-- table: results.json speed -->\nold\n<!-- end of table -->\nB\n")
+    text = report.filled(document)
+    assert text.startswith("A\n<!-- table: results.json speed -->\nSoftmax, on 2 cores")
+    assert "| softmax float32, one row, 10^8 | 1 ±0       |" in text
+    assert "an abacus" in text
+    assert "old" not in text
+    document.write_text(text)
+    assert report.filled(document) == text
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments", "message"),
+    ("arguments", "message"),
     [
-        (memory, ["--stored", "abc"], "'--stored': 'abc' is not a number of GB"),
-        (memory, ["--generated", "1,-2"], "'--generated': -2 GB is not a size"),
-        (memory, ["--peers", "nope"], "'--peers': there is no 'nope'; use dsoftmax, "),
-        (scale, ["--chunks", "1e3"], "'--chunks': '1e3' is not a number of chunks"),
-        (scale, ["--functions", "nope"], "there is no 'nope'; use softmax, logsumexp"),
+        (["--only", "softmin"], "no case has softmin in its name"),
+        (["nope"], "'nope' is not one of 'speed'"),
+        (["--threads", "1000000"], "1000000 is more than the"),
+        (["--threads", "0"], "0 is not in the range"),
+        (["--json", "no/such/folder/out.json"], "there is no folder"),
+        (["--picture", "out.bmp"], "out.bmp ends in none of .png, .svg, .pdf"),
+        (["--from", "no-such-file.json"], "does not exist"),
+        (["--from", __file__], "does not hold results; name a file that --json wrote"),
+        (["--against", str(ROOT / "docs")], "has no dsoftmax/__init__.py; name a checkout"),
     ],
 )
-def test_bad_arguments_of_other_benchmarks(command, arguments, message):
-    refused = CliRunner().invoke(command.main, arguments)
+def test_bad_arguments_are_refused_before_measuring(arguments, message):
+    refused = CliRunner().invoke(main, arguments)
     assert refused.exit_code == 2
     assert message in " ".join(refused.output.split())
+
+
+# The suites of whole jobs, each on something small.
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    output = tmp_path_factory.mktemp("jobs") / "out.json"
+    names = ("memory", "graphs", "dashboard")
+    arguments = ("--quick", "--rounds", "1", "--side", "/softmax")  # and those of dsoftmax
+    run(*names, *arguments, "--json", str(output))
+    records = report.read(output)["records"]
+    assert all(record["failed"] == record["absent"] == {} for record in records)
+    return {(r["suite"], r["case"]): r["samples"] for r in records}
+
+
+def test_memory(jobs):
+    stored, generated = (jobs["memory", f"{k}-0.05GB"] for k in ("stored", "generated"))
+    assert list(stored) == ["dsoftmax", "dsoftmax, reread=False"]
+    assert list(generated) == list(memory.GENERATED)
+    for taken in (*stored.values(), *generated.values()):
+        assert list(taken) == list(memory.COLUMNS)
+        assert taken["loads"] == [1]  # three chunks are held
+        assert taken["highest"][0] > taken["peak"][0] / 2 > 2**24
+        assert taken["deaths"] == [0]
+
+
+def test_graphs(jobs):
+    for way in graphs.WAYS:
+        assert list(jobs["graphs", f"{way}-50"]) == ["dsoftmax", "dsoftmax.logsumexp"]
+        tasks = jobs["graphs", f"{way}-50"]["dsoftmax.logsumexp"].get("tasks", [1.1])
+        assert 1 < tasks[0] < 1.2
+    fans = [samples["tasks"][0] for samples in jobs["graphs", "fan-in-workers-50"].values()]
+    assert fans[0] > fans[1] > fans[2]
+
+
+@pytest.mark.parametrize("function", memory.STORED.values(), ids=memory.STORED)
+def test_the_softmax_of_every_side(function):
+    x = np.random.default_rng(0).standard_normal(60)
+    expected = dsoftmax.softmax(x)
+    np.testing.assert_allclose(function(da.from_array(x, chunks=20)).compute(), expected)
+    assert set(graphs.FUNCTIONS) >= {"dsoftmax", "SciPy on Dask", "by hand on Dask"}
+
+
+def test_dashboard(jobs):
+    assert list(jobs["dashboard", "looking"]) == ["dsoftmax, nobody looks", "/softmax"]
+
+
+def test_first_calls_are_of_compiled_code(tmp_path):
+    taken = first.alone(first.steps, "dsoftmax", NUMBA_CACHE_DIR=str(tmp_path))
+    assert list(taken) == list(first.COLUMNS)
+    assert all(seconds > 0 for seconds in taken.values())
+    for dtype in operation.DTYPES:
+        assert list(tmp_path.rglob(f"rows-{dtype}-*.o"))
+
+
+def test_first_use_is_measured_without_and_with_compiled_code():
+    with ExitStack() as scope:
+        assert list(first.sides(scope)) == [
+            "dsoftmax on a new machine",
+            "dsoftmax",
+            *first.LIBRARIES,
+        ]
+
+
+def test_the_registry_has_the_default_suites():
+    assert set(suites.DEFAULT) <= set(SUITES)

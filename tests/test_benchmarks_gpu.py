@@ -3,28 +3,35 @@
 A stand-in for CuPy (`fake_cupy`) takes the place of a device: no time means anything here.
 """
 
-import io
 import math
 import sys
 import types
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from rich.console import Console
 
-from benchmarks import gpu
+from benchmarks import report
+from benchmarks.runner import Settings, measure
+from benchmarks.suites import SUITES, gpu
 
 from . import fake_cupy
 from .emulator import COMPILER, Emulator
 
+QUICK = Settings(quick=True, rounds=1)
+
+
+def absent(suite):
+    """Why a case cannot be measured."""
+    record = measure(SUITES[suite], SUITES[suite].cases(True)[0], QUICK)
+    assert record["samples"] == record["failed"] == {}
+    return record["absent"]["all sides"]
+
 
 def test_without_a_device_it_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    refused = CliRunner().invoke(gpu.main, ["--quick"])
-    assert refused.exit_code == 1
-    assert "CuPy is not installed" in refused.output
-    assert "pip install 'dsoftmax[gpu]'" in " ".join(refused.output.split())
+    for suite in ("gpu-passes", "gpu", "gpu-paper"):
+        assert absent(suite).startswith("CuPy is not installed")
+        assert "pip install 'dsoftmax[gpu]'" in absent(suite)
 
 
 @pytest.mark.parametrize("count", [0, None])
@@ -34,54 +41,50 @@ def test_a_driver_without_a_device(count, monkeypatch):
         runtime=types.SimpleNamespace(getDeviceCount=lambda: count + 0)
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    refused = CliRunner().invoke(gpu.main, ["--quick"])
-    assert refused.exit_code == 1
-    assert "needs a CUDA device" in " ".join(refused.output.split())
+    assert "needs a CUDA device" in absent("gpu")
 
 
-def test_bytes_and_bandwidth():
-    case = gpu.Case("", (1000, 10), 1, "float16")
-    assert (case.elements, case.bytes) == (10_000, 20_000)
-    assert gpu.bandwidth(case, "state", 0.5) == 40_000
-    assert gpu.bandwidth(case, "softmax from a state", 0.5) == 80_000
-    assert gpu.bandwidth(case, "copy", 0.5) == 80_000
-
-
-def test_the_table_shows_shares_of_the_copy():
-    case = gpu.CASES[0]
-    samples = {"copy": [1.0], "state": [0.5], "softmax from a state": [2.0]}
-    console = Console(width=150, record=True, file=io.StringIO())
-    console.print(gpu.passes_table([(case, samples)]))
-    text = console.export_text()
-    assert "100% met" in text  # half of the bytes in half of the time
-    assert "50% MISSED" in text
+def test_passes_are_held_to_the_bandwidth_of_a_copy():
+    case = SUITES["gpu-passes"].cases(False)[0]
+    assert case.elements == 10**9
+    # The state takes half of the accesses of the copy: 100% of its bandwidth. The softmax: 50%.
+    seconds = {
+        "copy": [1.0],
+        "dsoftmax: state": [0.5],
+        "dsoftmax: softmax from a state": [2.0],
+    }
+    met = [report.verdict(vars(target), seconds) for target in case.targets]
+    assert met == [
+        "state at most 0.625 times copy: 0.50, met",
+        "softmax from a state at most 1.25 times copy: 2.00, MISSED",
+        "",
+    ]
 
 
 def test_sizes():
-    assert all(math.prod(case.shape) >= 5 * 10**8 for case in gpu.CASES)
-    assert gpu.CASES[0] == ("one vector, 10^9", (10**9,), 0, "float32")
-    assert {batch for batch, _ in gpu.BATCHES} == {4000, 10}
+    assert all(math.prod(shape) >= 5 * 10**8 for shape, _, _ in gpu.BLOCKS.values())
+    names = {case.name for case in SUITES["gpu-paper"].cases(False)}
+    assert {"batch-4000-V-32256", "batch-10-V-63", "batch-10-V-1032192"} <= names
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with")
 def test_a_quick_run(monkeypatch):
+    monkeypatch.setattr(fake_cupy.Device, "synchronize", lambda self: None, raising=False)
     with fake_cupy.installed(Emulator()) as cupy:
-        cupy.__version__ = "0"
-        cupy.cuda.runtime = types.SimpleNamespace(
-            is_hip=False,
-            getDeviceCount=lambda: 1,
-            getDeviceProperties=lambda _: {"name": b"a host", "multiProcessorCount": 2},
-            driverGetVersion=lambda: 0,
-        )
+        cupy.cuda.runtime = types.SimpleNamespace(is_hip=False, getDeviceCount=lambda: 1)
         rng = types.SimpleNamespace(
             standard_normal=lambda shape, dtype: cupy.asarray(
                 np.random.default_rng(0).standard_normal(shape, dtype)
             )
         )
         cupy.random = types.SimpleNamespace(default_rng=lambda seed: rng)
-        monkeypatch.setattr(fake_cupy.Device, "synchronize", lambda self: None, raising=False)
-        done = CliRunner().invoke(gpu.main, ["--quick", "--rounds", "1", "--seconds", "0"])
-    assert done.exit_code == 0, done.output
-    for text in ("a host", "log-softmax from a state", "by hand", "batch 40", "online over safe"):
-        assert text in done.output
-    assert "Error" not in done.output
+        for suite, sides in (
+            ("gpu-passes", ["copy", *(target.of for target in gpu.OVER_COPY)]),
+            ("gpu", ["dsoftmax", "by hand"]),
+            ("gpu-paper", ["dsoftmax", "safe"]),
+        ):
+            for case in SUITES[suite].cases(True):
+                record = measure(SUITES[suite], case, QUICK)
+                assert record["failed"] == {}
+                assert list(record["samples"]) == sides
+                assert list(record["differences"]) == sides[1:] * (suite != "gpu-passes")

@@ -1,7 +1,4 @@
-"""Workers are lost, frozen, paused and cut off, and reads fail: the result is right or an error.
-
-`benchmarks/chaos.py` is the long form, with faults of all kinds at random moments.
-"""
+"""Workers are lost, frozen, paused and cut off, and reads fail: the result is right or an error."""
 
 import os
 import signal
@@ -14,6 +11,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 from dask.utils import key_split
 from distributed import Client, LocalCluster, Status
 from distributed.diagnostics.plugin import SchedulerPlugin
@@ -49,6 +47,17 @@ class Broken(Slow):
             (self.folder / str(attempt)).touch()
             if attempt in self.failures:
                 raise OSError(f"cannot read elements {index[0].start} to {index[0].stop}")
+        return DATA[index]
+
+
+class SlowAndBroken(Broken):
+    def __getitem__(self, index):
+        time.sleep(0.03)
+        return super().__getitem__(index)
+
+
+class Memory(Slow):
+    def __getitem__(self, index):
         return DATA[index]
 
 
@@ -183,6 +192,32 @@ def test_a_worker_is_killed(moment, client, workers):
 def test_a_worker_is_not_there_for_a_while(strike, client, workers):
     moment = "in the second pass"
     assert_allclose(softmax_with(strike, moment, client, workers), EXPECTED)
+
+
+def test_several_faults_befall_one_job(client, workers, tmp_path):
+    """The output is to the last bit that of an undisturbed job."""
+    (tmp_path / "reads").mkdir()
+    target = zarr.create_array(tmp_path / "target", shape=DATA.shape, chunks=100, dtype="f8")
+    source = stored(SlowAndBroken(tmp_path / "reads", 1))
+    writing = da.store(
+        softmax(source, reread=True, split_every=4), target, lock=False, compute=False
+    )
+    writes = ("store-map", 10, "processing")  # the second pass is fused with them
+    faults = {MOMENTS["in the first pass"]: kill, writes: freeze}
+    scheduler, future, undo = client.cluster.scheduler, None, []
+    for moment, fault in faults.items():
+        watch = Watch(scheduler, *moment)
+        scheduler.add_plugin(watch)
+        future = future or client.compute(writing, retries=2)
+        assert watch.seen.wait(60)
+        scheduler.remove_plugin(watch.name)
+        pid = client.run(os.getpid, workers=[watch.address])[watch.address]
+        undo.append(fault(client, watch.address, pid))
+    future.result(timeout=60)
+    for bring_back in undo:
+        bring_back()
+    undisturbed = softmax(stored(Memory()), reread=True, split_every=4)
+    np.testing.assert_array_equal(target[:], undisturbed.compute(scheduler="synchronous"))
 
 
 def test_the_scheduler_loses_a_connection():

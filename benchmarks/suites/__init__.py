@@ -1,0 +1,49 @@
+"""The registry: all suites, in the order of their tables."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..case import Case, Suite
+from ..operation import Operation, suite
+from . import dashboard, first, gpu, graphs, memory, speed, topk
+
+
+def default(operation: Any) -> Operation:
+    """How an operation is measured that has no suite: beside the floor."""
+    from dsoftmax.operations import reduce, rescale
+
+    function = partial(reduce if operation.results else rescale, operation)
+    return Operation(operation.name, function, writes=not operation.results)
+
+
+def others(quick: bool) -> list[Case]:
+    """Those of `dsoftmax.operations.OPERATIONS` that no suite has."""
+    from dsoftmax.operations import OPERATIONS
+
+    named = {name for suite in SUITES.values() for name in suite.operations}
+    rest = map(default, (op for op in OPERATIONS if op.name not in named))
+    return list(suite("others", "", rest).cases(quick))
+
+
+OTHERS = Suite("others", "Operations without a suite of their own", others)
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        speed.SUITE,
+        OTHERS,
+        first.SUITE,
+        topk.SUITE,
+        topk.PAPER,
+        memory.SUITE,
+        graphs.SUITE,
+        graphs.HUGE,
+        dashboard.SUITE,
+        gpu.PASSES,
+        gpu.WHOLE,
+        gpu.PAPER,
+    )
+}
+DEFAULT = ("speed", "others", "first")

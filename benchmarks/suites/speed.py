@@ -1,0 +1,72 @@
+"""softmax, log_softmax and logsumexp: the main table, and the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dask.array as da
+
+from ..case import faster, within
+from ..operation import DTYPES, LAYOUTS, Function, Operation, suite
+
+BY_DASK = ("SciPy on Dask", "by hand on Dask")
+LIBRARIES = ("torch", "JAX", "SciPy on Dask")
+TARGETS = {
+    ("softmax", "float32", "row-1e8"): (faster(2.5, *BY_DASK), within(1.5, "floor")),
+    ("softmax", "float64", "row-1e8"): (faster(3, *BY_DASK), within(1.5, "floor")),
+    ("logsumexp", "float32", "row-1e8"): (
+        faster(10, "SciPy on Dask"),
+        faster(4, "by hand on Dask"),
+        faster(5, "torch"),
+        within(2, "floor"),
+    ),
+    ("logsumexp", "float64", "row-1e8"): (
+        faster(10, "SciPy on Dask"),
+        faster(4, "by hand on Dask"),
+        faster(5, "torch"),
+    ),
+} | {
+    ("softmax", dtype, layout): (faster(2, *LIBRARIES),)
+    for dtype in DTYPES
+    for layout in ("long-rows", "short-rows", "columns")
+}
+
+
+def softmax(x: da.Array, axis: int) -> da.Array:
+    e = da.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def log_softmax(x: da.Array, axis: int) -> da.Array:
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return shifted - da.log(da.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+def logsumexp(x: da.Array, axis: int) -> da.Array:
+    m = x.max(axis=axis, keepdims=True)
+    return da.log(da.exp(x - m).sum(axis=axis)) + m.squeeze(axis)
+
+
+def operation(by_hand: Callable[..., Any], jax: str, **options: Any) -> Operation:
+    name = by_hand.__name__
+    peers: dict[str, Function] = {
+        "SciPy on Dask": f"scipy.special:{name}",
+        "by hand on Dask": by_hand,
+        "torch": f"torch:{name}",
+        "JAX": f"{jax}:{name}",
+        "SciPy on NumPy": f"scipy.special:{name}",
+    }
+    targets = {(dtype, layout): t for (n, dtype, layout), t in TARGETS.items() if n == name}
+    return Operation(name, f"dsoftmax:{name}", peers=peers, targets=targets, **options)
+
+
+ALL = tuple(LAYOUTS)
+ROWS = ("row-1e6", "row-1e7", "row-1e8")
+SMALLER = tuple(name for name in LAYOUTS if name != "row-5e8")
+OPERATIONS = (
+    operation(softmax, "jax.nn", writes=True, layouts=ALL, each=(*ROWS, "long-rows")),
+    operation(log_softmax, "jax.nn", writes=True, layouts=SMALLER, each=ROWS[:2]),
+    operation(logsumexp, "jax.scipy.special", layouts=ALL, each=ROWS),
+)
+SUITE = suite("speed", "softmax, log_softmax, logsumexp", OPERATIONS)
