@@ -12,7 +12,7 @@ from ..._algebra.dtypes import dtype_name, promoted_name, working_name
 from ..._algebra.normalizer import State
 from ..modes import REDUCE
 from .plan import plan
-from .protocol import SCRATCH_BYTES
+from .protocol import SCRATCH_BYTES, Work
 from .tuning import CACHE_LINE, SHORT_ROW
 
 Array = np.ndarray
@@ -65,17 +65,13 @@ class Call:
         m, w, s = (0, 0, 0) if state is None else map(address_of, state)
         m_step, sum_step = np.dtype(plan.working).itemsize * plan.states, 8 * plan.states
         scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
-        aligned = -(-address_of(scratch) // CACHE_LINE) * CACHE_LINE
+        work = Work.from_buffer_copy(plan.work)
+        work.scratch = -(-address_of(scratch) // CACHE_LINE) * CACHE_LINE
+        work.mode = mode
         for i, offsets in enumerate(self.offsets()):
-            plan.kernel(
-                *map(sum, zip(self.addresses, offsets, strict=True)),
-                m + i * m_step,
-                w + i * sum_step,
-                s + i * sum_step,
-                *plan.layout,
-                aligned,
-                mode,
-            )
+            work.x, work.b, work.y = map(sum, zip(self.addresses, offsets, strict=True))
+            work.m, work.w, work.s = m + i * m_step, w + i * sum_step, s + i * sum_step
+            plan.kernel(work.address)
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""

@@ -19,24 +19,23 @@ import numpy as np
 from ..modes import APPLY, LOGARITHM, REDUCE
 from .column_steps import outputs, places, states
 from .memory import convert, copy, inlined, pointer
-from .protocol import LANE_BYTES, SHORT, TILE_BYTES
+from .protocol import LANE_BYTES, SHORT, TILE_BYTES, WORK
 from .row_steps import absorb_special_weights
 from .simd import VECTOR_BYTES, lanes_in_vector
 
-float64 = np.float64
+int64, float64 = np.int64, np.float64
 
 
 def columns(working: Any, weighted: bool) -> Callable[..., None]:
     """The kernel for tiles of ``working``, float32 or float64; with weights or without.
 
-    Parameters of the kernel: as of `rows.rows`, but for ``count`` planes of ``width`` columns
-    of ``length``, and the distances in bytes between planes, rows and columns.
+    The kernel takes the address of a `protocol.Work`; its modes are those of `rows.rows`.
     """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
     reset, reduce, finish, put, take = states(working, weighted)
     infinity = working(np.inf)
     to_factor, to_logarithm, write_kept, write_exponentials, write_logarithms = outputs(working)
-    at = places(working)
+    at, field = places(working), WORK
     ready_at = TILE_BYTES
     states_at = ready_at + TILE_BYTES
     weights_at = states_at + 2 * LANE_BYTES // VECTOR_BYTES * at.end
@@ -59,31 +58,16 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
             else:
                 copy(source + i * source_row, target + i * target_row, size, working)
 
-    def kernel(
-        x: int,
-        b: int,
-        y: int,
-        m_array: int,
-        w_array: int,
-        s_array: int,
-        count: int,
-        length: int,
-        width: int,
-        x_plane: int,
-        b_plane: int,
-        y_plane: int,
-        x_row: int,
-        b_row: int,
-        y_row: int,
-        x_step: int,
-        b_step: int,
-        y_step: int,
-        load: int,
-        load_b: int,
-        store: int,
-        scratch: int,
-        mode: int,
-    ) -> None:
+    def kernel(work: int) -> None:
+        given = pointer(work, int64)
+        x, b, y = given[field.x], given[field.b], given[field.y]
+        m_array, w_array, s_array = given[field.m], given[field.w], given[field.s]
+        count, length, width = given[field.count], given[field.length], given[field.width]
+        x_plane, b_plane, y_plane = given[field.x_plane], given[field.b_plane], given[field.y_plane]
+        x_row, b_row, y_row = given[field.x_row], given[field.b_row], given[field.y_row]
+        x_step, b_step, y_step = given[field.x_step], given[field.b_step], given[field.y_step]
+        load, load_b, store = given[field.load], given[field.load_b], given[field.store]
+        scratch, mode = given[field.scratch], given[field.mode]
         states_to = scratch + states_at
         both = mode & REDUCE and mode & APPLY
         # The softmax of slices in one tile is made of the exponentials that were summed.

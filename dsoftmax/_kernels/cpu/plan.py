@@ -12,7 +12,7 @@ from ..._algebra.dtypes import dtype_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
-from .protocol import LANE_BYTES
+from .protocol import LANE_BYTES, Work
 from .tuning import CACHE_BYTES, FEW, MANY
 
 Axes = tuple[int, ...]
@@ -23,7 +23,7 @@ class Plan(NamedTuple):
     """How the loops over blocks of one layout are shared out between a kernel and Python."""
 
     kernel: Callable[..., None]
-    layout: tuple[int, ...]  # what the kernel has to know of it
+    work: Work  # to be copied, with the layout in it and no arrays
     working: type
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
@@ -60,16 +60,12 @@ def plan(
         plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
-    counted = (plane, row, column) if side_by_side else (column, row)
+    kernel = kernels.columns if side_by_side else kernels.rows
+    work = _columns(plane, row, column) if side_by_side else _rows(column, row)
+    _set_codecs(work, dtypes, working, column if side_by_side else row)
     return Plan(
-        kernel=compiled(
-            kernels.columns if side_by_side else kernels.rows, working, dtypes[1] is not None
-        ),
-        layout=(
-            *(loop.length for loop in counted),
-            *(stride for loop in counted for stride in loop.strides),
-            *_codecs(dtypes, counted[-1], working),
-        ),
+        kernel=compiled(kernel, working, dtypes[1] is not None),
+        work=work,
         working=working,
         outer=outer,
         states=plane.length * column.length,
@@ -78,21 +74,38 @@ def plan(
     )
 
 
-def _codecs(
-    dtypes: tuple[np.dtype | None, ...], lanes: Loop, working: type
-) -> tuple[int, int, int]:
-    """Addresses of the functions that load x and b and store y, 0 where none is needed."""
+def _rows(rows: Loop, elements: Loop) -> Work:
+    return _layout({"row": rows, "step": elements}, count=rows.length, length=elements.length)
+
+
+def _columns(planes: Loop, rows: Loop, columns: Loop) -> Work:
+    loops = {"plane": planes, "row": rows, "step": columns}
+    lengths = {"count": planes.length, "length": rows.length, "width": columns.length}
+    return _layout(loops, **lengths)
+
+
+def _layout(loops: dict[str, Loop], **lengths: int) -> Work:
+    strides = {
+        f"{array}_{name}": stride
+        for name, loop in loops.items()
+        for array, stride in zip("xby", loop.strides, strict=True)
+    }
+    return Work(**lengths, **strides)
+
+
+def _set_codecs(
+    work: Work, dtypes: tuple[np.dtype | None, ...], working: type, lanes: Loop
+) -> None:
+    """Have the addresses of the functions that load x and b and store y, where they are needed."""
     x, b, y = dtypes
-    load = load_b = store = 0
     item = np.dtype(working).itemsize
     x_step, _, y_step = (item, item, item) if lanes is NO_LOOP else lanes.strides
     if b is not None or x != working or x_step != item:
-        load = codec(x, working)
+        work.load = codec(x, working)
     if b is not None:
-        load_b = codec(b, np.float64)
+        work.load_b = codec(b, np.float64)
     if y is not None and (y != working or y_step != item):
-        store = address(kernels.store, dtype_name(y), working)
-    return load, load_b, store
+        work.store = address(kernels.store, dtype_name(y), working)
 
 
 def codec(dtype: Any, working: type) -> int:

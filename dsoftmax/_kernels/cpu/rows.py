@@ -18,27 +18,24 @@ import numpy as np
 from ..modes import APPLY, LOGARITHM, REDUCE
 from .exp import SCALE
 from .memory import add_compensated, convert, copy, exp, log, log1p, pointer
-from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES
+from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES, WORK
 from .row_steps import absorb_special_weights, maps, reductions
 from .simd import VECTOR_BYTES, from_lane, lanes_in_vector
 from .simd import load as load_vector
 
-float64 = np.float64
+int64, float64 = np.int64, np.float64
 
 
 def rows(working: Any, weighted: bool) -> Callable[..., None]:
     """The kernel for tiles of ``working``, float32 or float64; with weights or without.
 
-    Parameters of the kernel: addresses, the number of rows and their length; the distances in
-    bytes between rows and between elements; the addresses of the `codecs` functions that load
-    and store tiles, 0 where elements are contiguous and of the working dtype (``load`` has to be
-    given with weights); scratch memory, and the mode.
+    The kernel takes the address of a `protocol.Work`, of which there are no planes.
 
     With REDUCE alone m, w and s are written; with APPLY alone m is given, and s is d, or log d
     with LOGARITHM; with both the arrays are not used.  With MAXIMA too, the maximum of every tile
     is left on the scratch memory.
     """
-    item = np.dtype(working).itemsize
+    field, item = WORK, np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
     n = lanes_in_vector(working)
     scale = float64(2.0 ** SCALE[working])
@@ -49,28 +46,16 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
     spare_at = ready_at + TILE_BYTES
     weights_at = spare_at + VECTOR_BYTES
 
-    def kernel(
-        x: int,
-        b: int,
-        y: int,
-        m_array: int,
-        w_array: int,
-        s_array: int,
-        count: int,
-        length: int,
-        x_row: int,
-        b_row: int,
-        y_row: int,
-        x_step: int,
-        b_step: int,
-        y_step: int,
-        load: int,
-        load_b: int,
-        store: int,
-        scratch: int,
-        mode: int,
-    ) -> None:
-        ms, ws, ss = pointer(m_array, working), pointer(w_array, float64), pointer(s_array, float64)
+    def kernel(work: int) -> None:
+        given = pointer(work, int64)
+        x, b, y = given[field.x], given[field.b], given[field.y]
+        count, length = given[field.count], given[field.length]
+        x_row, b_row, y_row = given[field.x_row], given[field.b_row], given[field.y_row]
+        x_step, b_step, y_step = given[field.x_step], given[field.b_step], given[field.y_step]
+        load, load_b, store = given[field.load], given[field.load_b], given[field.store]
+        scratch, mode = given[field.scratch], given[field.mode]
+        ms = pointer(given[field.m], working)
+        ws, ss = pointer(given[field.w], float64), pointer(given[field.s], float64)
         loaded, weights = pointer(scratch, working), pointer(scratch + weights_at, float64)
         maxima, tiles = pointer(scratch + MAXIMA_AT, working), (length + tile_size - 1) // tile_size
         for row in range(count):

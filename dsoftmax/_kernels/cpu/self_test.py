@@ -13,7 +13,7 @@ import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .protocol import SCRATCH_BYTES
+from .protocol import SCRATCH_BYTES, Selection, Work
 
 Array = np.ndarray
 Function = Callable[..., None]
@@ -53,12 +53,14 @@ def _store(kernel: Function, address: Address, name: str, working: Any) -> bool:
 
 def _rows(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
     x = _scores((_SLICES, _LENGTH), working)
-    return _computes_softmax(kernel, address, x, weighted, (_SLICES, _LENGTH), 1)
+    work = Work(count=_SLICES, length=_LENGTH, x_row=x.strides[0], x_step=x.strides[1])
+    return _computes_softmax(kernel, address, x, weighted, work, 1)
 
 
 def _columns(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
     x = _scores((_SLICES, _LENGTH), working)
-    return _computes_softmax(kernel, address, x, weighted, (1, _SLICES, _LENGTH), 0)
+    work = Work(count=1, length=_SLICES, width=_LENGTH, x_row=x.strides[0], x_step=x.strides[1])
+    return _computes_softmax(kernel, address, x, weighted, work, 0)
 
 
 def _computes_softmax(
@@ -66,29 +68,26 @@ def _computes_softmax(
     address: Address,
     x: Array,
     weighted: bool,
-    lengths: tuple[int, ...],
+    work: Work,
     axis: int,
 ) -> bool:
-    """Whether the states and, without weights, the softmax and its logarithm are right.
-
-    ``lengths`` are those of the loops of the kernel, of which the last two are the axes of x.
-    """
+    """Whether the states and, without weights, the softmax and its logarithm are right."""
     b = 1 + np.abs(_scores(x.shape, np.float64))[::-1]
     y = np.empty_like(x)
     kept = [n for i, n in enumerate(x.shape) if i != axis]
     m, w, s = np.full(kept, np.nan, x.dtype), np.full(kept, np.nan), np.full(kept, np.nan)
-    planes = (0,) * 3 * (len(lengths) - 2)
-    strides = (*planes, *(a.strides[i] for i in range(2) for a in (x, b, y)))
-    codecs = (0, 0)
+    work.b_row, work.b_step = b.strides
+    work.y_row, work.y_step = y.strides
     if weighted:
-        own = address(kernels.load, x.dtype.name, False, x.dtype.type)
-        codecs = (own, address(kernels.load, "float64", False, np.float64))
+        work.load = address(kernels.load, x.dtype.name, False, x.dtype.type)
+        work.load_b = address(kernels.load, "float64", False, np.float64)
     scratch = _scratch(SCRATCH_BYTES)
-    arrays = (_at(x), _at(b) if weighted else 0, _at(y), _at(m), _at(w))
+    work.x, work.b, work.y, work.m, work.w, work.scratch = map(_at, (x, b, y, m, w, scratch))
 
     def run(mode: int, d: Array = s) -> None:
         y.fill(np.nan)
-        kernel(*arrays, _at(d), *lengths, *strides, *codecs, 0, _at(scratch), mode)
+        work.s, work.mode = _at(d), mode
+        kernel(work.address)
 
     run(REDUCE)
     top = x.max(axis, keepdims=True)
@@ -117,23 +116,21 @@ def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
 
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
-    no_states, together, run = (0, 0, 0), 1, 16
     scratch = _scratch(2 * SCRATCH_BYTES)
-    kernel(
-        *map(_at, (x, values, indices)),
-        *no_states,
-        *(_SLICES, _LENGTH, *x.strides, _BEST),
-        *(_LENGTH, run, together),
-        *(0, 0, _at(scratch), _at(scratch) + SCRATCH_BYTES),
-    )
+    selection = _selecting(x, values, indices, scratch)
+    selection.x_row, selection.x_step = x.strides
+    selection.segment, selection.run, selection.together = _LENGTH, 16, 1
+    selection.rows_scratch = _at(scratch) + SCRATCH_BYTES
+    kernel(selection.address)
     return _selected(x, values, indices)
 
 
 def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_LENGTH, _SLICES), working)
     scratch = _scratch(SCRATCH_BYTES)
-    arrays = map(_at, (x, values, indices))
-    kernel(*arrays, _SLICES, _LENGTH, *x.strides[::-1], _BEST, 0, _at(scratch))
+    selection = _selecting(x, values, indices, scratch)
+    selection.x_step, selection.x_row = x.strides
+    kernel(selection.address)
     return _selected(x.T, values, indices)
 
 
@@ -160,6 +157,17 @@ def _selection(shape: tuple[int, ...], working: Any) -> tuple[Array, Array, Arra
         np.zeros((_SLICES, _BEST), working),
         np.zeros((_SLICES, _BEST), np.int64),
     )
+
+
+def _selecting(x: Array, values: Array, indices: Array, scratch: Array) -> Selection:
+    arrays = dict(
+        zip(
+            ("x", "values", "indices", "scratch"),
+            map(_at, (x, values, indices, scratch)),
+            strict=True,
+        )
+    )
+    return Selection(count=_SLICES, length=_LENGTH, k=_BEST, **arrays)
 
 
 def _selected(x: Array, values: Array, indices: Array) -> bool:
