@@ -46,8 +46,9 @@ def _places(record: type[Record]) -> Any:
 class Work(Record):
     """What the kernels of rows and of columns work on, and how it lies in memory.
 
-    - x, b, y: addresses of the elements, the weights and the output, 0 where there are none;
-    - m, w, s: addresses of the states;
+    - x, b, where, y: addresses of the elements, of the weights or values, of the mask (a byte for
+      each element, 0 where it is out) and of the output; 0 where there are none;
+    - m, w, s, t, q: addresses of the states; sums of values are at t;
     - count, length, width: ``count`` rows of ``length``, or ``count`` planes of ``width`` columns
       of ``length``;
     - x_plane ... y_step: distances in bytes between planes, between rows, and between the elements
@@ -59,8 +60,9 @@ class Work(Record):
     """
 
     _fields_ = _integers(
-        "x b y m w s count length width x_plane b_plane y_plane x_row b_row y_row "
-        "x_step b_step y_step load load_b store scratch mode"
+        "x b where y m w s t q count length width x_plane b_plane where_plane y_plane "
+        "x_row b_row where_row y_row x_step b_step where_step y_step "
+        "load load_b store scratch mode"
     )
 
 

@@ -92,7 +92,7 @@ def _select(
         run=min(max(SHORTEST_RUN, 8 * k), TILE_BYTES // item),
         together=max(1, SEGMENT_BYTES // (segment * item)),
         load=work.load,
-        rows=address(kernels.rows, working, False) if fused else 0,
+        rows=address(kernels.rows, working, False, False) if fused else 0,
         work=work.address,
         scratch=aligned,
         rows_scratch=work.scratch,
