@@ -173,8 +173,8 @@ class Normalizer:
             As in `logsumexp`, at the call.
         """
         x = as_array(x, "Normalizer.of", complex_ok=True)
-        terms, axes, dtype = as_terms("Normalizer.of", x, axis, b, split_every)
-        ndim = max(term.ndim for term in (terms if isinstance(terms, tuple) else (terms,)))
+        terms, axes, dtype = as_terms("Normalizer.of", x, axis, split_every, b=b)
+        ndim = terms.ndim
         if axis is not None:
             kept = states("softmax", NORMALIZER, terms, axes, split_every)
             return cls(kept, axes, dtype, ndim)
