@@ -56,7 +56,7 @@ def equal(a: State, b: State) -> bool:
 
 def joined(blocks: Any, axes: Axes | None = None, depth: int = 0) -> State:
     """One state of nested lists of blocks, the outermost along the first of some, or all, axes."""
-    if isinstance(blocks, tuple):
+    if hasattr(blocks, "_fields"):
         return blocks
     first, *rest = (joined(inner, axes, depth + 1) for inner in blocks)
     if not rest:
