@@ -11,16 +11,14 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 
 from ._algebra.dtypes import (
     dtype_name,
     is_complex,
     is_sparse,
-    promoted_name,
     supported,
     type_name,
-    working_name,
 )
 
 Array = Any
@@ -94,23 +92,6 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
             f"integers, as {name}.astype('float64') where its values are numbers"
         )
     return array
-
-
-def as_like(b: Array, a: Array, function: str) -> Array:
-    """Weights b in memory as an array of the library, and on the device, of a.
-
-    Raises
-    ------
-    TypeError
-        If b is not of NumPy, and of another library than a.
-    """
-    xp = array_namespace(a)
-    if not isinstance(b, np.ndarray) or xp is array_namespace(b):
-        check_same_library(function, a, b)
-        return b
-    # In floats that all of both are exact in: not every library lets integers meet them.
-    name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
-    return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
 
 
 def check_same_library(function: str, *arrays: Array) -> None:
@@ -205,40 +186,13 @@ def check_split_every(split_every: Any, ndim: int, function: str) -> None:
             )
 
 
-def check_not_empty(x: Array, axes: Axes, function: str) -> None:
+def check_not_empty(x: Any, axes: Axes, function: str) -> None:
     """Raise ValueError if a slice along ``axes`` is empty: it has no softmax."""
     if any(x.shape[axis] == 0 for axis in axes):
         raise ValueError(
             f"{function}: x has shape {tuple(x.shape)}, empty along axis {_plain(axes)}; a "
             "zero-size slice has no softmax (zero-size array to reduction operation maximum)"
         )
-
-
-def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
-    """The common shape of a and its weights b, or ValueError.
-
-    Unknown lengths (nan, of Dask arrays) broadcast with 1, with nothing, and with another unknown
-    length of the same number of blocks.
-    """
-    shape = []
-    for i in range(-max(a.ndim, b.ndim), 0):
-        m = a.shape[i] if i >= -a.ndim else 1
-        n = b.shape[i] if i >= -b.ndim else 1
-        if m == 1 or n == 1:
-            shape.append(n if m == 1 else m)
-        elif m == n or (math.isnan(m) and math.isnan(n) and a.numblocks[i] == b.numblocks[i]):
-            shape.append(m)
-        elif math.isnan(m) or math.isnan(n):
-            raise ValueError(
-                f"{function}: the chunk sizes of a, of shape {a.shape}, or b, of shape {b.shape}, "
-                "are unknown and may not agree; call .compute_chunk_sizes() on the one with nan"
-            )
-        else:
-            raise ValueError(
-                f"{function}: b of shape {tuple(b.shape)} does not broadcast with a of shape "
-                f"{tuple(a.shape)}; give one weight per element, or axes of length 1"
-            )
-    return tuple(shape)
 
 
 def _check_items(x: Any, function: str, name: str) -> None:

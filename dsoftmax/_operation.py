@@ -96,6 +96,11 @@ class Operation:
         ``whole(block, axes) -> block``: the same of a block that holds its slices whole.
     title : str, optional
         What it gives, in words: "Write the ... of SRC to DST".
+    states : str, optional
+        Begins the names of the tasks that make and merge states, if not the name of the operation:
+        those that have this in common, and the monoid, share the states of an array.
+    values : int, optional
+        How many arrays it takes beside the first.
     """
 
     name: str
@@ -104,6 +109,8 @@ class Operation:
     rescale: Callable[[Array, State], Array] | None = None
     whole: Callable[[Array, Axes], Array] | None = None
     title: str = ""
+    states: str = ""
+    values: int = 0
 
     @property
     def key(self) -> str:
