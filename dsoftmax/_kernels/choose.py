@@ -30,7 +30,8 @@ def kernels_for(*blocks: Array) -> ModuleType:
 
 def kernels_with_masks(*blocks: Array) -> ModuleType:
     """The module of the kernels that take all of these blocks, and masks, values and moments."""
-    return portable  # the compiled ones do not yet
+    kernels = kernels_for(*blocks)
+    return kernels if kernels is on_cpu else portable
 
 
 @cache

@@ -118,8 +118,9 @@ def _states(
     flat = all(a is None or a.flags.c_contiguous for a in arrays)
     columns = _few_columns(x, axes) if flat else 0
     if columns:
-        parts = [(None, None) if a is None else _folded(a, columns) for a in arrays]
-        (wide, rest), (wide_b, rest_b), (wide_where, rest_where) = parts
+        wide, rest = _folded(x, columns)
+        others = [(None, None) if a is None else _folded(a, columns) for a in (b, where)]
+        (wide_b, rest_b), (wide_where, rest_where) = others
         state = _states(kind, wide, (0,), wide_b, wide_where, dtype)
         state = tuple(field.reshape(TOGETHER, columns) for field in state)
         state = _merged(_MERGES[kind], state, (0,))

@@ -16,8 +16,8 @@ uint8 = np.uint8
 def masking(working: Any) -> tuple[Callable[..., Any], ...]:
     """`copy_where` and `overwrite` of elements of ``working``.
 
-    Of the bytes at ``where``, ``step`` bytes apart, those that are 0 tell what is out.  ``spare`` is
-    memory for as many bytes in a row, which one instruction loads for the lanes of a vector.
+    An element is out if its byte is 0, of those at ``where`` that are ``step`` bytes apart.  There
+    is ``spare`` memory for these bytes in a row, which one instruction loads for a vector.
     """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
 

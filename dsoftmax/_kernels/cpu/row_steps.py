@@ -136,17 +136,18 @@ def tiles(working: Any, masked: bool) -> tuple[Callable[..., Any], ...]:
         return scratch if codec or masked else source
 
     @inlined
-    def vectors_of(tile: int, size: int, nothing: Any, scratch: int) -> Any:
+    def vectors_of(tile: int, size: int, padded: bool, nothing: Any, scratch: int) -> Any:
         """The addresses of the first vector and of the end of the whole ones, and the last one.
 
-        ``nothing`` is in the lanes of the last one that are in others, or beyond the tile.
+        The last one has the elements that are left and then ``nothing``, which is written to the
+        scratch memory; or if it is not padded ``nothing`` and then these, read where they are.
         """
         whole = (size - 1) // n * n  # and from 1 to n elements in the last vector
+        if padded and size - whole < n and tile != scratch:
+            copy(tile, scratch, size, working)
+            tile = scratch
         end = tile + whole * item
-        if size - whole < n and (tile == scratch or not whole):
-            if tile != scratch:
-                copy(tile, scratch, size, working)
-                end = tile = scratch
+        if padded and size - whole < n:
             filled = pointer(end, working)
             for i in range(size - whole, n):
                 filled[i] = nothing

@@ -47,6 +47,7 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
     """
     field, item = WORK, np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
+    n = lanes_in_vector(working)
     scale = float64(2.0 ** SCALE[working])
     zero, one, infinity, nan = map(working, (0, 1, np.inf, np.nan))
     maximum_of, *_ = reductions(working)
@@ -94,13 +95,14 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
                 tile = fetch(
                     load_x, source, x_step, size, kept, where_step, -infinity, scratch, spare
                 )
-                tile, end, last = vectors_of(tile, size, -infinity, scratch)
+                padded = tile == scratch or size <= n
+                tile, end, last = vectors_of(tile, size, padded, -infinity, scratch)
                 if not moments:
                     source_b = b + row * b_row + start * b_step
                     values = fetch(
                         load_b, source_b, b_step, size, kept, where_step, zero, second, spare
                     )
-                    values, _, last_values = vectors_of(values, size, zero, second)
+                    values, _, last_values = vectors_of(values, size, padded, zero, second)
                 ahead = source + TILE_BYTES - tile
                 terms, t_terms, q_terms, number = 0.0, 0.0, 0.0, 0
                 if not steady:
@@ -157,7 +159,7 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
 
 
 def steps(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`moments_below`, `moments_of_rest`, `values_below`, `sums_of_values`, as `row_steps.reductions`."""
+    """The steps on tiles, as `row_steps.reductions`."""
     n = lanes_in_vector(working)
     infinity, zero, lowest = map(working, (np.inf, 0, LOWEST))
     scale = float64(2.0 ** SCALE[working])
@@ -243,9 +245,8 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
         """The sum without the elements that are m, that of all times values, and their number."""
         at_m = zero  # the scaled exponential of m - reference
         if m > -infinity:
-            at_m = working(
-                scale if m == reference else exp(float64(m) - float64(reference)) * scale
-            )
+            above = 0.0 if m == reference else float64(m) - float64(reference)
+            at_m = working(exp(above) * scale)
         e = scaled_exp(where_equal(last, m, -infinity, last - reference))
         s, o = widen(e), values_of(where_equal(last, m, at_m, e), last_values)
         error, o_error = repeat(0.0, n), repeat(0.0, half)

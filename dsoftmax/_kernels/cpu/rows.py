@@ -84,7 +84,9 @@ def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
                         for i in range(size, (size + n - 1) // n * n):
                             weights[i] = 0.0
                         absorb_special_weights(loaded, weights, size, infinity)
-                    tile, end, last = vectors_of(tile, size, -infinity, scratch)
+                    tile, end, last = vectors_of(
+                        tile, size, tile == scratch or size <= n, -infinity, scratch
+                    )
                     ahead = source + TILE_BYTES - tile
                     if steady:  # most likely the maximum stays what it is
                         terms, top = sum_below(tile, end, last, reference, ahead)
