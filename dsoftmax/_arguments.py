@@ -44,7 +44,35 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     ------
     TypeError
         For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``);
-        for what has labels, which would be lost; for other Dask collections, which would be
+        and as `as_any_array`.
+    """
+    array = as_any_array(x, function, name)
+    dtype = dtype_name(array.dtype)
+    if is_complex(dtype) and not complex_ok:
+        raise TypeError(
+            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is no "
+            "distribution; pass a real array (logsumexp takes complex ones)"
+        )
+    if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
+            f"list({name}) makes of what is iterable"
+        )
+    if not supported(dtype):
+        raise TypeError(
+            f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
+            f"integers, as {name}.astype('float64') where its values are numbers"
+        )
+    return array
+
+
+def as_any_array(x: Any, function: str, name: str) -> Array:
+    """x as an array: a Dask or array-API array as it is, else NumPy's.
+
+    Raises
+    ------
+    TypeError
+        For what has labels, which would be lost; for other Dask collections, which would be
         computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
         drops; for sparse arrays.
     """
@@ -75,22 +103,6 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         isinstance(x, np.ndarray) or not is_array_api_obj(x)
     ):
         array = np.asarray(x)
-    dtype = dtype_name(array.dtype)
-    if is_complex(dtype) and not complex_ok:
-        raise TypeError(
-            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is no "
-            "distribution; pass a real array (logsumexp takes complex ones)"
-        )
-    if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
-        raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
-            f"list({name}) makes of what is iterable"
-        )
-    if not supported(dtype):
-        raise TypeError(
-            f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
-            f"integers, as {name}.astype('float64') where its values are numbers"
-        )
     return array
 
 

@@ -23,6 +23,7 @@ from ._arguments import (
     Array,
     Axes,
     Axis,
+    as_any_array,
     as_array,
     check_axis,
     check_same_library,
@@ -110,7 +111,7 @@ def _as_dask(a: Array, others: tuple[Array, ...]) -> da.Array:
 
 
 def _with_axes(a: Array, ndim: int) -> Array:
-    return a[(None,) * (ndim - a.ndim)] if a.ndim < ndim else a
+    return a[(*(None,) * (ndim - a.ndim), ...)] if a.ndim < ndim else a
 
 
 def _names(name: str, terms: Terms) -> Terms:
@@ -133,7 +134,7 @@ def _joined(
 
 def as_mask(where: Any, function: str) -> Array:
     """A mask as an array of booleans, or a TypeError."""
-    array = as_array(where, function, "where", complex_ok=True)
+    array = as_any_array(where, function, "where")
     if (name := dtype_name(array.dtype)) != "bool":
         raise TypeError(
             f"{function}: where has dtype {name}; pass a mask of booleans, as where != 0 is"

@@ -167,6 +167,65 @@ def test_public_functions(axis, library):
     assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_statistics_and_masks(library, axis=0):
+    rng = np.random.default_rng(0)
+    host, where = rng.normal(size=(5, 4)) * 3, rng.random((5, 4)) < 0.5
+    host[~where] = np.resize([np.nan, np.inf, -np.inf, 0], (~where).sum())
+    x = library.asarray(host)
+    names = ("softmax", "log_softmax", "logsumexp", "entropy", "effective_sample_size")
+    for name in names:
+        function = getattr(dsoftmax, name)
+        expected = function(host, axis, where=where)
+        for mask in (where, library.asarray(where)):
+            found = library.numpy(function(x, axis, where=mask))
+            assert_allclose(found, expected, rtol=1e-12)
+    values = (rng.normal(size=4), host, 2)
+    expected = dsoftmax.expectation(host, values, axis, where=where)
+    given = (values[0], library.asarray(host), 2)  # of NumPy, of the library, of Python
+    for one, other in zip(dsoftmax.expectation(x, given, axis, where=where), expected, strict=True):
+        assert_allclose(library.numpy(one), other, rtol=1e-12, atol=1e-14)
+    found, expected = (dsoftmax.softmax_topk(a, 4, axis, where=where) for a in (x, host))
+    assert_allclose(library.numpy(found.values), expected.values, rtol=1e-12)
+    assert_array_equal(library.numpy(found.indices), expected.indices)
+
+
+def gradient(library, function, host):
+    """The gradient of a function of one array, as a library finds it."""
+    if library.name == "torch":
+        x = library.asarray(host).requires_grad_()
+        function(x).backward()
+        return x.grad.numpy()
+    import jax
+
+    return np.asarray(jax.grad(function)(library.asarray(host)))
+
+
+def test_gradients(library):
+    if library.name == "array_api_strict":
+        return
+    host = np.random.default_rng(0).normal(size=30) * 2
+    v = np.random.default_rng(1).normal(size=30)
+    values, first = library.asarray(v), library.asarray(np.arange(30) < 1)
+    p = special.softmax(host)
+    entropy, mean = -(p * np.log(p)).sum(), (p * v).sum()
+    size = 1 / (p**2).sum()
+    exact = {
+        "logsumexp": (dsoftmax.logsumexp, p),
+        "softmax": (lambda x: dsoftmax.softmax(x)[0], p[0] * ((np.arange(30) < 1) - p)),
+        "log_softmax": (lambda x: dsoftmax.log_softmax(x)[0], (np.arange(30) < 1) - p),
+        "entropy": (dsoftmax.entropy, -p * (np.log(p) + entropy)),
+        "expectation": (lambda x: dsoftmax.expectation(x, values), p * (v - mean)),
+        "effective_sample_size": (
+            dsoftmax.effective_sample_size,
+            2 * size * p * (1 - size * p),
+        ),
+        "where": (lambda x: dsoftmax.logsumexp(x, where=first), np.arange(30) < 1),
+    }
+    for name, (function, expected) in exact.items():
+        found = gradient(library, function, host)
+        assert_allclose(found, expected, rtol=1e-10, atol=1e-14, err_msg=name)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_halves_of_torch(dtype):
     torch = pytest.importorskip("torch", reason="blocks of torch")
