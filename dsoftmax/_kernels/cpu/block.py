@@ -65,11 +65,11 @@ def _or_portable(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function or, where its kernels cannot be compiled, the portable one of its name."""
 
     @wraps(function)
-    def either(*args: Any) -> Any:
+    def either(*args: Any, **options: Any) -> Any:
         try:
-            return function(*args)
+            return function(*args, **options)
         except CannotCompileError:
-            return getattr(portable, function.__name__)(*args)
+            return getattr(portable, function.__name__)(*args, **options)
 
     return either
 
