@@ -167,7 +167,8 @@ def test_public_functions(axis, library):
     assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_statistics_and_masks(library, axis=0):
+def test_statistics_and_masks(library):
+    axis = 0
     rng = np.random.default_rng(0)
     host, where = rng.normal(size=(5, 4)) * 3, rng.random((5, 4)) < 0.5
     host[~where] = np.resize([np.nan, np.inf, -np.inf, 0], (~where).sum())
@@ -220,6 +221,7 @@ def test_gradients(library):
             2 * size * p * (1 - size * p),
         ),
         "where": (lambda x: dsoftmax.logsumexp(x, where=first), np.arange(30) < 1),
+        "entropy, where": (lambda x: dsoftmax.entropy(x, where=first), np.zeros(30)),
     }
     for name, (function, expected) in exact.items():
         found = gradient(library, function, host)

@@ -9,6 +9,7 @@ import dask.array as da
 import mpmath
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from dask.utils import key_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import dsoftmax
 from dsoftmax import Normalizer, effective_sample_size, entropy, expectation, softmax
 from dsoftmax._kernels import portable
+from dsoftmax.cli.commands import main
 from dsoftmax.operations import ENTROPY, expectation_of, reduce
 
 from .compare import assert_allclose, assert_array_equal
@@ -402,6 +404,21 @@ class TestErrors:
         assert_allclose(reduce(ENTROPY, x, 1), entropy(X, 1), rtol=1e-14)
         with pytest.raises(ValueError, match="reduce: the operation expectation takes values; use"):
             reduce(expectation_of(("float64",)), x)
+
+
+@pytest.mark.parametrize("command", ["entropy", "effective-sample-size"])
+def test_commands(tmp_path, command):
+    function = getattr(dsoftmax, command.replace("-", "_"))
+    np.save(tmp_path / "x.npy", X)
+    source, target = str(tmp_path / "x.npy"), str(tmp_path / "y.npy")
+    arguments = [command, source, target, "--axis", "1", "--chunk-size", "100 B"]
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert_allclose(np.load(target), function(X, 1), rtol=1e-14)
+    done = CliRunner().invoke(main, [command, source], catch_exceptions=False)
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith(function.__name__))
+    assert float(line.split()[-1]) == pytest.approx(function(X), rel=1e-14)
+    assert "expectation" not in main.commands  # it needs values
 
 
 def test_perplexity_and_size_beside_mpmath():

@@ -164,7 +164,7 @@ def _of_panel(xp: Any, axes: Axes, x: Array, b: Array | None, where: Array | Non
 def _moments_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None) -> Moments:
     parts = x, m, _, rest = _parts(xp, axes, x, where, dtype_name(x.dtype))
     below = xp.astype(x - m, rest.dtype, copy=False)
-    t = xp.where(rest == 0, 0.0, below * rest)  # of -inf, too
+    t = xp.where(rest == 0, 0.0, below) * rest  # below may be -inf; so gradients are 0 there, too
     return Moments(*_state(xp, axes, parts), *(_sum(xp, terms, axes) for terms in (t, rest * rest)))
 
 

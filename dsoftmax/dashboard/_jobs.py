@@ -28,7 +28,7 @@ from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 # Dask may have put the name of what it has fused before: the longest of our names is meant.
 _KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
-_SHARING = {operation.key for operation in OPERATIONS if operation.states}
+_SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
 _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")
@@ -94,7 +94,7 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
             while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
                 last = after[0]
                 levels.append(last)
-            kind = _results(used_by.get(last.name, ())) or found[1]
+            kind = _results([last, *used_by.get(last.name, ())]) or found[1]
             second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
         elif found := _WITHIN.search(name):
             if any(map(_makes_states, group.dependencies)):
@@ -112,9 +112,7 @@ def _makes_states(group: TaskGroup) -> bool:
 
 def _results(groups: Iterable[TaskGroup]) -> str:
     """The operations that finish the states of a job, where several have these in common."""
-    found = [_WITHIN.search(group.prefix.name) for group in groups]
-    keys = {match[1] for match in found if match and match[1] in _SHARING}
-    return " and ".join(sorted(keys))
+    return " and ".join(key for key in _SHARING if any(key in g.prefix.name for g in groups))
 
 
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
