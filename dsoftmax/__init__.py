@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
+    from ._statistics import effective_sample_size, entropy, expectation
     from ._topk import TopK, TopKWithLog, softmax_topk, topk
 
 __version__ = "0.1.0"
@@ -17,6 +18,9 @@ __all__ = [
     "TopK",
     "TopKWithLog",
     "dashboard",
+    "effective_sample_size",
+    "entropy",
+    "expectation",
     "log_softmax",
     "logsumexp",
     "operations",
@@ -33,6 +37,9 @@ _HOMES = {
     "TopK": "_topk",
     "TopKWithLog": "_topk",
     "dashboard": "dashboard",
+    "effective_sample_size": "_statistics",
+    "entropy": "_statistics",
+    "expectation": "_statistics",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
     "operations": "operations",

@@ -11,16 +11,14 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace, device, is_array_api_obj
+from array_api_compat import array_namespace, is_array_api_obj
 
 from ._algebra.dtypes import (
     dtype_name,
     is_complex,
     is_sparse,
-    promoted_name,
     supported,
     type_name,
-    working_name,
 )
 
 Array = Any
@@ -46,7 +44,35 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
     ------
     TypeError
         For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``);
-        for labelled objects, whose labels would be lost; for other Dask collections, which would be
+        and as `as_any_array`.
+    """
+    array = as_any_array(x, function, name)
+    dtype = dtype_name(array.dtype)
+    if is_complex(dtype) and not complex_ok:
+        raise TypeError(
+            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is no "
+            "distribution; pass a real array (logsumexp takes complex ones)"
+        )
+    if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
+            f"list({name}) makes of what is iterable"
+        )
+    if not supported(dtype):
+        raise TypeError(
+            f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
+            f"integers, as {name}.astype('float64') where its values are numbers"
+        )
+    return array
+
+
+def as_any_array(x: Any, function: str, name: str) -> Array:
+    """x as an array: a Dask or array-API array as it is, else NumPy's.
+
+    Raises
+    ------
+    TypeError
+        For what has labels, which would be lost; for other Dask collections, which would be
         computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
         drops; for sparse arrays.
     """
@@ -77,40 +103,7 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         isinstance(x, np.ndarray) or not is_array_api_obj(x)
     ):
         array = np.asarray(x)
-    dtype = dtype_name(array.dtype)
-    if is_complex(dtype) and not complex_ok:
-        raise TypeError(
-            f"{function}: {name} has dtype {dtype}, and the softmax of complex numbers is not a "
-            "distribution; pass a real array (logsumexp takes complex ones)"
-        )
-    if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
-        raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or "
-            f"list({name}) if it is iterable"
-        )
-    if not supported(dtype):
-        raise TypeError(
-            f"{function}: {name} has dtype {dtype}, which has no exponential; pass floats or "
-            f"integers, e.g. {name}.astype('float64') if its values are numbers"
-        )
     return array
-
-
-def as_like(b: Array, a: Array, function: str) -> Array:
-    """Weights b, in memory, as an array of the library and on the device of a.
-
-    Raises
-    ------
-    TypeError
-        If b is neither from NumPy nor from the library of a.
-    """
-    xp = array_namespace(a)
-    if not isinstance(b, np.ndarray) or xp is array_namespace(b):
-        check_same_library(function, a, b)
-        return b
-    # In the float dtype that both promote to: not every library mixes integers with floats.
-    name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
-    return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
 
 
 def check_same_library(function: str, *arrays: Array) -> None:
@@ -205,40 +198,13 @@ def check_split_every(split_every: Any, ndim: int, function: str) -> None:
             )
 
 
-def check_not_empty(x: Array, axes: Axes, function: str) -> None:
+def check_not_empty(x: Any, axes: Axes, function: str) -> None:
     """Raise ValueError if a slice along ``axes`` is empty: it has no softmax."""
     if any(x.shape[axis] == 0 for axis in axes):
         raise ValueError(
             f"{function}: x has shape {tuple(x.shape)}, empty along axis {_plain(axes)}; a "
             "zero-size slice has no softmax (zero-size array to reduction operation maximum)"
         )
-
-
-def check_broadcast(a: Array, b: Array, function: str) -> tuple[int, ...]:
-    """The common shape of a and its weights b, or ValueError.
-
-    An unknown length (nan, of a Dask array) broadcasts with 1, with a missing axis, and with
-    another unknown length of as many blocks.
-    """
-    shape = []
-    for i in range(-max(a.ndim, b.ndim), 0):
-        m = a.shape[i] if i >= -a.ndim else 1
-        n = b.shape[i] if i >= -b.ndim else 1
-        if m == 1 or n == 1:
-            shape.append(n if m == 1 else m)
-        elif m == n or (math.isnan(m) and math.isnan(n) and a.numblocks[i] == b.numblocks[i]):
-            shape.append(m)
-        elif math.isnan(m) or math.isnan(n):
-            raise ValueError(
-                f"{function}: the chunk sizes of a, of shape {a.shape}, or b, of shape {b.shape}, "
-                "are unknown and may not agree; call .compute_chunk_sizes() on the one with nan"
-            )
-        else:
-            raise ValueError(
-                f"{function}: b of shape {tuple(b.shape)} does not broadcast with a of shape "
-                f"{tuple(a.shape)}; give one weight per element, or axes of length 1"
-            )
-    return tuple(shape)
 
 
 def _check_items(x: Any, function: str, name: str) -> None:

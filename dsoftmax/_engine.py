@@ -31,7 +31,8 @@ from ._graph.tree import (
     tree_reduce,
 )
 from ._operation import Monoid, Operation, Result
-from ._reread import second_read
+from ._reread import second_reads
+from ._terms import Joined
 
 Array = Any
 State = Any
@@ -49,7 +50,7 @@ class Finish(NamedTuple):
 def states(
     key: str,
     monoid: Monoid,
-    x: Array,
+    x: Array | Joined,
     axes: Axes,
     split_every: SplitEvery = None,
     finish: Finish | None = None,
@@ -58,7 +59,8 @@ def states(
 
     ``key`` is the prefix of the task names. Blocks of states have length 1 along ``axes``.
     """
-    assert finish is None or not monoid.ordered  # ordered trees have no common last task
+    assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
+    x = x.blocks if isinstance(x, Joined) else x
     if not isinstance(x, da.Array):
         state = monoid.of_block(x, axes)
         return finish.of_state(state) if finish else state
@@ -86,7 +88,7 @@ def states(
 
 def reduced(
     operation: Operation,
-    x: Array,
+    x: Array | Joined,
     axes: Axes,
     dtype: Any,
     keepdims: bool = False,
@@ -97,8 +99,8 @@ def reduced(
     A result of one number per slice is finished within the last merge.
     """
     key, (result, *others) = operation.key, operation.results
-    if others or result.length is not None or operation.monoid.ordered:
-        kept = states(key, operation.monoid, x, axes, split_every)
+    if others or result.length is not None or operation.monoid.ordered or operation.states:
+        kept = states(operation.states or key, operation.monoid, x, axes, split_every)
         of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
         return tuple(map(of, operation.results))
     name = result.dtype(dtype_name(dtype))
@@ -123,11 +125,17 @@ def of_states(
 
 
 def rescaled(
-    operation: Operation, x: Array, axes: Axes, dtype: Any, split_every: SplitEvery, reread: Reread
+    operation: Operation,
+    x: Array | Joined,
+    axes: Axes,
+    dtype: Any,
+    split_every: SplitEvery,
+    reread: Reread,
 ) -> Array:
     """The second map of an operation: an array of the shape of x, lazy if x is."""
     assert operation.rescale is not None
     key, whole = operation.key, operation.whole
+    joined, x = (x, x.blocks) if isinstance(x, Joined) else (None, x)
     if not isinstance(x, da.Array):
         if whole is not None:
             return unwrap_scalar(whole(x, axes))
@@ -138,8 +146,9 @@ def rescaled(
         options |= {"kernel": kernel, "ndim": x.ndim, "nbytes": bytes_of(x)}
         stage = Stage(key, _mapped, dtype, **options)
         return map_blocks(stage, x)
-    kept = states(key, operation.monoid, x, axes, split_every)
-    x = second_read(operation.name, x, kept, axes, reread)
+    kept = states(operation.states or key, operation.monoid, x, axes, split_every)
+    again = second_reads(operation.name, joined.arrays if joined else (x,), x, kept, axes, reread)
+    x = joined._replace(arrays=again).blocks if joined else again[0]
     options |= {"kernel": operation.rescale, "function": operation.name}
     return map_blocks(Stage(f"{key}-rescale", applied, dtype, **options), x, kept)
 
@@ -197,9 +206,7 @@ def _of_block(
     ndim: int,
     finish: Callable[[State], Any],
 ) -> Any:
-    if not isinstance(x, _kernels.Weighted):
-        x = _kernels.as_block(x, ndim)
-    return finish(of_block(x, axes))
+    return finish(of_block(_kernels.as_block(x, ndim), axes))
 
 
 def _of_parts(*parts: State, merge: Callable[..., State], finish: Callable[[State], Any]) -> Any:

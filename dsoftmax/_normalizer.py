@@ -32,6 +32,8 @@ from ._algebra.dtypes import (
     supported,
     working_name,
 )
+from ._algebra.moments import Moments
+from ._algebra.moments import identity as identity_of_moments
 from ._algebra.normalizer import State, identity
 from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, unwrap_scalar
 from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
@@ -43,7 +45,15 @@ from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
 from ._reread import check_reread
 from ._terms import as_terms
-from .operations import LOGSUMEXP, NORMALIZER, SIGNED_LOGSUMEXP
+from .operations import (
+    EFFECTIVE_SAMPLE_SIZE,
+    ENTROPY,
+    LOGSUMEXP,
+    MOMENTS,
+    NORMALIZER,
+    SIGNED_LOGSUMEXP,
+    Operation,
+)
 
 _MERGED_AT_ONCE = 16  # blocks of a stream; a merge rounds once, however many it merges
 
@@ -63,9 +73,12 @@ class Normalizer:
     Attributes
     ----------
     axis : tuple of int, or None
-        The reduced axes: they have length 1 in m, w, s and d, so that these broadcast with the
-        data. None if all of the data are one slice: m, w, s and d are then numbers, and the number
-        of dimensions of the data does not matter.
+        The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
+        with the data. None where all of the data are one slice: m, w, s and d are numbers then, and
+        the number of dimensions of the data does not matter.
+    statistics : bool
+        Whether `entropy` and `effective_sample_size` are known, for which it was made with
+        ``statistics=True``.
 
     Notes
     -----
@@ -99,22 +112,29 @@ class Normalizer:
     array([0.24331238, 0.2052741 ])
     """
 
-    __slots__ = ("_dtype", "_ndim", "_neutral", "_states", "axis")
-    __hash__ = None  # type: ignore[assignment]  # as for arrays: equality compares elements
+    __slots__ = ("_dtype", "_ndim", "_neutral", "_states", "axis", "statistics")
+    __hash__ = None  # type: ignore[assignment]  # as arrays: equality looks at the elements
 
     axis: Axes | None
-    _states: Any  # a State, or a Dask array whose blocks are States
-    _dtype: Any  # None for an identity that takes the dtype of what it is merged with
+    statistics: bool
+    _states: Any  # a State or Moments, or a Dask array whose blocks are such
+    _dtype: Any  # None of an identity that takes the dtype of what it is merged with
     _neutral: bool  # whether it is an identity, which fits arrays of any library
     _ndim: int  # of the data; the largest if they are one slice
 
     def __init__(
-        self, states: Any, axis: Axes | None, dtype: Any, ndim: int, neutral: bool = False
+        self,
+        states: Any,
+        axis: Axes | None,
+        dtype: Any,
+        ndim: int,
+        neutral: bool = False,
+        statistics: bool = False,
     ) -> None:
-        if isinstance(states, State):
-            states = frozen(states)
+        if not isinstance(states, da.Array):
+            states, statistics = frozen(states), isinstance(states, Moments)
         values = {"_states": states, "axis": axis, "_dtype": dtype}
-        values |= {"_neutral": neutral, "_ndim": ndim}
+        values |= {"_neutral": neutral, "_ndim": ndim, "statistics": statistics}
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -125,7 +145,8 @@ class Normalizer:
         raise AttributeError(f"a Normalizer is immutable: cannot delete {name}")
 
     def __reduce__(self) -> Any:
-        return type(self), (self._states, self.axis, self._dtype, self._ndim, self._neutral)
+        kind = (self.axis, self._dtype, self._ndim, self._neutral, self.statistics)
+        return type(self), (self._states, *kind)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Normalizer):
@@ -148,7 +169,14 @@ class Normalizer:
 
     @classmethod
     def of(
-        cls, x: Any, axis: Axis = None, b: Any = None, *, split_every: SplitEvery = None
+        cls,
+        x: Any,
+        axis: Axis = None,
+        b: Any = None,
+        *,
+        where: Any = None,
+        statistics: bool = False,
+        split_every: SplitEvery = None,
     ) -> Normalizer:
         """The normalizer of an array: computed at once in memory, lazily for a Dask array.
 
@@ -160,6 +188,11 @@ class Normalizer:
             Axis or axes to reduce; None (the default) stands for all of them.
         b : array_like, optional
             Weights, which broadcast with x; as in `logsumexp`.
+        where : array_like of bool, optional
+            Which elements take part, as in `logsumexp`.
+        statistics : bool, optional
+            Whether to keep what `entropy` and `effective_sample_size` need, too: five numbers of
+            each slice instead of three. Without weights only, and of real x.
         split_every : int or dict of int to int, optional
             How many partial results one task merges at most, as in `softmax`.
 
@@ -170,24 +203,34 @@ class Normalizer:
         Raises
         ------
         TypeError, ValueError
-            As in `logsumexp`, at the call.
+            As in `logsumexp`, at the call; ValueError also for weights with ``statistics``.
         """
-        x = as_array(x, "Normalizer.of", complex_ok=True)
-        terms, axes, dtype = as_terms("Normalizer.of", x, axis, b, split_every)
-        ndim = max(term.ndim for term in (terms if isinstance(terms, tuple) else (terms,)))
-        if axis is not None:
-            kept = states("softmax", NORMALIZER, terms, axes, split_every)
-            return cls(kept, axes, dtype, ndim)
-        without_axes = partial(dropped, axes=axes)
-        key = f"softmax-{NORMALIZER.name}"
-        numbers = Finish(key, without_axes, accumulator_dtype(dtype), keepdims=False)
-        return cls(
-            states("softmax", NORMALIZER, terms, axes, split_every, numbers), None, dtype, ndim
+        if statistics and b is not None:
+            raise ValueError(
+                "Normalizer.of: statistics are those of a softmax, which has no weights b; add "
+                "log(b) to x if they are positive"
+            )
+        x = as_array(x, "Normalizer.of", complex_ok=not statistics)
+        prefix = "softmax" if statistics else ""
+        terms, axes, dtype = as_terms(
+            "Normalizer.of", x, axis, split_every, b=b, where=where, prefix=prefix
         )
+        monoid = MOMENTS if statistics else NORMALIZER
+        ndim = terms.ndim
+        if axis is not None:
+            kept = states("softmax", monoid, terms, axes, split_every)
+            return cls(kept, axes, dtype, ndim, statistics=statistics)
+        without_axes = partial(dropped, axes=axes)
+        key = f"softmax-{monoid.name}"
+        numbers = Finish(key, without_axes, accumulator_dtype(dtype), keepdims=False)
+        kept = states("softmax", monoid, terms, axes, split_every, numbers)
+        return cls(kept, None, dtype, ndim, statistics=statistics)
 
     @classmethod
-    def from_blocks(cls, blocks: Iterable[Any], axis: Axis = None) -> Normalizer:
-        """The normalizer of a stream of blocks, with one in memory at a time.
+    def from_blocks(
+        cls, blocks: Iterable[Any], axis: Axis = None, *, statistics: bool = False
+    ) -> Normalizer:
+        """The normalizer of a stream of blocks, of which one is in memory at a time.
 
         Parameters
         ----------
@@ -196,6 +239,8 @@ class Normalizer:
         axis : int or tuple of ints, optional
             The axes to reduce in each block, along which blocks may differ in length; None (the
             default) stands for all of them.
+        statistics : bool, optional
+            As in `Normalizer.of`.
 
         Returns
         -------
@@ -228,7 +273,7 @@ class Normalizer:
             )
         levels: list[list[Normalizer]] = []
         for block in blocks:
-            part = cls.of(block, axis)
+            part = cls.of(block, axis, statistics=statistics)
             del block  # before the next one is made
             for level in levels:
                 level.append(part)
@@ -244,11 +289,16 @@ class Normalizer:
                 f"Normalizer.from_blocks: there are no blocks, and so no slices along axis {axis}; "
                 "start from Normalizer.identity(shape, axis), and update it"
             )
-        return parts[0].merge(*parts[1:]) if parts else cls.identity()
+        return parts[0].merge(*parts[1:]) if parts else cls.identity(statistics=statistics)
 
     @classmethod
     def identity(
-        cls, shape: tuple[int, ...] | None = None, axis: Axis = None, dtype: Any = None
+        cls,
+        shape: tuple[int, ...] | None = None,
+        axis: Axis = None,
+        dtype: Any = None,
+        *,
+        statistics: bool = False,
     ) -> Normalizer:
         """The normalizer of no data, (-inf, 0): the start of a running merge.
 
@@ -262,6 +312,8 @@ class Normalizer:
         dtype : dtype_like, optional
             Of the data. None (the default) takes the dtype of what it is merged with, and means
             float64 until then.
+        statistics : bool, optional
+            As in `Normalizer.of`: whether `update` keeps them. It merges with both kinds.
 
         Returns
         -------
@@ -289,16 +341,22 @@ class Normalizer:
         axes, kept = check_shape(() if shape is None else shape, axis, "Normalizer.identity")
         asked = None if dtype is None else name
         if axis is None:
-            return cls._identity((), None, asked, len(kept))
-        return cls._identity(kept, axes, asked, len(kept))
+            return cls._identity((), None, asked, len(kept), statistics)
+        return cls._identity(kept, axes, asked, len(kept), statistics)
 
     @classmethod
     def _identity(
-        cls, shape: tuple[int, ...], axis: Axes | None, name: str | None, ndim: int
+        cls,
+        shape: tuple[int, ...],
+        axis: Axes | None,
+        name: str | None,
+        ndim: int,
+        statistics: bool,
     ) -> Normalizer:
         """The identity for states of a shape, and of a dtype unless ``name`` is None."""
         given = None if name is None else dtype_of(np, result_name(name))
-        return cls(identity(xp_numpy, shape, name or "float64"), axis, given, ndim, neutral=True)
+        nothing = identity_of_moments if statistics else identity
+        return cls(nothing(xp_numpy, shape, name or "float64"), axis, given, ndim, neutral=True)
 
     @property
     def m(self) -> Array:
@@ -338,12 +396,11 @@ class Normalizer:
 
         ``()`` if axis is None; nan for an unknown length.
         """
-        states = self._states
-        return tuple(states.m.shape if isinstance(states, State) else states.shape)
+        return tuple(self._states.shape if self._lazy else self._states.m.shape)
 
     @property
     def _lazy(self) -> bool:
-        return not isinstance(self._states, State)
+        return isinstance(self._states, da.Array)
 
     @property
     def _of_one_slice(self) -> bool:
@@ -380,7 +437,7 @@ class Normalizer:
         return _in_memory, (self.axis, self._dtype, self._ndim)
 
     def __dask_postpersist__(self) -> Any:
-        kind = (self.axis, self._dtype, self._ndim)
+        kind = (self.axis, self._dtype, self._ndim, False, self.statistics)
         return _persisted, (*self._states.__dask_postpersist__(), *kind)
 
     def merge(self, *others: Normalizer) -> Normalizer:
@@ -395,7 +452,8 @@ class Normalizer:
         TypeError
             If one is not a Normalizer, or they hold arrays of different libraries.
         ValueError
-            If their shapes or axes differ; raised in the computation if a length is unknown before.
+            If their shapes or axes differ, in the computation where a length is unknown before; or
+            if some were made with ``statistics`` and some without.
         """
         parts = (self, *others)
         for other in others:
@@ -405,18 +463,26 @@ class Normalizer:
         ndim = max(part._ndim for part in parts)
         lengths = [next((n for n in along if n == n), math.nan) for along in _shapes(parts)]
         dtypes = [dtype_name(part.dtype) for part in parts if part._dtype is not None]
+        statistics = any(part.statistics for part in parts)
         parts = tuple(part for part in parts if not part._neutral)
         if not parts:
             asked = promoted_name(*dtypes) if dtypes else None
-            return Normalizer._identity(self.shape, self.axis, asked, ndim)
+            return Normalizer._identity(self.shape, self.axis, asked, ndim, statistics)
+        if len({part.statistics for part in parts}) > 1:
+            raise ValueError(
+                "cannot merge normalizers with statistics and without; make all of them with "
+                "statistics=True, or none"
+            )
+        statistics = parts[0].statistics
         name = promoted_name(*dtypes)
         if not any(part._lazy for part in parts):
             check_same_library("merge", *(part._states.m for part in parts))
             state = union(*(part._states for part in parts), result=name)
             xp = array_namespace(state.m)
             return Normalizer(state, self.axis, dtype_of(xp, name), ndim)
-        blocks = merged_blocks([part._states for part in parts], lengths, name)
-        return Normalizer(blocks, self.axis, dtype_of(np, name), ndim)
+        kind = Moments if statistics else State
+        blocks = merged_blocks([part._states for part in parts], lengths, name, kind)
+        return Normalizer(blocks, self.axis, dtype_of(np, name), ndim, statistics=statistics)
 
     def __add__(self, other: object) -> Normalizer:
         return self.merge(other) if isinstance(other, Normalizer) else NotImplemented
@@ -424,8 +490,8 @@ class Normalizer:
     def __radd__(self, other: object) -> Normalizer:
         return self if isinstance(other, int) and other == 0 else NotImplemented  # for sum()
 
-    def update(self, block: Any, b: Any = None) -> Normalizer:
-        """A new normalizer, of the data so far and a block; this one does not change.
+    def update(self, block: Any, b: Any = None, *, where: Any = None) -> Normalizer:
+        """A new normalizer, of the data so far and of a block; this one does not change.
 
         Parameters
         ----------
@@ -434,19 +500,22 @@ class Normalizer:
             data are one slice.
         b : array_like, optional
             Weights, which broadcast with the block; as in `logsumexp`.
+        where : array_like of bool, optional
+            Which elements of the block take part, as in `logsumexp`.
 
         Returns
         -------
         Normalizer
-            ``self.merge(Normalizer.of(block, self.axis, b))``. This rounds once per block; for a
-            long stream, `from_blocks` rounds less.
+            ``self.merge(Normalizer.of(block, self.axis, b))``, with statistics if this one has
+            them. That rounds once per block; of a long stream, `from_blocks` rounds less.
 
         Raises
         ------
         TypeError, ValueError
             As in `Normalizer.of` and `merge`.
         """
-        return self.merge(Normalizer.of(block, self.axis, b))
+        new = Normalizer.of(block, self.axis, b, where=where, statistics=self.statistics)
+        return self.merge(new)
 
     def _check_mergeable(self, other: Normalizer) -> None:
         """Raise ValueError if the two are known to have different slices."""
@@ -474,9 +543,9 @@ class Normalizer:
         -------
         dict
             With the keys ``version`` (1), ``dtype`` (a name, or None), ``identity``, ``axis``,
-            ``ndim``, ``shape``, ``m``, ``w`` and ``s``. Values that JSON numbers cannot hold are
-            strings: "inf", "-inf", "nan", and all digits of a longdouble. Complex numbers are
-            pairs.
+            ``ndim``, ``shape``, ``m``, ``w``, ``s`` and, with statistics, ``t`` and ``q``. What
+            JSON has no number for is a string: "inf", "-inf", "nan", and all digits of a
+            longdouble. Complex numbers are pairs.
 
         Raises
         ------
@@ -537,15 +606,60 @@ class Normalizer:
             Of dtype ``self.dtype`` (a logarithm of absolute values is real); lazy if the
             normalizer is. NaN where the sum is negative, unless ``return_sign``.
         """
+        found = self._results(SIGNED_LOGSUMEXP if return_sign else LOGSUMEXP, keepdims)
+        return found if return_sign else found[0]
+
+    def entropy(self, keepdims: bool = False) -> Array:
+        """The entropy of the softmax of each slice in nats, as `dsoftmax.entropy` of the data.
+
+        Parameters
+        ----------
+        keepdims : bool, optional
+            Whether the reduced axes stay, with length 1.
+
+        Returns
+        -------
+        array
+            Of dtype ``self.dtype``; lazy if the normalizer is.
+
+        Raises
+        ------
+        ValueError
+            If this normalizer was made without ``statistics=True``.
+
+        Examples
+        --------
+        >>> import dsoftmax
+        >>> n = dsoftmax.Normalizer.from_blocks([[0.0], [1.0, 2.0]], statistics=True)
+        >>> n.entropy().round(6), n.effective_sample_size().round(6)
+        (np.float64(0.832396), np.float64(1.958699))
+        """
+        return self._statistic(ENTROPY, keepdims)
+
+    def effective_sample_size(self, keepdims: bool = False) -> Array:
+        """Kish's effective sample size, as `dsoftmax.effective_sample_size` of the data.
+
+        Parameters, returns and errors as of `entropy`.
+        """
+        return self._statistic(EFFECTIVE_SAMPLE_SIZE, keepdims)
+
+    def _statistic(self, operation: Operation, keepdims: bool) -> Array:
+        if not self.statistics:
+            raise ValueError(
+                f"Normalizer.{operation.name}: this normalizer was made without statistics, and "
+                "has m, w and s alone; make it with statistics=True"
+            )
+        return self._results(operation, keepdims)[0]
+
+    def _results(self, operation: Operation, keepdims: bool) -> tuple[Array, ...]:
         axes = self.axis or ()
-        operation = SIGNED_LOGSUMEXP if return_sign else LOGSUMEXP
         found = [
             of_states(result, operation.key, self._states, axes, self.dtype, keepdims)
             for result in operation.results
         ]
         if keepdims and self._of_one_slice:
             found = [number[(None,) * self._ndim] for number in found]
-        return tuple(found) if return_sign else found[0]
+        return tuple(found)
 
     def softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """exp(x - m) / d: the softmax of any part of the data of this normalizer.
@@ -605,7 +719,8 @@ class Normalizer:
                 f"may differ along axis {self.axis} only"
             )
         if self._lazy or isinstance(x, da.Array):
-            return rescaled_blocks(name, function, kernel, x, self._states, axes, reread)
+            kind = Moments if self.statistics else State
+            return rescaled_blocks(name, function, kernel, x, self._states, axes, reread, kind)
         check_same_library(function, x, self._states.m)
         state = expanded(self._states, x.ndim) if self._of_one_slice else self._states
         return unwrap_scalar(kernel(x, state))

@@ -17,6 +17,8 @@ import dask.array as da
 import numpy as np
 
 from ._algebra.dtypes import accumulator_dtype, dtype_name, result_dtype
+from ._algebra.moments import Moments
+from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import State, as_dtypes, merge
 from ._algebra.states import copied, joined, unwrap_scalar
 from ._engine import applied
@@ -26,21 +28,25 @@ from ._graph.stage import Stage
 from ._graph.tree import Axes, map_blocks
 from ._reread import second_read
 
+Kept = Any  # a State or, with statistics, Moments
+
 Along = tuple[float, ...]  # the lengths of blocks along one axis, nan where unknown
 Chunks = tuple[Along, ...]
 
 
 def merged_blocks(
-    parts: Sequence[State | da.Array], lengths: Sequence[float], result: str
+    parts: Sequence[Kept | da.Array], lengths: Sequence[float], result: str, kind: type[Kept]
 ) -> da.Array:
     """The merged states of several normalizers, some of them lazy, for results of dtype ``result``.
 
-    ``lengths`` are those of the states along each axis, nan where unknown.
+    ``kind`` is that of all states. ``lengths`` are theirs along each axis, nan where none is known.
     """
     chunks = merged_chunks([part.chunks for part in parts if isinstance(part, da.Array)], lengths)
     stage = Stage("softmax-merge", union, accumulator_dtype(result), result=result)
     blocks = [
-        cut_anew(part, chunks) if isinstance(part, da.Array) else from_memory(part, chunks, result)
+        cut_anew(part, chunks, kind)
+        if isinstance(part, da.Array)
+        else from_memory(part, chunks, result)
         for part in parts
     ]
     pairs = zip(blocks[0].chunks, chunks, strict=True)
@@ -61,9 +67,10 @@ def rescaled_blocks(
     function: str,
     kernel: Callable[[Any, State], Any],
     x: Any,
-    states: State | da.Array,
+    states: Kept | da.Array,
     axes: Axes,
     reread: Reread,
+    kind: type[Kept],
 ) -> da.Array:
     """Apply a kernel to the blocks of x and the states of their slices along ``axes``.
 
@@ -71,14 +78,14 @@ def rescaled_blocks(
     """
     if not isinstance(x, da.Array):
         x = da.from_array(x, _chunks_for(x.shape, states, axes))
-    if isinstance(states, State):
+    if not isinstance(states, da.Array):
         own = enumerate(x.chunks if states.m.ndim else ())
         chunks = tuple((1,) if i in axes else c for i, c in own)
         blocks = from_memory(states, chunks, dtype_name(x.dtype))
     else:
         blocks = states
-    blocks, starts = beside(blocks, x, axes) if blocks.ndim else (blocks, {})
-    if starts or not isinstance(states, State):
+    blocks, starts = beside(blocks, x, axes, kind) if blocks.ndim else (blocks, {})
+    if starts or isinstance(states, da.Array):
         x = second_read(function, x, blocks, (*axes, *starts), reread)
     dtype = result_dtype(x)
     stage = Stage(
@@ -104,17 +111,17 @@ def _chunks_for(shape: tuple[int, ...], states: Any, axes: Axes) -> Chunks:
     return tuple((n,) if i in axes or _unknown(along) else along for i, (n, along) in pairs)
 
 
-def from_memory(state: State, chunks: Chunks, result: str) -> da.Array:
-    """States in memory as a Dask array of these chunks; one block where lengths are unknown."""
+def from_memory(state: Kept, chunks: Chunks, result: str) -> da.Array:
+    """States in memory as blocks of these chunks; one block where the lengths are unknown."""
     shape = state.m.shape
     chunks = tuple(
         (n,) if _unknown(along) else along for n, along in zip(shape, chunks, strict=True)
     )
     fields = [da.from_array(_lasting(field), chunks=chunks) for field in state]
-    return map_blocks(Stage("normalizer-state", State, accumulator_dtype(result)), *fields)
+    return map_blocks(Stage("normalizer-state", type(state), accumulator_dtype(result)), *fields)
 
 
-def cut_anew(states: da.Array, chunks: Chunks) -> da.Array:
+def cut_anew(states: da.Array, chunks: Chunks, kind: type[Kept]) -> da.Array:
     """States rechunked to these chunks, or gathered where lengths are unknown."""
     pairs = list(enumerate(zip(states.chunks, chunks, strict=True)))
     known = {i: new for i, (own, new) in pairs if not (_unknown(own) or _unknown(new))}
@@ -130,10 +137,10 @@ def cut_anew(states: da.Array, chunks: Chunks) -> da.Array:
         return states
     fields = (
         map_blocks(Stage(f"normalizer-{name}", field_of, states.dtype, field=name), states)
-        for name in State._fields
+        for name in kind._fields
     )
     cut = [one.rechunk(known) for one in fields]
-    return map_blocks(Stage("normalizer-state", State, states.dtype), *cut)
+    return map_blocks(Stage("normalizer-state", kind, states.dtype), *cut)
 
 
 def gathered(states: da.Array, lengths: dict[int, Any]) -> da.Array:
@@ -174,8 +181,10 @@ def merged_chunks(parts: Sequence[Chunks], lengths: Sequence[float]) -> Chunks:
     return tuple(chunks)
 
 
-def beside(states: da.Array, x: da.Array, axes: Axes) -> tuple[da.Array, dict[int, da.Array]]:
-    """States cut like x along the axes kept, and the axes along which each block takes its part.
+def beside(
+    states: da.Array, x: da.Array, axes: Axes, kind: type[Kept]
+) -> tuple[da.Array, dict[int, da.Array]]:
+    """States cut as x where it was not reduced, and along which axes each block takes its part.
 
     The latter map to the starts of the parts, as arrays with one block per block of x.
     """
@@ -186,7 +195,7 @@ def beside(states: da.Array, x: da.Array, axes: Axes) -> tuple[da.Array, dict[in
         elif len(own) != len(new) > 1 and (_unknown(own) or _unknown(new)):
             chunks[i] = own
             lengths[i] = _lengths(x, i)
-    states = cut_anew(states, tuple(chunks))
+    states = cut_anew(states, tuple(chunks), kind)
     if lengths:
         states = gathered(states, {i: along.sum() for i, along in lengths.items()})
     return states, {i: da.cumsum(along, axis=0) - along for i, along in lengths.items()}
@@ -222,14 +231,14 @@ def _lasting(x: Any) -> Any:
 # Called by stages: module-level functions, so that keys are deterministic.
 
 
-def field_of(state: State, field: str) -> Any:
-    """A copy of a field, as Dask may hold the state."""
+def field_of(state: Kept, field: str) -> Any:
+    """A field, which shares no memory with states that Dask may hold."""
     return unwrap_scalar(copied(getattr(state, field)))
 
 
 def _gathered(
     blocks: Any, *lengths: Any, axes: Axes, known: dict[int, float], measured: list[int]
-) -> State:
+) -> Kept:
     state = joined(blocks, axes)
     for i, n in {**known, **dict(zip(measured, map(int, lengths), strict=True))}.items():
         found = state.m.shape[i]
@@ -245,9 +254,10 @@ def _length(block: Any, axis: int) -> np.ndarray:
     return np.array([np.shape(block)[axis]])
 
 
-def union(*states: State, result: str) -> State:
-    """The merged state, in the dtypes that states have for results of dtype ``result``."""
+def union(*states: Kept, result: str) -> Kept:
+    """The state of all together, in the dtypes that states for results of that dtype have."""
     shapes = (tuple(state.m.shape) for state in states)
     blocks = {f"normalizer {i}": (shape, ()) for i, shape in enumerate(shapes, start=1)}
     check_blocks("Normalizer.merge", blocks)
-    return as_dtypes(merge(*states), result)
+    merged = merge_moments(*states) if isinstance(states[0], Moments) else merge(*states)
+    return as_dtypes(merged, result)

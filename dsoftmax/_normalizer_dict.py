@@ -19,6 +19,7 @@ from ._algebra.dtypes import (
     supported,
     working_name,
 )
+from ._algebra.moments import Moments
 from ._algebra.normalizer import State
 from ._arguments import Axes
 
@@ -26,7 +27,7 @@ VERSION = 1
 
 
 def to_dict(
-    state: State, axis: Axes | None, name: str | None, ndim: int, neutral: bool
+    state: State | Moments, axis: Axes | None, name: str | None, ndim: int, neutral: bool
 ) -> dict[str, Any]:
     """The dict of a normalizer in memory; ``name`` is that of its dtype, if it has one."""
     return {
@@ -40,11 +41,14 @@ def to_dict(
     }
 
 
-def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes | None, str | None, int, bool]:
-    """The arguments that `to_dict` was given; TypeError or ValueError if ``kept`` is invalid."""
+def from_dict(
+    kept: Mapping[str, Any],
+) -> tuple[State | Moments, Axes | None, str | None, int, bool]:
+    """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
     if not isinstance(kept, Mapping):
         raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
-    keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *State._fields)
+    kind = Moments if "t" in kept or "q" in kept else State  # with statistics
+    keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *kind._fields)
     if missing := [key for key in keys if key not in kept]:
         raise ValueError(f"from_dict: kept has no {missing[0]!r}; pass what to_dict returned")
     if kept["version"] != VERSION:
@@ -69,11 +73,11 @@ def from_dict(kept: Mapping[str, Any]) -> tuple[State, Axes | None, str | None, 
     elif shape:
         raise _no_such("shape", kept["shape"], "[], as axis is None")
     of = name or "float64"
-    dtypes = (real_name(working_name(of)), accumulator_name(of), accumulator_name(of))
-    fields = (
-        _read(kept, key, shape, dtype) for key, dtype in zip(State._fields, dtypes, strict=True)
-    )
-    return State(*fields), axis, name, ndim, kept["identity"]
+    dtypes = {key: accumulator_name(of) for key in kind._fields} | {
+        "m": real_name(working_name(of))
+    }
+    fields = (_read(kept, key, shape, dtype) for key, dtype in dtypes.items())
+    return kind(*fields), axis, name, ndim, kept["identity"]
 
 
 def _in_numpy(x: Any) -> np.ndarray:

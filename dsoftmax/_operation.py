@@ -95,7 +95,12 @@ class Operation:
     whole : callable, optional
         ``whole(block, axes) -> block``: the same for a block of whole slices.
     title : str, optional
-        The result in words, as in "Write the ... of SRC to DST".
+        What it gives, in words: "Write the ... of SRC to DST".
+    states : str, optional
+        Begins the names of the tasks that make and merge states, if not the name of the operation:
+        those that have this in common, and the monoid, share the states of an array.
+    values : int, optional
+        How many arrays it takes beside the first.
     """
 
     name: str
@@ -104,6 +109,8 @@ class Operation:
     rescale: Callable[[Array, State], Array] | None = None
     whole: Callable[[Array, Axes], Array] | None = None
     title: str = ""
+    states: str = ""
+    values: int = 0
 
     @property
     def key(self) -> str:

@@ -119,17 +119,39 @@ def second_read(function: str, x: da.Array, states: da.Array, axes: Axes, reread
 
     ``function`` is the caller's name, for the message to the logger "dsoftmax".
     """
-    if not hasattr(x, "expr") and _apart(x, states):
-        return x
-    choice = choose(x, axes, reread)
-    how = "read twice" if choice.again else "held"
-    _log.info("%s of %r over axis %s: %s, since %s", function, x, axes, how, choice.why)
-    if not choice.again:
-        return x
-    _warn_of_generators(x)
-    # A copy that fuses into the next map needs no barrier: each slice waits for its own states.
-    barrier = None if _fuses(x) else checkpoint(states)
-    return copy_graph(x, tokenize(x.name, states.name), barrier)
+    return second_reads(function, (x,), x, states, axes, reread)[0]
+
+
+def second_reads(
+    function: str,
+    arrays: tuple[da.Array, ...],
+    joined: da.Array,
+    states: da.Array,
+    axes: Axes,
+    reread: Reread,
+) -> tuple[da.Array, ...]:
+    """The same of several arrays, whose blocks are those of ``joined`` together.
+
+    It is chosen for each alone: a small mask is held beside an array that is read again. Where two
+    come of one source, their copies do, too.
+    """
+    if not hasattr(joined, "expr") and _apart(joined, states):
+        return arrays
+    choices = [choose(x, axes, reread) for x in arrays]
+    for x, choice in zip(arrays, choices, strict=True):
+        how = "read twice" if choice.again else "held"
+        _log.info("%s of %r over axis %s: %s, since %s", function, x, axes, how, choice.why)
+        if choice.again:
+            _warn_of_generators(x)
+    if not any(choice.again for choice in choices):
+        return arrays
+    # A copy that fuses into the next map waits for the states by itself: each slice for its own.
+    barrier = None if _fuses(joined) else checkpoint(states)
+    seed = tokenize(joined.name, states.name)
+    return tuple(
+        copy_graph(x, seed, barrier) if choice.again else x
+        for x, choice in zip(arrays, choices, strict=True)
+    )
 
 
 def _fuses(x: da.Array) -> bool:

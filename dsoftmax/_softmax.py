@@ -5,15 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from . import operations
-from ._arguments import Array, Axis, as_array
-from ._engine import reduced
+from ._arguments import Array, Axis, as_array, check_not_empty
+from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._reread import check_reread
 from ._terms import as_terms
 
 
 def softmax(
-    x: Any, axis: Axis = None, *, split_every: SplitEvery = None, reread: Reread = "auto"
+    x: Any,
+    axis: Axis = None,
+    *,
+    where: Any = None,
+    split_every: SplitEvery = None,
+    reread: Reread = "auto",
 ) -> Array:
     r"""Softmax, :math:`e^{x_i} / \sum_j e^{x_j}`, over an array or some of its axes.
 
@@ -28,7 +34,11 @@ def softmax(
         integers or booleans. Masked entries take no part and stay masked.
     axis : int or tuple of ints, optional
         Axis or axes along which the result sums to 1. None (the default) stands for all of them,
-        so that the whole array is one distribution; for ``()`` each element is one.
+        so that the whole array is one distribution; ``()`` makes each element one.
+    where : array_like of bool, optional
+        Which elements take part; broadcasts with x, both ways, and may be a Dask array beside a
+        NumPy x and the reverse. What is out has probability 0, whatever x
+        is there (NaN and infinities included), and a slice that is all out is 0 everywhere.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, in all or along each
         axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result
@@ -44,20 +54,21 @@ def softmax(
     Returns
     -------
     array
-        Of the shape of x, and its dtype if that is floating, else float64. For a Dask array a
-        lazy Dask array with the chunks of x, unknown ones included; otherwise an array of the
-        kind of x, or a NumPy scalar for a scalar.
+        Of the shape of x (and ``where``, broadcast), and the dtype of x if that is floating, else
+        float64. For a Dask array a lazy Dask array with the chunks of x, unknown ones included;
+        otherwise an array of the kind of x, or a NumPy scalar for a scalar.
 
     Raises
     ------
     TypeError
         If x is complex or not numeric, sparse, labelled (a Series, a DataArray), a Dask collection
-        other than an array, or a list of these, of Dask arrays or of masked arrays; or if axis or
-        split_every is of the wrong type.
+        other than an array, or a list of such, of Dask arrays or of masked arrays; if where is
+        not boolean; or if axis or split_every is of the wrong type.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
-        empty along axis, if split_every is less than 2, or if reread is none of the above. All
-        errors are raised at the call, before anything is computed.
+        empty along axis, if where does not broadcast with x, if split_every is less than 2, or if
+        reread is something else. All errors are raised at the call, before anything is computed;
+        but where chunks of x and where are of unknown lengths, only a worker can compare these.
 
     See Also
     --------
@@ -69,8 +80,9 @@ def softmax(
     Notes
     -----
     d is summed in float64 (or better) whatever the dtype of x; float16 and bfloat16 are computed
-    in float32 and rounded once. The result depends on the chunks only in its last bits.
-    A slice that holds NaN or +inf, or nothing but -inf, gives NaN, as in SciPy.
+    in float32 and rounded once. The result does not depend on the chunks beyond its last bits.
+    A slice that holds NaN or +inf, or nothing but -inf, gives NaN, as in SciPy. ``where`` is
+    applied in each chunk where this is read: no masked copy of x is made.
 
     With s chunks along ``axis`` there is one task per chunk for the state, about s / split_every
     for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
@@ -93,12 +105,19 @@ def softmax(
     >>> dsoftmax.softmax(x, axis=1).compute().round(4)
     array([[0.2689, 0.7311],
            [0.2689, 0.7311]])
+    >>> dsoftmax.softmax([0.0, 1.0, 9.0], where=[True, True, False]).round(4)
+    array([0.2689, 0.7311, 0.    ])
     """
-    return operations.rescale(operations.SOFTMAX, x, axis, split_every=split_every, reread=reread)
+    return _rescaled(operations.SOFTMAX, x, axis, where, split_every, reread)
 
 
 def log_softmax(
-    x: Any, axis: Axis = None, *, split_every: SplitEvery = None, reread: Reread = "auto"
+    x: Any,
+    axis: Axis = None,
+    *,
+    where: Any = None,
+    split_every: SplitEvery = None,
+    reread: Reread = "auto",
 ) -> Array:
     r"""Logarithm of the softmax, :math:`x_i - \log \sum_j e^{x_j}`.
 
@@ -113,6 +132,8 @@ def log_softmax(
     axis : int or tuple of ints, optional
         Axis or axes along which the exponentials of the result sum to 1; None (the default)
         stands for all of them.
+    where : array_like of bool, optional
+        Which elements take part, as in `softmax`. What is out has the log-probability -inf.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
     reread : bool or "auto", optional
@@ -147,9 +168,21 @@ def log_softmax(
     >>> dsoftmax.log_softmax(da.from_array([1000.0, 1.0], chunks=1)).compute()
     array([   0., -999.])
     """
-    return operations.rescale(
-        operations.LOG_SOFTMAX, x, axis, split_every=split_every, reread=reread
-    )
+    return _rescaled(operations.LOG_SOFTMAX, x, axis, where, split_every, reread)
+
+
+def _rescaled(
+    operation: operations.Operation,
+    x: Any,
+    axis: Axis,
+    where: Any,
+    split_every: SplitEvery,
+    reread: Reread,
+) -> Array:
+    name = operation.name
+    terms, axes, dtype = as_terms(name, as_array(x, name), axis, split_every, where=where)
+    check_not_empty(terms, axes, name)
+    return rescaled(operation, terms, axes, dtype, split_every, check_reread(reread, name))
 
 
 def logsumexp(
@@ -159,6 +192,7 @@ def logsumexp(
     keepdims: bool = False,
     return_sign: bool = False,
     *,
+    where: Any = None,
     split_every: SplitEvery = None,
 ) -> Array:
     r"""Logarithm of a sum of exponentials, :math:`\log \sum_i b_i e^{a_i}`.
@@ -181,6 +215,9 @@ def logsumexp(
         Whether the axes summed over stay, with length 1.
     return_sign : bool, optional
         Whether to return the sign too, and the logarithm of the absolute value.
+    where : array_like of bool, optional
+        Which elements take part, as in `softmax`; the same as a weight of 0 elsewhere. Of a slice
+        that is all out the logarithm is -inf.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
@@ -197,13 +234,13 @@ def logsumexp(
     Raises
     ------
     TypeError
-        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a list
-        of these, of Dask arrays or of masked arrays; or if b is from another array library than a
-        (other than NumPy).
+        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a
+        list of such, of Dask arrays or of masked arrays; if where is not boolean; or if b or where
+        is of another array library than a (and not NumPy's).
     ValueError
-        If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b does not broadcast
-        with a, or their unknown chunk sizes cannot agree. Raised at the call, except for blocks of
-        unknown lengths, which only the computation can compare.
+        If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b or where does not
+        broadcast with a, or their unknown chunk sizes cannot agree. Raised at the call; where only
+        a worker can tell that blocks of unknown lengths do not agree, in the computation.
 
     Notes
     -----
@@ -231,7 +268,7 @@ def logsumexp(
     x = as_array(a, "logsumexp", "a", complex_ok=True)
     if x.ndim == 0:
         x = x[None]  # as SciPy: a scalar is an array of one element
-    terms, axes, dtype = as_terms("logsumexp", x, axis, b, split_every)
+    terms, axes, dtype = as_terms("logsumexp", x, axis, split_every, b=b, where=where, name="a")
     operation = operations.SIGNED_LOGSUMEXP if return_sign else operations.LOGSUMEXP
     results = reduced(operation, terms, axes, dtype, keepdims, split_every)
     return results if return_sign else results[0]

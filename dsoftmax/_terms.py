@@ -1,61 +1,194 @@
-"""The terms of a sum: an array, or pairs of blocks if there are weights."""
+"""What operations run over: an array, or with weights, masks or values several side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
+from array_api_compat import array_namespace, device
 
 from . import _kernels
-from ._algebra.dtypes import result_dtype
+from ._algebra.dtypes import (
+    dtype_name,
+    dtype_of,
+    promoted_name,
+    result_dtype,
+    result_name,
+    working_name,
+)
 from ._arguments import (
     Array,
     Axes,
     Axis,
+    as_any_array,
     as_array,
-    as_like,
     check_axis,
-    check_broadcast,
+    check_same_library,
     check_split_every,
 )
-from ._graph.alignment import check_blocks, ones, zip_blocks
+from ._graph.alignment import aligned, check_blocks, ones, zip_blocks
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery
+from ._kernels import Terms
+
+
+class Joined(NamedTuple):
+    """Dask arrays side by side, cut alike, and the stage that makes `Terms` of their blocks."""
+
+    stage: Stage
+    arrays: tuple[da.Array, ...]
+
+    @property
+    def blocks(self) -> da.Array:
+        """One array, whose blocks are terms."""
+        return zip_blocks(self.stage, *self.arrays)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The shape of all together, nan where it is not known."""
+        return tuple(self.blocks.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of each."""
+        return int(self.arrays[0].ndim)
 
 
 def as_terms(
-    function: str, x: Array, axis: Axis, b: Any, split_every: SplitEvery
-) -> tuple[Array | _kernels.Weighted, Axes, np.dtype]:
-    """The terms, the axes and the dtype of the result, from the user's arguments.
+    function: str,
+    x: Array,
+    axis: Axis,
+    split_every: SplitEvery,
+    *,
+    b: Any = None,
+    where: Any = None,
+    values: tuple[Array, ...] = (),
+    name: str = "x",
+    prefix: str = "",
+) -> tuple[Array | Terms | Joined, Axes, np.dtype]:
+    """What operations take, the axes and the dtype of the result, from the user's arguments.
 
-    The terms are an array; if there are weights, a pair of arrays or a Dask array of pairs.
+    The terms are x, which users call ``name``, where there is nothing beside it. ``prefix`` begins
+    the names of tasks that join blocks, if not the name of the function.
     """
-    shape, weights, dtype = x.shape, None, result_dtype(x)
+    weights, dtype = None, result_dtype(x)
     if b is not None:
         weights = as_array(b, function, "b", complex_ok=True)
         # A Python scalar adapts to the dtype of x, an array promotes it.
         dtype = result_dtype(x, b if type(b) in (bool, int, float, complex) else weights)
-        if not isinstance(x, da.Array) and not isinstance(weights, da.Array):
-            weights = as_like(weights, x, function)
-        shape = check_broadcast(x, weights, function)
+    mask = None if where is None else as_mask(where, function)
+    terms = Terms(x, weights, mask, values)
+    lazy = any(isinstance(a, da.Array) for a in terms.arrays)
+    if not lazy:
+        terms = terms.of(a if a is x else as_like(a, x, function) for a in terms.arrays)
+    names = _names(name, terms)
+    shape = check_broadcast(function, dict(zip(names.arrays, terms.arrays, strict=True)))
     axes = check_axis(axis, shape, function)
     check_split_every(split_every, len(shape), function)
-    if weights is None:
+    if len(terms.arrays) == 1:
         return x, axes, dtype
-    if isinstance(x, da.Array) or isinstance(weights, da.Array):
-        x, weights = (da.asarray(a)[(None,) * (len(shape) - a.ndim)] for a in (x, weights))
-        options: dict[str, Any] = {"function": function, "ndim": len(shape)}
-        options["broadcast"] = (ones(x), ones(weights))
-        join = Stage(f"{function}-weighted", _weighted, dtype, **options)
-        return zip_blocks(join, x, weights), axes, dtype
-    return _kernels.Weighted(x, weights), axes, dtype
+    if not lazy:
+        return terms.of(_with_axes(a, len(shape)) for a in terms.arrays), axes, dtype
+    arrays = aligned(*(_with_axes(_as_dask(a, terms.arrays), len(shape)) for a in terms.arrays))
+    options: dict[str, Any] = {"function": prefix or function, "names": names, "masks": True}
+    options |= {"ndim": len(shape), "broadcast": tuple(map(ones, arrays))}
+    kind = promoted_name(dtype_name(dtype), *(dtype_name(v.dtype) for v in values))
+    key = f"{(prefix or function).replace('_', '-')}-terms"
+    stage = Stage(key, _joined, dtype_of(np, result_name(kind)), **options)
+    return Joined(stage, arrays), axes, dtype
 
 
-def _weighted(
-    a: Array, b: Array, function: str, ndim: int, broadcast: tuple[Axes, Axes]
-) -> _kernels.Weighted:
-    pair = _kernels.Weighted(_kernels.as_block(a, ndim), _kernels.as_block(b, ndim))
-    shapes = (tuple(pair.a.shape), tuple(pair.b.shape))
-    check_blocks(function, dict(zip("ab", zip(shapes, broadcast, strict=True), strict=True)))
-    return pair
+def _as_dask(a: Array, others: tuple[Array, ...]) -> da.Array:
+    """An array as Dask's: of one in memory, in the chunks of another of its shape."""
+    if isinstance(a, da.Array):
+        return a
+    alike = (b for b in others if isinstance(b, da.Array) and b.shape == a.shape)
+    like = next(alike, None)
+    return da.asarray(a) if like is None else da.from_array(a, chunks=like.chunks)
+
+
+def _with_axes(a: Array, ndim: int) -> Array:
+    return a[(*(None,) * (ndim - a.ndim), ...)] if a.ndim < ndim else a
+
+
+def _names(name: str, terms: Terms) -> Terms:
+    """What users call the terms that there are."""
+    b = None if terms.b is None else "b"
+    where = None if terms.where is None else "where"
+    count = len(terms.values)
+    values = ("values",) * count if count < 2 else tuple(f"values[{k}]" for k in range(count))
+    return Terms(name, b, where, values)
+
+
+def _joined(
+    *blocks: Array, function: str, ndim: int, names: Terms, broadcast: tuple[Axes, ...]
+) -> Terms:
+    terms = names.of(_kernels.as_block(block, ndim) for block in blocks)
+    shapes = zip((tuple(block.shape) for block in terms.arrays), broadcast, strict=True)
+    check_blocks(function, dict(zip(names.arrays, shapes, strict=True)))
+    return terms
+
+
+def as_mask(where: Any, function: str) -> Array:
+    """A mask as an array of booleans, or a TypeError."""
+    array = as_any_array(where, function, "where")
+    if (name := dtype_name(array.dtype)) != "bool":
+        raise TypeError(
+            f"{function}: where has dtype {name}; pass a mask of booleans, as where != 0 is"
+        )
+    return array
+
+
+def as_like(b: Array, a: Array, function: str) -> Array:
+    """An array b in memory as one of the library, and on the device, of a: weights, a mask.
+
+    Raises
+    ------
+    TypeError
+        If b is not of NumPy, and of another library than a.
+    """
+    xp = array_namespace(a)
+    if not isinstance(b, np.ndarray) or xp is array_namespace(b):
+        check_same_library(function, a, b)
+        return b
+    if b.dtype == np.bool_:
+        return xp.asarray(np.ma.filled(b, False), device=device(a))
+    # In floats that all of both are exact in: not every library lets integers meet them.
+    name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
+    return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
+
+
+def check_broadcast(function: str, arrays: Mapping[str, Array]) -> tuple[Any, ...]:
+    """The common shape of some arrays, by their names, or ValueError.
+
+    Unknown lengths (nan, of Dask arrays) broadcast with 1, with nothing, and with another unknown
+    length of the same number of blocks.
+    """
+    shape: list[Any] = []
+    for i in range(-max(a.ndim for a in arrays.values()), 0):
+        longer = {k: a for k, a in arrays.items() if i >= -a.ndim and a.shape[i] != 1}
+        first, *others = longer or [""]
+        shape.append(longer[first].shape[i] if longer else 1)
+        for other in others:
+            _check_lengths(function, i, (first, longer[first]), (other, longer[other]))
+    return tuple(shape)
+
+
+def _check_lengths(function: str, i: int, a: tuple[str, Array], b: tuple[str, Array]) -> None:
+    (name, x), (other, y) = a, b
+    m, n = x.shape[i], y.shape[i]
+    if m == n or (math.isnan(m) and math.isnan(n) and x.numblocks[i] == y.numblocks[i]):
+        return
+    if math.isnan(m) or math.isnan(n):
+        raise ValueError(
+            f"{function}: the chunk sizes of {name}, of shape {x.shape}, or {other}, of shape "
+            f"{y.shape}, are unknown and may not agree; call .compute_chunk_sizes() on the one "
+            "with nan"
+        )
+    raise ValueError(
+        f"{function}: {other} of shape {tuple(y.shape)} does not broadcast with {name} of shape "
+        f"{tuple(x.shape)}; give one for each element, or axes of length 1"
+    )

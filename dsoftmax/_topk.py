@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._algebra.dtypes import result_dtype
-from ._arguments import Array, Axes, Omitted, as_array, check_axis, check_split_every
+from ._arguments import Array, Axes, Omitted, as_array
 from ._engine import reduced
 from ._graph.tree import SplitEvery
+from ._terms import as_mask, as_terms
 from ._topk_operation import best, check_length
 
 
@@ -54,6 +55,7 @@ def softmax_topk(
     axis: int | Omitted | None = Omitted.OMITTED,
     *,
     return_log: bool = False,
+    where: Any = None,
     split_every: SplitEvery = None,
 ) -> TopK | TopKWithLog:
     r"""The k largest probabilities of a softmax, and their indices, in one pass over x.
@@ -77,6 +79,8 @@ def softmax_topk(
     return_log : bool, optional
         Whether to return the logarithms of the probabilities too: (x - m) - log d, which are
         finite where the probabilities underflow to 0.
+    where : array_like of bool, optional
+        Which elements take part, as in `softmax`. What is out has probability 0 and comes last.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, along an axis. The
         default is Dask's ``split_every`` setting, else 16 (4 where a partial result exceeds 1 MiB).
@@ -114,11 +118,12 @@ def softmax_topk(
 
     Notes
     -----
-    The order is total, and does not depend on the chunks: descending x, and ascending
-    indices where elements are equal. That is the order of the exact probabilities; those of unequal
-    elements may be equal once rounded. NaN comes first: if a slice holds NaN, the indices of its
-    NaNs come first, and all its probabilities are NaN. As in `softmax`, they are also NaN if it
-    holds +inf or nothing but -inf. Otherwise -inf has probability 0 and comes last.
+    The order is total, and does not depend on the chunks: descending x, and ascending indices where
+    elements are equal. That is the order of the exact probabilities; those of unequal elements
+    may be equal once rounded. NaN comes first: a slice that holds NaN has the indices of its NaNs
+    in front, and all its probabilities are NaN. So they are, as in `softmax`, where it holds +inf
+    or nothing but -inf. Otherwise -inf has probability 0 and comes last; but what ``where`` leaves
+    out comes after it, by ascending index, and has probability 0 in all slices.
 
     Pass all results to one `dask.compute`: computed one by one, each reads x anew. With s chunks
     along ``axis`` there is one task per chunk, about s / split_every for the merges, and one for
@@ -143,10 +148,10 @@ def softmax_topk(
     array([[1, 3],
            [3, 0]])
     """
-    x, k, axes = _checked("softmax_topk", x, k, axis, split_every)
+    x, terms, k, axes = _checked("softmax_topk", x, k, axis, split_every, where)
     names = ("values", "indices", "log_values") if return_log else ("values", "indices")
     operation = best("softmax_topk", k, axes, getattr(x.dtype, "itemsize", 8), names)
-    results = reduced(operation, x, axes, result_dtype(x), split_every=split_every)
+    results = reduced(operation, terms, axes, result_dtype(x), split_every=split_every)
     return TopKWithLog(*results) if return_log else TopK(*results)
 
 
@@ -204,7 +209,7 @@ def topk(
     >>> dask.compute(*dsoftmax.topk(x, -3))
     (array([1, 1, 2]), array([1, 3, 6]))
     """
-    x, k, axes = _checked("topk", x, k, axis, split_every)
+    x, _, k, axes = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
         raise TypeError("topk: x is masked; fill it with a value that comes last, e.g. -inf or 0")
     operation = best("topk", k, axes, getattr(x.dtype, "itemsize", 8))
@@ -212,21 +217,27 @@ def topk(
 
 
 def _checked(
-    function: str, x: Any, k: Any, axis: Any, split_every: SplitEvery
-) -> tuple[Array, int, Axes]:
-    """x as an array of at least one dimension, k as an int, and one axis or all; or an error."""
+    function: str, x: Any, k: Any, axis: Any, split_every: SplitEvery, where: Any = None
+) -> tuple[Array, Any, int, Axes]:
+    """x as an array of a dimension or more, its terms, k as an int, and one axis or all; or errors.
+
+    The terms are x with the mask, if there is one.
+    """
     x = as_array(x, function)
+    mask = None if where is None else as_mask(where, function)
+    ndim = max(x.ndim, 0 if mask is None else mask.ndim)
     if axis is Omitted.OMITTED:
-        if x.ndim > 1:
+        if ndim > 1:
             raise TypeError(
-                f"{function}: axis is left out, and x has {x.ndim} dimensions; use axis=-1 for the "
+                f"{function}: axis is left out, and x has {ndim} dimensions; say axis=-1 for the "
                 "last one, or axis=None for the flattened array"
             )
         axis = -1
     if isinstance(axis, tuple):
         raise TypeError(f"{function}: axis is {axis!r}; use one int, or None for the whole array")
-    axes = check_axis(axis, x.shape, function)
-    check_split_every(split_every, x.ndim, function)
+    if ndim == 0:
+        x, axis = x[None], 0 if axis is None else axis
+    terms, axes, _ = as_terms(function, x, axis, split_every, where=mask)
     try:
         if isinstance(k, (bool, np.bool_)):
             raise TypeError
@@ -237,7 +248,5 @@ def _checked(
         raise ValueError(
             f"{function}: k is {k}; use an int from 0 (topk takes a negative one, for the smallest)"
         )
-    check_length(function, k, math.prod(x.shape[i] for i in axes))
-    if x.ndim == 0:
-        return x[None], k, (0,)
-    return x, k, axes
+    check_length(function, k, math.prod(terms.shape[i] for i in axes))
+    return x, terms, k, axes

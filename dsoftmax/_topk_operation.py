@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from . import _kernels
+from ._kernels import Terms
 from ._kernels import topk as kernel
 from ._kernels.topk import Top
 from ._operation import Array, Axes, Monoid, Operation, Result
@@ -62,11 +63,15 @@ def _indices(top: Top) -> Array:
 
 
 def _probabilities(top: Top) -> Array:
-    return _kernels.rescale(top.values, top.normalizer)
+    return _kernels.rescale(_terms(top), top.normalizer)
 
 
 def _log_probabilities(top: Top) -> Array:
-    return _kernels.log_rescale(top.values, top.normalizer)
+    return _kernels.log_rescale(_terms(top), top.normalizer)
+
+
+def _terms(top: Top) -> Array | Terms:
+    return top.values if top.out is None else Terms(top.values, where=~top.out)
 
 
 def _index(name: str) -> str:

@@ -7,11 +7,16 @@ command line and the dashboard.  `DESIGN.md` adds one, step by step.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from . import _kernels
 from ._algebra.dtypes import real_name, result_dtype, result_name
+from ._algebra.moments import effective_sample_size, entropy
+from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import merge, signed_log_sum
+from ._algebra.sums import mean
+from ._algebra.sums import merge as merge_sums
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
@@ -21,8 +26,11 @@ from ._reread import check_reread
 from ._topk_operation import best
 
 __all__ = [
+    "EFFECTIVE_SAMPLE_SIZE",
+    "ENTROPY",
     "LOGSUMEXP",
     "LOG_SOFTMAX",
+    "MOMENTS",
     "NORMALIZER",
     "OPERATIONS",
     "SIGNED_LOGSUMEXP",
@@ -30,6 +38,7 @@ __all__ = [
     "Monoid",
     "Operation",
     "Result",
+    "expectation_of",
     "reduce",
     "rescale",
 ]
@@ -45,6 +54,10 @@ def _sign(state: Any) -> Array:
 
 def _real(name: str) -> str:
     return real_name(result_name(name))
+
+
+def _given(name: str, given: str) -> str:
+    return given
 
 
 # Three numbers of eight bytes for each slice: m, w and s.
@@ -63,8 +76,46 @@ SIGNED_LOGSUMEXP = Operation(
     "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
 )
 
-# All operations of the package; those with k for k = 1.
-OPERATIONS = (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, best("softmax_topk", 1), best("topk", 1))
+# m, w, s, t and q. What comes of them has one prefix, and so the states of an array in common.
+MOMENTS = Monoid("moments", _kernels.moments, merge_moments, slice_bytes=40)
+ENTROPY = Operation(
+    "entropy",
+    MOMENTS,
+    (Result(entropy),),
+    title="entropy in nats",
+    states="softmax",
+)
+EFFECTIVE_SAMPLE_SIZE = Operation(
+    "effective_sample_size",
+    MOMENTS,
+    (Result(effective_sample_size),),
+    title="effective sample size",
+    states="softmax",
+)
+
+
+def expectation_of(dtypes: tuple[str, ...]) -> Operation:
+    """The means of as many values as there are names of dtypes, which the results have."""
+    count = len(dtypes)
+    sums = Monoid("sums", _kernels.sums, merge_sums, slice_bytes=24 + 8 * count)
+    results = (
+        Result(partial(mean, k=k), dtype=partial(_given, given=name))
+        for k, name in enumerate(dtypes)
+    )
+    return Operation("expectation", sums, tuple(results), values=count)
+
+
+# All of the package; of those with k, or with several values, for one.
+OPERATIONS = (
+    SOFTMAX,
+    LOG_SOFTMAX,
+    LOGSUMEXP,
+    ENTROPY,
+    EFFECTIVE_SAMPLE_SIZE,
+    expectation_of(("float64",)),
+    best("softmax_topk", 1),
+    best("topk", 1),
+)
 
 
 def reduce(
@@ -111,6 +162,8 @@ def reduce(
     name = operation.name
     if not operation.results:
         raise ValueError(f"reduce: the operation {name} has no results; use rescale")
+    if operation.values:
+        raise ValueError(f"reduce: the operation {name} takes values; use dsoftmax.{name}")
     x = as_array(x, name)
     axes = check_axis(axis, x.shape, name)
     check_split_every(split_every, x.ndim, name)

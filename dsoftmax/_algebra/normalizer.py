@@ -73,13 +73,14 @@ def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) ->
     return State(m, zero, zero)
 
 
-def as_dtypes(state: State, dtype_name: str) -> State:
-    """The state cast to the dtypes that states have for inputs of dtype ``dtype_name``."""
+def as_dtypes(state: Any, dtype_name: str) -> Any:
+    """The state in the dtypes that it has for inputs of dtype ``dtype_name``."""
     xp = array_namespace(state.m)
     working = dtype_of(xp, real_name(working_name(dtype_name)))
     accumulator = dtype_of(xp, accumulator_name(dtype_name))
-    m, w, s = zip(state, (working, accumulator, accumulator), strict=True)
-    return State(*(xp.astype(x, dtype, copy=False) for x, dtype in (m, w, s)))
+    m, *sums = state
+    sums = [xp.astype(x, accumulator, copy=False) for x in sums]
+    return type(state)(xp.astype(m, working, copy=False), *sums)
 
 
 def merge(*states: State) -> State:
@@ -95,23 +96,28 @@ def merge(*states: State) -> State:
     xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
-        w = _compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
-        s = _compensated_sum(xp, (_scaled_rest(xp, state, m) for state in states))
+        w = compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
+        s = compensated_sum(xp, (scaled_rest(xp, state, m) for state in states))
     return State(m, w, s)
 
 
-def _scaled_rest(xp: Any, state: State, m: Array) -> Array:
-    """The term a state adds to s at the maximum m: its s if it has that maximum, else its scaled d.
+def scaled_rest(xp: Any, state: Any, m: Array) -> Array:
+    """What a state adds to s at the maximum m: only s if it holds the maximum, else all of d."""
+    return xp.where(state.m == m, state.s, state.d * xp.exp(distance(xp, state, m)))
 
-    Where both maxima are the same infinity, their difference is NaN, but it is not selected.
+
+def distance(xp: Any, state: Any, m: Array) -> Array:
+    """How far the maximum of a state is below m, as a number that is not positive.
+
+    In the accumulator's precision: float32 maxima would spoil 29 bits of a factor exp(g). NaN where
+    both are the same infinity, and so not to be selected there.
     """
     dtype = dtype_of(xp, real_name(dtype_name(state.w.dtype)))
-    # In the accumulator's precision: float32 maxima would spoil 29 bits of the factor.
-    factor = xp.exp(xp.astype(state.m, dtype) - xp.astype(m, dtype))
-    return xp.where(state.m == m, state.s, state.d * factor)
+    return xp.astype(state.m, dtype) - xp.astype(m, dtype)
 
 
-def _compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
+def compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
+    """The sum of some arrays, rounded about once however many there are (Knuth's TwoSum)."""
     terms = iter(terms)
     total = next(terms)
     error = 0 * total
@@ -151,19 +157,19 @@ def signed_log_sum(state: State) -> tuple[Array, Array]:
     return value, xp.where(state.m == -float("inf"), 0.0, direction)
 
 
-def log_d(state: State) -> Array:
+def log_d(state: Any) -> Array:
     """log(d) of a real state, in the accumulator's precision; NaN where d is negative."""
     xp = array_namespace(state.m)
     value, direction = _signed_log_d(xp, state)
     return xp.where(direction < 0, float("nan"), value)
 
 
-def _signed_log_d(xp: Any, state: State) -> tuple[Array, Array]:
-    """log|d| = log|w| + log1p(s / w), with w and s swapped where s is larger, and the sign of d.
+def _signed_log_d(xp: Any, state: Any) -> tuple[Array, Array]:
+    """log|d| = log|w| + log1p(s / w), or the other way round where s is larger, and the sign of d.
 
     It divides only by the larger: weights may be so far apart that the other quotient overflows.
     """
-    _, w, s = state
+    w, s = state.w, state.s
     with quiet():
         larger = xp.abs(s) > xp.abs(w)
         base, other = xp.where(larger, s, w), xp.where(larger, w, s)

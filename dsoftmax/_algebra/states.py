@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from .dtypes import dtype_name, dtype_of, holds
-from .normalizer import State, quiet
+from .normalizer import quiet
 
 Array = Any
+State = Any  # a named tuple of arrays, or of tuples of such: (m, w, s), with t and q, with sums
 Axes = tuple[int, ...]
+
+
+def mapped(function: Callable[..., Array], *states: State) -> State:
+    """What a function makes of the arrays of one or more states of a kind, field by field."""
+    first = states[0]
+    if not isinstance(first, tuple):
+        return function(*states)
+    fields = [mapped(function, *several) for several in zip(*states, strict=True)]
+    return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)
 
 
 def frozen(state: State) -> State:
@@ -25,7 +36,7 @@ def frozen(state: State) -> State:
             return np.ndarray(x.shape, x.dtype, buffer=x.tobytes())
         return copied(x)
 
-    return State(*map(copy, state))
+    return mapped(copy, state)
 
 
 def copied(x: Array) -> Array:
@@ -40,39 +51,42 @@ def equal(a: State, b: State) -> bool:
             return False
         return bool(array_namespace(x).all((x == y) | ((x != x) & (y != y))))
 
-    return all(map(same, a, b))
+    return type(a) is type(b) and all(map(same, a, b))
 
 
 def joined(blocks: Any, axes: Axes | None = None, depth: int = 0) -> State:
-    """Join nested lists of states into one: depth i lies along ``axes[i]``, or axis i if None."""
-    if isinstance(blocks, State):
+    """One state of nested lists of blocks, the outermost along the first of some, or all, axes."""
+    if hasattr(blocks, "_fields"):
         return blocks
     first, *rest = (joined(inner, axes, depth + 1) for inner in blocks)
     if not rest:
         return first
     axis = depth if axes is None else axes[depth]
-    xp = array_namespace(first.m)
-    return State(*(xp.concat(parts, axis=axis) for parts in zip(first, *rest, strict=True)))
+    return concatenated([first, *rest], axis)
+
+
+def concatenated(states: Sequence[State], axis: int) -> State:
+    """One state of several, side by side along an axis."""
+    xp = array_namespace(states[0].m)
+    return mapped(lambda *parts: xp.concat(parts, axis=axis), *states)
 
 
 def part_of(state: State, axis: int, start: int, length: int) -> State:
     """The states from ``start`` along an axis, at most ``length`` of them."""
     index = (slice(None),) * axis + (slice(start, start + length), ...)
-    return State(*(a[index] for a in state))
+    return mapped(lambda a: a[index], state)
 
 
 def expanded(state: State, ndim: int) -> State:
-    """The 0-d state of one slice, reshaped to ``ndim`` axes of length 1."""
-    xp = array_namespace(state.m)
-    return State(*(xp.reshape(a, (1,) * ndim) for a in state))
+    """The state of one slice, which has no axes, with so many of length 1."""
+    return mapped(lambda a: array_namespace(a).reshape(a, (1,) * ndim), state)
 
 
 def dropped(state: State, axes: Axes) -> State:
     """The state without ``axes``, which have length 1."""
     if not axes:
         return state
-    xp = array_namespace(state.m)
-    return State(*(xp.squeeze(a, axis=axes) for a in state))
+    return mapped(lambda a: array_namespace(a).squeeze(a, axis=axes), state)
 
 
 def unwrap_scalar(x: Array) -> Array:

@@ -8,7 +8,7 @@ block of one row over the rows of another, so every stage that takes two blocks 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -18,37 +18,47 @@ from .stage import Stage
 from .tree import Axes
 
 
-def zip_blocks(join: Stage, a: da.Array, b: da.Array) -> da.Array:
-    """The array of ``join`` applied to the blocks of a and b, which broadcast.
+def zip_blocks(join: Stage, *arrays: da.Array) -> da.Array:
+    """One array whose blocks are what ``join`` makes of the blocks of several, which broadcast.
 
-    Both have the same number of axes. Chunks of known lengths are unified. Where lengths are
-    unknown, both have the same number of chunks, which the stage must compare, or one has length 1.
+    They have as many axes, and are `aligned`. Of unknown lengths the stage has to compare blocks.
     """
-    a, b = _single_ones(a), _single_ones(b)
-    index = tuple(range(a.ndim))
-    if not any(math.isnan(n) for n in (*a.shape, *b.shape)):
-        return da.blockwise(join, index, a, index, b, index, dtype=join.dtype)
-    a, b = _cut_alike(a, b), _cut_alike(b, a)
-    stretched = {i: b.chunks[i] for i in index if a.shape[i] == 1}
+    index = tuple(range(arrays[0].ndim))
+    chunks = {i: _widest(arrays, i) for i in index}
     return da.blockwise(
         join,
         index,
-        *(a, index, b, index),
+        *(item for a in arrays for item in (a, index)),
         dtype=join.dtype,
-        adjust_chunks=stretched,
+        adjust_chunks={i: c for i, c in chunks.items() if arrays[0].shape[i] == 1},
         align_arrays=False,
     )
 
 
-def _cut_alike(x: da.Array, other: da.Array) -> da.Array:
-    """x cut where it or the other array is cut, along axes of the same known length."""
-    new = {}
-    for i, (own, others) in enumerate(zip(x.chunks, other.chunks, strict=True)):
-        if own != others and x.shape[i] == other.shape[i]:  # false if one is nan
-            edges = sorted({0, *accumulate(own), *accumulate(others)})
-            new[i] = tuple(stop - start for start, stop in pairwise(edges))
-    new = {i: chunks for i, chunks in new.items() if chunks != x.chunks[i]}
+def aligned(*arrays: da.Array) -> tuple[da.Array, ...]:
+    """Arrays that broadcast, each cut where one of them is along the axes of known lengths.
+
+    Those of length 1 are in one block, which broadcasts. Of unknown lengths there are as many
+    blocks in all arrays, unless one has length 1 there.
+    """
+    arrays = tuple(map(_single_ones, arrays))
+    cuts = {}
+    for i in range(arrays[0].ndim):
+        several = {a.chunks[i] for a in arrays if a.shape[i] != 1}
+        if len(several) > 1 and not any(math.isnan(n) for chunks in several for n in chunks):
+            edges = sorted({0}.union(*map(accumulate, several)))
+            cuts[i] = tuple(stop - start for start, stop in pairwise(edges))
+    return tuple(_cut(a, cuts) for a in arrays)
+
+
+def _cut(x: da.Array, cuts: Mapping[int, tuple[int, ...]]) -> da.Array:
+    new = {i: c for i, c in cuts.items() if x.shape[i] != 1 and x.chunks[i] != c}
     return x.rechunk(new) if new else x
+
+
+def _widest(arrays: Sequence[da.Array], axis: int) -> tuple[float, ...]:
+    """The chunks along an axis of the first array that does not broadcast there."""
+    return next((a.chunks[axis] for a in arrays if a.shape[axis] != 1), (1,))
 
 
 def _single_ones(x: da.Array) -> da.Array:

@@ -10,71 +10,97 @@ from typing import Any
 
 import numpy as np
 
+from .._algebra.moments import Moments
 from .._algebra.normalizer import State, common_namespace, log_d
+from .._algebra.sums import Sums
 from . import portable
-from .blocks import Weighted, as_block, masked_like, moved, plain
-from .choose import SMALL, can_compile, kernels_for
+from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
+from .choose import SMALL, can_compile, kernels_for, kernels_with_masks
 from .cpu import block as on_cpu
 
 __all__ = [
-    "Weighted",
+    "Terms",
     "as_block",
     "log_rescale",
     "log_softmax",
     "log_sum",
+    "moments",
     "of_block",
     "rescale",
     "softmax",
+    "sums",
 ]
 
 Array = Any
 Axes = tuple[int, ...]
 
 
-def of_block(x: Array | Weighted, axes: Axes) -> State:
+def of_block(x: Array | Terms, axes: Axes) -> State:
     """The state (m, w, s) of a block over ``axes``, which stay with length 1.
 
     Masked entries take no part, and masked weights are 0.
     """
-    if isinstance(x, Weighted):
-        a, b = plain(x.a), plain(x.b, fill=0)
-        if isinstance(b, np.ndarray) and b.size == 1 and not isinstance(a, np.ndarray):
-            b = moved(b, a)
-        a, b = common_namespace(a, b).broadcast_arrays(a, b)
-        return kernels_for(a, b).of_block(a, axes, b)
-    x = plain(x)
-    return kernels_for(x).of_block(x, axes)
+    x, b, where, _ = laid_out(x)
+    if where is None:
+        return kernels_for(*(a for a in (x, b) if a is not None)).of_block(x, axes, b)
+    if b is not None:
+        xp = common_namespace(b)
+        b = xp.where(where, b, xp.zeros_like(b))
+        return kernels_for(x, b).of_block(x, axes, b)
+    return kernels_with_masks(x, where).of_block(x, axes, where=where)
 
 
-def rescale(x: Array, state: State) -> Array:
+def moments(x: Array | Terms, axes: Axes) -> Moments:
+    """The moments (m, w, s, t, q) of a block over ``axes``, which stay with length 1."""
+    x, _, where, _ = unmasked_terms(x)
+    return kernels_with_masks(x).moments(x, axes, where)
+
+
+def sums(x: Terms, axes: Axes) -> Sums:
+    """The sums (m, w, s, o) of a block and the values beside it over ``axes``."""
+    x, _, where, values = unmasked_terms(x)
+    return kernels_with_masks(x, *values).sums(x, axes, values, where)
+
+
+def rescale(x: Array | Terms, state: Any) -> Array:
     """exp(x - m) / d; masked entries stay masked."""
-    data = plain(x)
+    data, _, where, _ = laid_out(x)
     common_namespace(data, state.m)
-    return masked_like(x, kernels_for(data).rescale(data, state.m, state.d))
+    if where is None:
+        return masked_like(x, kernels_for(data).rescale(data, state.m, state.d))
+    return masked_like(x, kernels_with_masks(data).rescale(data, state.m, state.d, where))
 
 
-def log_rescale(x: Array, state: State) -> Array:
+def log_rescale(x: Array | Terms, state: Any) -> Array:
     """(x - m) - log d; masked entries stay masked."""
-    data = plain(x)
+    data, _, where, _ = laid_out(x)
     common_namespace(data, state.m)
-    return masked_like(x, kernels_for(data).log_rescale(data, state.m, log_d(state)))
+    logarithm = log_d(state)
+    if where is None:
+        return masked_like(x, kernels_for(data).log_rescale(data, state.m, logarithm))
+    return masked_like(x, kernels_with_masks(data).log_rescale(data, state.m, logarithm, where))
 
 
-def log_sum(state: State) -> Array:
+def log_sum(state: Any) -> Array:
     """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
+    state = State(state.m, state.w, state.s)
     many = (
         all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= SMALL
     )
     return (on_cpu if many and can_compile() else portable).log_sum(state)
 
 
-def softmax(x: Array, axes: Axes) -> Array:
+def softmax(x: Array | Terms, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
-    data = plain(x)
-    return masked_like(x, kernels_for(data).softmax(data, axes))
+    data, _, where, _ = laid_out(x)
+    if where is None:
+        return masked_like(x, kernels_for(data).softmax(data, axes))
+    return masked_like(x, kernels_with_masks(data).softmax(data, axes, where))
 
 
-def log_softmax(x: Array, axes: Axes) -> Array:
+def log_softmax(x: Array | Terms, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    data = plain(x)
-    return masked_like(x, kernels_for(data).log_softmax(data, axes))
+    data, _, where, _ = laid_out(x)
+    if where is None:
+        return masked_like(x, kernels_for(data).log_softmax(data, axes))
+    return masked_like(x, kernels_with_masks(data).log_softmax(data, axes, where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,17 +14,54 @@ from .._algebra.normalizer import common_namespace
 Array = Any
 
 
-class Weighted(NamedTuple):
-    """A block and its weights, which broadcast."""
+class Terms(NamedTuple):
+    """An array and what goes with it, element by element; all have as many axes, and broadcast.
 
-    a: Array
-    b: Array
+    Blocks are such, and arrays whose blocks are joined to such.
+
+    Attributes
+    ----------
+    x : array
+    b : array, optional
+        Weights.
+    where : array of bool, optional
+        Which elements take part.
+    values : tuple of arrays
+        What is averaged.
+    """
+
+    x: Array
+    b: Array | None = None
+    where: Array | None = None
+    values: tuple[Array, ...] = ()
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Those that there are, x first."""
+        return tuple(a for a in (self.x, self.b, self.where, *self.values) if a is not None)
+
+    def of(self, arrays: Iterable[Array]) -> Terms:
+        """The same terms of other arrays, in the order of ``arrays``."""
+        rest = iter(arrays)
+        x, b, where = (None if a is None else next(rest) for a in self[:3])
+        return Terms(x, b, where, tuple(rest))
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """The shape of all together."""
+        lengths = zip(*(a.shape for a in self.arrays), strict=True)
+        return tuple(next((n for n in along if n != 1), 1) for along in lengths)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of each."""
+        return int(self.x.ndim)
 
 
 def as_block(x: Any, ndim: int | None = None) -> Array:
     """A block as an array: lists and numbers become NumPy's, subclasses of NumPy's plain ones.
 
-    Of ``ndim`` dimensions, if that is given.
+    Of ``ndim`` dimensions, if that is given. `Terms` have been made of such, and stay.
 
     Raises
     ------
@@ -32,6 +70,8 @@ def as_block(x: Any, ndim: int | None = None) -> Array:
     ValueError
         If it has another number of dimensions.
     """
+    if isinstance(x, Terms):
+        return x
     if isinstance(x, np.ndarray):
         if type(x) is not np.ndarray and not isinstance(x, np.ma.MaskedArray):
             x = np.asarray(x)
@@ -69,14 +109,71 @@ def plain(x: Any, fill: float = -np.inf) -> Array:
     return np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
 
 
+def laid_out(x: Array | Terms) -> Terms:
+    """The terms of a block as plain arrays of one shape and one library.
+
+    Masked entries of x are -inf, of weights 0; of a mask, and of x beside one, they are out.
+
+    Raises
+    ------
+    TypeError
+        If a mask is not boolean, or values are masked.
+    """
+    if not isinstance(x, Terms):
+        return Terms(plain(x))
+    data = plain(x.x)
+    b = None if x.b is None else plain(x.b, fill=0)
+    where = None if x.where is None else _mask(x.where)
+    if where is not None and isinstance(x.x, np.ma.MaskedArray):
+        where = where & ~np.ma.getmaskarray(x.x)
+    terms = Terms(data, b, where, tuple(map(_unmasked, x.values)))
+    if len(terms.arrays) == 1:
+        return terms
+    arrays = [moved(a, data) for a in terms.arrays]
+    return terms.of(common_namespace(*arrays).broadcast_arrays(*arrays))
+
+
+def unmasked_terms(x: Array | Terms) -> Terms:
+    """The terms of a block, of which masked entries of x take no part."""
+    terms = x if isinstance(x, Terms) else Terms(x)
+    if terms.where is None and np.ma.is_masked(terms.x):
+        terms = terms._replace(where=~np.ma.getmaskarray(terms.x))
+    return laid_out(terms)
+
+
+def _mask(where: Array) -> Array:
+    if (name := dtype_name(where.dtype)) != "bool":
+        raise TypeError(
+            f"a block of where is of dtype {name}, which its Dask array does not say; make masks "
+            "of the blocks first, as with where.map_blocks(lambda block: block != 0)"
+        )
+    return np.ma.filled(where, False) if isinstance(where, np.ma.MaskedArray) else where
+
+
+def _unmasked(values: Array) -> Array:
+    if isinstance(values, np.ma.MaskedArray):
+        raise TypeError(
+            "expectation: a block of values is masked; fill it, and leave those elements out with "
+            "where=, if they are to take no part"
+        )
+    return plain(values)
+
+
 def moved(b: Array, a: Array) -> Array:
-    """One number, which is NumPy's at first, as an array of the library and on the device of a."""
+    """One number, or a mask, which is NumPy's at first, on the device and of the library of a."""
+    if not isinstance(b, np.ndarray) or isinstance(a, np.ndarray):
+        return b
     xp = common_namespace(a)
-    return xp.full(b.shape, b.item(), dtype=dtype_of(xp, dtype_name(b.dtype)), device=device(a))
+    if b.size == 1:
+        return xp.full(b.shape, b.item(), dtype=dtype_of(xp, dtype_name(b.dtype)), device=device(a))
+    return xp.asarray(b, device=device(a)) if b.dtype == np.bool_ else b
 
 
-def masked_like(x: Array, y: Array) -> Array:
+def masked_like(x: Array | Terms, y: Array) -> Array:
     """y with the mask of x, if x has one."""
+    x = x.x if isinstance(x, Terms) else x
     if not isinstance(x, np.ma.MaskedArray):
         return y
-    return np.ma.array(y, mask=np.ma.getmask(x).copy())  # a mask is written to as its array is
+    mask = np.ma.getmask(x)
+    # A mask is written to as its array is.
+    return np.ma.array(y, mask=np.broadcast_to(mask, y.shape).copy() if np.ndim(mask) else mask)

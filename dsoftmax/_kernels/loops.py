@@ -10,7 +10,7 @@ Strides = tuple[int, ...]
 
 
 class Loop(NamedTuple):
-    """Axes that run through memory as one, with the strides in bytes of x, b and y."""
+    """Axes that run through memory as one, with the strides in bytes of each array."""
 
     length: int
     strides: Strides
@@ -18,7 +18,7 @@ class Loop(NamedTuple):
     axes: Axes
 
 
-NO_LOOP = Loop(1, (0, 0, 0), True, ())
+NO_LOOP = Loop(1, (0,) * 4, True, ())
 
 
 def loops_of(

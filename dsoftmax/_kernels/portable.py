@@ -8,7 +8,7 @@ bounds what a sum can lose: within a panel it is pairwise, between panels it is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from array_api_compat import array_namespace, device, is_numpy_array
@@ -22,8 +22,14 @@ from .._algebra.dtypes import (
     result_name,
     working_name,
 )
+from .._algebra.moments import Moments
+from .._algebra.moments import identity as moments_of_nothing
+from .._algebra.moments import merge as merge_moments
 from .._algebra.normalizer import State, add, identity, log_d, merge, quiet, sign
 from .._algebra.normalizer import log_sum as log_sum  # that of any library
+from .._algebra.states import concatenated
+from .._algebra.sums import Sums
+from .._algebra.sums import merge as merge_sums
 
 Array = Any
 Axes = tuple[int, ...]
@@ -31,41 +37,68 @@ Axes = tuple[int, ...]
 PANEL = 1 << 16
 
 
-def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
+def of_block(x: Array, axes: Axes, b: Array | None = None, where: Array | None = None) -> State:
     """The state (m, w, s) of a block over ``axes``, which stay with length 1.
 
-    ``b`` holds weights of the shape of x.
+    ``b`` holds weights of the shape of x, or ``where`` whether an element takes part.
     """
+    return _of_panels(_of_panel, merge, _nothing, axes, x, b, where)
+
+
+def moments(x: Array, axes: Axes, where: Array | None = None) -> Moments:
+    """The moments (m, w, s, t, q) of a block over ``axes``, which stay with length 1."""
+    return _of_panels(_moments_of_panel, merge_moments, _no_moments, axes, x, where)
+
+
+def sums(x: Array, axes: Axes, values: tuple[Array, ...], where: Array | None = None) -> Sums:
+    """The sums (m, w, s, o) of a block and of values of its shape over ``axes``."""
+    return _of_panels(_sums_of_panel, merge_sums, _no_sums, axes, x, where, *values)
+
+
+def _of_panels(
+    of_panel: Callable[..., Any],
+    merge: Callable[..., Any],
+    nothing: Callable[..., Any],
+    axes: Axes,
+    x: Array,
+    *others: Array | None,
+) -> Any:
+    """A state of x, and of arrays beside it, from those of its panels."""
     xp = array_namespace(x)
     size = math.prod(x.shape)
     if size == 0:
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-        return identity(xp, kept, _joint_name(x, b), device=device(x))
+        return nothing(xp, kept, device(x), x, *others)
     if size <= PANEL:
         with quiet():
-            return _of_panel(xp, x, axes, b)
+            return of_panel(xp, axes, x, *others)
     axis = max(range(x.ndim), key=lambda i: x.shape[i])
     states = [
-        of_block(x[panel], axes, None if b is None else b[panel])
+        _of_panels(
+            *(of_panel, merge, nothing, axes),
+            *(None if a is None else a[panel] for a in (x, *others)),
+        )
         for panel in _panels(x.shape, axis, math.ceil(size / PANEL))
     ]
-    if axis in axes:
-        return merge(*states)
-    return State(*(xp.concat(parts, axis=axis) for parts in zip(*states, strict=True)))
+    return merge(*states) if axis in axes else concatenated(states, axis)
 
 
-def rescale(x: Array, m: Array, d: Array) -> Array:
-    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
+def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
+    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d).
+
+    0 where an element takes no part, whatever it is.
+    """
     xp = array_namespace(x)
     with quiet():
         shifted = _shifted(xp, x, m)
         # A maximum of +inf has no softmax: inf - inf, in the whole slice, as in SciPy.
         d = xp.where(m == float("inf"), float("nan"), d)
         y = xp.exp(shifted) / xp.astype(d, shifted.dtype)
+        y = y if where is None else xp.where(where, y, 0.0)
         return xp.astype(y, _result_dtype(xp, x), copy=False)
 
 
-def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
+def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None) -> Array:
     """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``.
 
     Not x - (m + log d): rounding the log-sum-exp to the size of x loses the digits of x - m.
@@ -74,19 +107,20 @@ def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
     with quiet():
         shifted = _shifted(xp, x, m)
         y = shifted - xp.astype(logarithm, shifted.dtype)
+        y = y if where is None else xp.where(where, y, -float("inf"))
         return xp.astype(y, _result_dtype(xp, x), copy=False)
 
 
-def softmax(x: Array, axes: Axes) -> Array:
+def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The softmax of a block that holds its slices whole."""
-    state = of_block(x, axes)
-    return rescale(x, state.m, state.d)
+    state = of_block(x, axes, where=where)
+    return rescale(x, state.m, state.d, where)
 
 
-def log_softmax(x: Array, axes: Axes) -> Array:
+def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    state = of_block(x, axes)
-    return log_rescale(x, state.m, log_d(state))
+    state = of_block(x, axes, where=where)
+    return log_rescale(x, state.m, log_d(state), where)
 
 
 def _panels(shape: tuple[int, ...], axis: int, pieces: int) -> Iterator[tuple[Any, ...]]:
@@ -96,24 +130,75 @@ def _panels(shape: tuple[int, ...], axis: int, pieces: int) -> Iterator[tuple[An
         yield (*(slice(None),) * axis, panel, ...)
 
 
-def _of_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
+def _nothing(xp: Any, shape: tuple[int, ...], where: Any, x: Array, b: Any, *_: Any) -> State:
+    return identity(xp, shape, _joint_name(x, b), device=where)
+
+
+def _no_moments(xp: Any, shape: tuple[int, ...], where: Any, x: Array, *_: Any) -> Moments:
+    return moments_of_nothing(xp, shape, dtype_name(x.dtype), device=where)
+
+
+def _no_sums(xp: Any, shape: tuple[int, ...], where: Any, x: Array, _: Any, *values: Array) -> Sums:
+    state = identity(xp, shape, _joint_name(x, *values), device=where)
+    return Sums(*state, (state.s,) * len(values))
+
+
+def _of_panel(xp: Any, axes: Axes, x: Array, b: Array | None, where: Array | None) -> State:
     name = _joint_name(x, b)
-    accumulator = dtype_of(xp, accumulator_name(name))
+    if b is None and not is_complex(name):
+        return _state(xp, axes, _parts(xp, axes, x, where, name))
+    x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
+    b = where if b is None else b  # complex numbers take a mask as weights of 1 and 0
+    if b is not None:
+        weights = xp.astype(b, dtype_of(xp, accumulator_name(name)), copy=False)
+        x, b = _absorb_special_weights(xp, x, weights)
+    if is_complex(name):
+        return _of_complex_panel(xp, x, axes, b)
+    _, m, top, rest = _parts(xp, axes, x, None, name)
+    assert b is not None
+    # Weights at +inf count as infinite, so that both signs of them give inf - inf.
+    weights = xp.where(m == float("inf"), b * float("inf"), b)
+    return State(m, _sum(xp, xp.where(top, weights, 0.0), axes), _sum(xp, rest * b, axes))
+
+
+def _moments_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None) -> Moments:
+    parts = x, m, _, rest = _parts(xp, axes, x, where, dtype_name(x.dtype))
+    below = xp.astype(x - m, rest.dtype, copy=False)
+    t = xp.where(rest == 0, 0.0, below) * rest  # below may be -inf; so gradients are 0 there, too
+    return Moments(*_state(xp, axes, parts), *(_sum(xp, terms, axes) for terms in (t, rest * rest)))
+
+
+def _sums_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None, *values: Array) -> Sums:
+    parts = _, _, top, rest = _parts(xp, axes, x, where, _joint_name(x, *values))
+    terms = xp.where(top, 1.0, rest)
+
+    def product(v: Array) -> Array:
+        v = xp.astype(v, rest.dtype, copy=False)
+        return terms * (v if where is None else xp.where(where, v, 0.0))
+
+    return Sums(*_state(xp, axes, parts), tuple(_sum(xp, product(v), axes) for v in values))
+
+
+_Parts = tuple[Array, Array, Array, Array]
+
+
+def _parts(xp: Any, axes: Axes, x: Array, where: Array | None, name: str) -> _Parts:
+    """x as it is computed with, m, which elements equal m and count, exp(x - m) of the rest."""
     # To float before anything is subtracted: 0 - 1 is 255 in uint8.
     x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
-    if b is not None:
-        x, b = _absorb_special_weights(xp, x, xp.astype(b, accumulator, copy=False))
-    if is_complex(x.dtype):
-        return _of_complex_panel(xp, x, axes, b)
+    if where is not None:
+        x = xp.where(where, x, -float("inf"))
     m = xp.max(x, axis=axes, keepdims=True) if axes else x
-    at_max = x == m
-    rest = xp.astype(xp.where(at_max, 0.0, xp.exp(x - m)), accumulator, copy=False)
-    if b is None:
-        w = xp.count_nonzero(at_max, axis=axes, keepdims=True) if axes else at_max
-        return State(m, xp.astype(w, accumulator), _sum(xp, rest, axes))
-    # Weights at +inf count as infinite, so that both signs of them give inf - inf.
-    top = xp.where(m == float("inf"), b * float("inf"), b)
-    return State(m, _sum(xp, xp.where(at_max, top, 0.0), axes), _sum(xp, rest * b, axes))
+    top = x == m
+    accumulator = dtype_of(xp, accumulator_name(name))
+    rest = xp.astype(xp.where(top, 0.0, xp.exp(x - m)), accumulator, copy=False)
+    return x, m, top if where is None else top & where, rest
+
+
+def _state(xp: Any, axes: Axes, parts: _Parts) -> State:
+    _, m, top, rest = parts
+    w = xp.count_nonzero(top, axis=axes, keepdims=True) if axes else top
+    return State(m, xp.astype(w, rest.dtype), _sum(xp, rest, axes))
 
 
 def _of_complex_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
@@ -202,8 +287,8 @@ def _shifted(xp: Any, x: Array, m: Array) -> Array:
     return xp.astype(x, dtype_of(xp, working_name(dtype_name(x.dtype))), copy=False) - m
 
 
-def _joint_name(x: Array, b: Array | None) -> str:
-    return promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
+def _joint_name(*arrays: Array | None) -> str:
+    return promoted_name(*(dtype_name(a.dtype) for a in arrays if a is not None))
 
 
 def _result_dtype(xp: Any, x: Array) -> Any:

@@ -4,6 +4,7 @@
 are equal.  It is the order of the exact probabilities, which are distinct where the elements are;
 rounded, they may be equal (or both be 0), so that no order of theirs could be kept in k candidates.
 Smallest first is ascending, with NaN last: NaN counts as larger than any number, as NumPy sorts it.
+What a mask leaves out comes after all that takes part, -inf included, by ascending index.
 
 The state of a part of a slice is `Top`, the paper's Algorithm 4 as a product of two monoids: the
 normalizer and the k best.  Indices count from the start of the part, and merging consecutive parts
@@ -22,8 +23,8 @@ from array_api_compat import array_namespace, device
 from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
-from .blocks import plain
-from .choose import can_compile, kernels_for
+from .blocks import laid_out
+from .choose import can_compile, kernels_for, kernels_with_masks
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
 
@@ -36,12 +37,14 @@ class Top(NamedTuple):
     ``values`` and ``indices`` have them best first along the axis of the slices.  ``indices``
     (int64) count the part's elements in C order; ``lengths`` is its shape along the axes of the
     slices.  ``normalizer`` is the part's state (m, w, s), or None where no softmax is asked for.
+    ``out`` is which of the values a mask leaves out, None without one.
     """
 
     values: Array
     indices: Array
     lengths: tuple[int, ...]
     normalizer: Any  # a `State`, or None
+    out: Any = None
 
 
 def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
@@ -52,14 +55,17 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
     axis = axes[0] if len(axes) == 1 else None
     if isinstance(x, np.ma.MaskedArray) and not normalized:
         raise TypeError("topk: a block is masked; fill it with what is to come last, as -inf or 0")
-    x = plain(x)
+    x, _, where, _ = laid_out(x)
     lengths = tuple(x.shape) if axis is None else (x.shape[axis],)
     if axis is None:
         x, axis = array_namespace(x).reshape(x, (-1,)), 0
+        where = None if where is None else array_namespace(where).reshape(where, (-1,))
     smallest, k = k < 0, min(abs(k), x.shape[axis])
     if smallest:
         values, indices = _smallest(x, axis, k)
         return Top(values, indices, lengths, None)
+    if where is not None:
+        return _of_masked(x, where, axis, k, lengths)
     if k > 0 and topk_cpu.supports(x) and can_compile():
         with suppress(CannotCompileError):
             values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
@@ -67,6 +73,16 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
     values, indices = select(x, axis, k)
     normalizer = kernels_for(x).of_block(x, (axis,)) if normalized else None
     return Top(values, indices, lengths, normalizer)
+
+
+def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ...]) -> Top:
+    xp, out = array_namespace(x), ~where
+    floating = result_name(name := dtype_name(x.dtype)) == name
+    least = -float("inf") if floating else False if name == "bool" else xp.iinfo(x.dtype).min
+    filled = xp.where(where, x, xp.full_like(x, least))
+    values, indices = select(filled, axis, k, out=out)
+    normalizer = kernels_with_masks(x, where).of_block(x, (axis,), where=where)
+    return Top(values, indices, lengths, normalizer, xp.take_along_axis(out, indices, axis=axis))
 
 
 def _smallest(x: Array, axis: int, k: int) -> tuple[Array, Array]:
@@ -107,24 +123,34 @@ def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
         start += part.lengths[along]
     values = xp.concat([part.values for part in parts], axis=axis)
     indices = xp.concat(shifted, axis=axis)
+    out = None if first.out is None else xp.concat([part.out for part in parts], axis=axis)
     if along > 0:  # along the first axis, equal values follow one another as their indices do
         order = xp.argsort(indices, axis=axis)
-        values, indices = (xp.take_along_axis(a, order, axis=axis) for a in (values, indices))
+        values, indices, out = (_taken(a, order, axis) for a in (values, indices, out))
     if k < 0:
         best = _best_first(_turned(values), axis, -k, nan_first=False)
     else:
-        best = _best_first(values, axis, k)
+        best = _best_first(values, axis, k, out=out)
     normalizers = [part.normalizer for part in parts if part.normalizer is not None]
     return Top(
-        xp.take_along_axis(values, best, axis=axis),
-        xp.take_along_axis(indices, best, axis=axis),
+        _taken(values, best, axis),
+        _taken(indices, best, axis),
         lengths,
         merge_normalizers(*normalizers) if normalizers else None,
+        _taken(out, best, axis),
     )
 
 
-def select(x: Array, axis: int, k: int, nan_first: bool = True) -> tuple[Array, Array]:
+def _taken(x: Array | None, positions: Array, axis: int) -> Array | None:
+    return None if x is None else array_namespace(x).take_along_axis(x, positions, axis=axis)
+
+
+def select(
+    x: Array, axis: int, k: int, nan_first: bool = True, out: Array | None = None
+) -> tuple[Array, Array]:
     """The k best elements along an axis and where they are, best first.
+
+    ``out`` is what comes last, and is as small as an element can be.
 
     NaN is the best of all, or without ``nan_first`` the last.
 
@@ -135,13 +161,18 @@ def select(x: Array, axis: int, k: int, nan_first: bool = True) -> tuple[Array, 
     xp, n, k = array_namespace(x), x.shape[axis], min(k, x.shape[axis])
     size = math.isqrt(n // max(k, 1))
     if k == 0 or size < 2:
-        positions = _best_first(x, axis, k, nan_first)
+        positions = _best_first(x, axis, k, nan_first, out)
         return xp.take_along_axis(x, positions, axis=axis), positions
     ahead, behind = x.shape[:axis], x.shape[axis + 1 :]
     count = n // size
-    grouped = x[(slice(None),) * axis + (slice(0, count * size), ...)]
-    grouped = xp.reshape(grouped, (*ahead, count, size, *behind))
-    _, groups = select(_max(xp, grouped, axis + 1, nan_first), axis, k, nan_first)
+
+    def grouped(a: Array) -> Array:
+        a = a[(slice(None),) * axis + (slice(0, count * size), ...)]
+        return xp.reshape(a, (*ahead, count, size, *behind))
+
+    all_out = None if out is None else xp.all(grouped(out), axis=axis + 1)
+    best = _max(xp, grouped(x), axis + 1, nan_first)
+    _, groups = select(best, axis, k, nan_first, all_out)
     groups = xp.sort(groups, axis=axis)  # so that equal elements stay in the order of x
 
     def counted(*bounds: int, ndim: int) -> Array:
@@ -155,28 +186,36 @@ def select(x: Array, axis: int, k: int, nan_first: bool = True) -> tuple[Array, 
     rest = xp.broadcast_to(rest, (*ahead, n - count * size, *behind))
     positions = xp.concat([members, rest], axis=axis)
     values = xp.take_along_axis(x, positions, axis=axis)
-    best = _best_first(values, axis, k, nan_first)
+    best = _best_first(values, axis, k, nan_first, _taken(out, positions, axis))
     return tuple(xp.take_along_axis(a, best, axis=axis) for a in (values, positions))
 
 
-def _best_first(x: Array, axis: int, k: int, nan_first: bool = True) -> Array:
+def _best_first(
+    x: Array, axis: int, k: int, nan_first: bool = True, out: Array | None = None
+) -> Array:
     """The positions of the k best along an axis, by a stable sort of everything."""
     xp = array_namespace(x)
     first = (slice(None),) * axis + (slice(0, k), ...)
     name = dtype_name(x.dtype)
-    if name == "bool":
-        x = xp.astype(x, xp.uint8)
-    if result_name(name) != name:  # integers have no NaN
+    if result_name(name) == name:
+        # Where argsort puts NaN is left open by the array API.
+        x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
+        nan = xp.isnan(x)
+        order = xp.argsort(xp.where(nan, float("inf"), x), axis=axis, descending=True, stable=True)
+        order = _parted(xp, order, nan, axis, nan_first)
+    else:  # integers have no NaN
+        x = xp.astype(x, xp.uint8) if name == "bool" else x
         order = xp.argsort(x, axis=axis, descending=True, stable=True)
-        return xp.astype(order[first], xp.int64, copy=False)
-    # Where argsort puts NaN is left open by the array API.
-    x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
-    nan = xp.isnan(x)
-    order = xp.argsort(xp.where(nan, float("inf"), x), axis=axis, descending=True, stable=True)
-    nan = xp.take_along_axis(xp.astype(nan, xp.uint8), order, axis=axis)
-    parted = xp.argsort(nan, axis=axis, descending=nan_first, stable=True)
-    order = xp.take_along_axis(order, parted[first], axis=axis)
-    return xp.astype(order, xp.int64, copy=False)
+    if out is not None:
+        order = _parted(xp, order, out, axis, False)
+    return xp.astype(order[first], xp.int64, copy=False)
+
+
+def _parted(xp: Any, order: Array, which: Array, axis: int, first: bool) -> Array:
+    """An order with some elements before, or after, all others, and otherwise kept."""
+    flags = xp.take_along_axis(xp.astype(which, xp.uint8), order, axis=axis)
+    parted = xp.argsort(flags, axis=axis, descending=first, stable=True)
+    return xp.take_along_axis(order, parted, axis=axis)
 
 
 def _max(xp: Any, x: Array, axis: int, nan_first: bool) -> Array:

@@ -1,4 +1,4 @@
-"""The command line: softmax, log-softmax and logsumexp of arrays on disk."""
+"""The command line: softmax, logsumexp, entropy and the like of arrays on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .storage import StorageError, StoredArray, default_limit, plan_chunks
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="dsoftmax")
 def main() -> None:
-    """Exact softmax, log-softmax and log-sum-exp of arrays larger than memory."""
+    """Exact softmax, log-sum-exp, entropy and the like of arrays larger than memory."""
 
 
 def _run(
@@ -182,5 +182,5 @@ def _add_command(operation: Operation) -> None:
 
 
 for _operation in OPERATIONS:
-    if all(result.length is None for result in _operation.results):
+    if not _operation.values and all(result.length is None for result in _operation.results):
         _add_command(_operation)

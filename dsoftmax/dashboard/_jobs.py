@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,7 +18,9 @@ from distributed.protocol.serialize import deserialize
 from distributed.scheduler import TaskGroup, TaskState
 from distributed.utils_comm import gather_from_workers
 
+from .._algebra.moments import Moments
 from .._algebra.normalizer import State, log_d, log_sum, merge
+from .._algebra.sums import Sums
 from .._graph.dask_private import Alias
 from .._graph.stage import Stage
 from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
@@ -26,6 +28,7 @@ from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 # Dask prefixes the names of tasks fused before ours: match the longest of our names.
 _KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
+_SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
 _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")
@@ -91,15 +94,25 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
             while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
                 last = after[0]
                 levels.append(last)
+            kind = _results([last, *used_by.get(last.name, ())]) or found[1]
             second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
         elif found := _WITHIN.search(name):
-            if any("-merge" in other.prefix.name for other in group.dependencies):
+            if any(map(_makes_states, group.dependencies)):
                 continue  # the end of a job
-            levels, second = [], None
+            kind, levels, second = found[1], [], None
         else:
             continue
-        jobs.append(Job(found[1], group, tuple(levels), second, _nbytes(scheduler, group)))
+        jobs.append(Job(kind, group, tuple(levels), second, _nbytes(scheduler, group)))
     return jobs
+
+
+def _makes_states(group: TaskGroup) -> bool:
+    return "-merge" in group.prefix.name or bool(_FIRST.search(group.prefix.name))
+
+
+def _results(groups: Iterable[TaskGroup]) -> str:
+    """The operations that finish the states of a job, where several have these in common."""
+    return " and ".join(key for key in _SHARING if any(key in g.prefix.name for g in groups))
 
 
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
@@ -249,6 +262,8 @@ def _normalizer_in(value: Any) -> State | None:
     """The normalizer in a state: the state itself, or a part, as for top-k; None without one."""
     if isinstance(value, State):
         return value
+    if isinstance(value, (Moments, Sums)):
+        return value.normalizer
     parts = value if isinstance(value, tuple) else ()
     return next((found for part in parts if (found := _normalizer_in(part)) is not None), None)
 

@@ -13,7 +13,7 @@ from scipy import special
 
 from dsoftmax._algebra import normalizer
 from dsoftmax._algebra.normalizer import State, identity, log_sum, merge, signed_log_sum
-from dsoftmax._kernels import Weighted, of_block
+from dsoftmax._kernels import Terms, of_block
 
 from .. import oracle
 from ..oracle import EPS
@@ -24,7 +24,7 @@ XP = normalizer.array_namespace(np.zeros(1))
 
 def state_of(x, b=None):
     x = np.asarray(x, dtype=float)
-    return of_block(x if b is None else Weighted(x, np.asarray(b, dtype=float)), (0,))
+    return of_block(x if b is None else Terms(x, np.asarray(b, dtype=float)), (0,))
 
 
 def assert_same(a, b, rtol=4 * EPS):

@@ -19,7 +19,16 @@ import numpy as np
 import pytest
 from distributed import Client, Event, LocalCluster, wait
 
-from dsoftmax import log_softmax, logsumexp, softmax, softmax_topk, topk
+from dsoftmax import (
+    effective_sample_size,
+    entropy,
+    expectation,
+    log_softmax,
+    logsumexp,
+    softmax,
+    softmax_topk,
+    topk,
+)
 
 pytest.importorskip("bokeh", reason="draws the page")
 
@@ -121,6 +130,12 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: logsumexp(x, split_every=3), "logsumexp", [8, 3, 1]),
         (lambda x: softmax_topk(x, 3)[0], "softmax-topk", [8, 1]),
         (lambda x: topk(x, 3)[1], "topk", [8, 1]),
+        (lambda x: entropy(x, split_every=4), "entropy", [8, 2, 1]),
+        (lambda x: entropy(x, where=x > 0), "entropy", [8, 1]),
+        (lambda x: expectation(x, x, split_every=4), "expectation", [8, 2, 1]),
+        (lambda x: expectation(x, (x, 1.0))[0], "expectation", [8, 1]),
+        (lambda x: entropy(x[:, None], axis=1), "entropy", [8]),
+        (lambda x: softmax(x, where=x > 0, split_every=4), "softmax", [8, 2, 1, 8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
     ],
@@ -134,6 +149,17 @@ def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
     assert job.nbytes == x.nbytes
     parts = [_jobs.progress(group) for group in job.groups]
     assert [(part.done, part.failed) for part in parts] == [(size, 0) for size in sizes]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_statistics_of_one_set_of_states_are_one_job(client, axis):
+    x = da.random.default_rng(1).normal(size=(800, 3), chunks=(100, 3))
+    futures = client.compute([entropy(x, axis), effective_sample_size(x, axis)])
+    wait(futures)
+    (job,) = _jobs.find_jobs(client.cluster.scheduler)
+    assert job.kind == "effective-sample-size and entropy"
+    assert _jobs.progress(job.first).done == 8
+    assert _colours.colour_of(job.first.prefix.name) == _colours.FIRST
 
 
 def test_the_second_pass_is_found_under_another_name(client):
@@ -197,6 +223,17 @@ def held_up(client):
         Event(name, client=client).clear()
     yield x, x.map_blocks(gate, names, dtype=x.dtype, meta=x._meta), release
     release()
+
+
+@pytest.mark.parametrize("function", [entropy, lambda x, *a, **k: expectation(x, 1, *a, **k)])
+def test_statistics_have_a_running_sum(client, held_up, function):
+    x, slowly, release = held_up
+    future = client.compute(function(slowly, 0, split_every=2))
+    seen = look(client, started(client.cluster.scheduler, done=6))
+    done = np.delete(x.compute(), np.r_[500:600, 700:800], axis=0)
+    assert seen.logsumexp == pytest.approx(logsumexp(done[:, 0]), rel=1e-15)
+    release()
+    wait(future)
 
 
 def test_the_running_sum_is_that_of_the_chunks_that_are_done(client, held_up):

@@ -108,7 +108,7 @@ def cut_otherwise():
     ("find", "names"),
     [
         (lambda a, b: logsumexp(a, b=b + 1, axis=1), ("a", "b")),
-        (lambda a, b: Normalizer.of(a, 1, b + 1).d, ("a", "b")),
+        (lambda a, b: Normalizer.of(a, 1, b + 1).d, ("x", "b")),
         (lambda a, b: Normalizer.of(a, 1).softmax(b), ("x", "the normalizer")),
         (lambda a, b: Normalizer.of(a, 1).log_softmax(b), ("x", "the normalizer")),
         (lambda a, b: Normalizer.of(a, 1).merge(Normalizer.of(b, 1)).d, ("normalizer 1", "2")),

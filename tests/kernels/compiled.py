@@ -28,9 +28,14 @@ STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 def every_kernel():
     """The arguments of `compiled` for each kernel."""
     for working in (np.float32, np.float64):
-        for weighted in (False, True):
-            yield kernels.rows, working, weighted
-            yield kernels.columns, working, weighted
+        yield kernels.rows, working, True, False
+        yield kernels.columns, working, "weighted", False
+        for masked in (False, True):
+            yield kernels.rows, working, False, masked
+            for moments in (False, True):
+                yield kernels.row_sums, working, moments, masked
+            for kind in ("plain", "moments", "values"):
+                yield kernels.columns, working, kind, masked
         yield kernels.best_rows, working
         yield kernels.best_columns, working
         yield kernels.log_sums, working
@@ -138,6 +143,16 @@ def call(dtype, weights, axis, shape):
         np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-14)
     y, expected = cpu.softmax(x, (axis,)), portable.softmax(x, (axis,))
     eps = float(ml_dtypes.finfo(y.dtype).eps)
+    np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=200 * eps, atol=eps**2)
+    where, v = rng.random(shape) < 0.7, rng.normal(size=shape) if b is None else b
+    for mask in (None, where):
+        for name, further in (("moments", ()), ("sums", ((v,),))):
+            found, expected = (
+                getattr(k, name)(x, (axis,), *further, mask) for k in (cpu, portable)
+            )
+            for one, other in zip(found[1:], expected[1:], strict=True):
+                np.testing.assert_allclose(one, other, rtol=tolerance, atol=100 * tolerance)
+    y, expected = cpu.softmax(x, (axis,), where), portable.softmax(x, (axis,), where)
     np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=200 * eps, atol=eps**2)
     if topk_cpu.supports(x):
         values, indices, _ = topk_cpu.of_block(x, axis, 5, True)

@@ -71,7 +71,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
         try:
-            compiler.compiled(kernels.rows, np.float64, True)
+            compiler.compiled(kernels.rows, np.float64, True, False)
         except compiler.CannotCompileError:
             print("not compiled")
 print(*[str(w.message) for w in caught], sep="\\n")

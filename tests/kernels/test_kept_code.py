@@ -152,10 +152,10 @@ def test_damaged_files_are_replaced(kept):
 def test_code_that_computes_something_else_is_replaced(kept):
     from dsoftmax._kernels.cpu import columns
 
-    kernel = (kernels.columns, np.float64, True)
+    kernel = (kernels.columns, np.float64, "weighted", False)
     name = name_of(*kernel)
     content = (kept / "dsoftmax" / f"{name}.o").read_bytes()
-    unweighted = columns.columns(np.float64, False)
+    unweighted = columns.columns(np.float64, "plain", False)
     kept_code.write(machine_code.compile_function(unweighted, name))
     assert (kept / "dsoftmax" / f"{name}.o").read_bytes() != content
     assert len(list(kept_code.read(name))) == 1
@@ -260,7 +260,8 @@ import numpy as np
 from dsoftmax._kernels.cpu import kernels
 from dsoftmax._kernels.cpu.compiler import compiled
 for dtype in (np.float32, np.float64):
-    compiled(kernels.rows, dtype, False), compiled(kernels.columns, dtype, False)
+    compiled(kernels.rows, dtype, False, False), compiled(kernels.columns, dtype, "plain", False)
+    compiled(kernels.row_sums, dtype, True, False)
 """
 
 

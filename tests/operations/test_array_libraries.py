@@ -15,7 +15,7 @@ from scipy import special
 import dsoftmax
 from dsoftmax._kernels import portable
 
-from ..blocks import JAX, LIBRARIES, RTOL, every_axes, over
+from ..blocks import JAX, LIBRARIES, RTOL, TORCH, every_axes, over
 from .scipys import FUNCTIONS
 
 
@@ -33,6 +33,90 @@ def test_public_functions(block, axis):
     found, _ = block.run(partial(dsoftmax.logsumexp, return_sign=True), x, axis, -2.5)
     expected, _ = special.logsumexp(x, axis=axis, b=-2.5, return_sign=True)
     assert_allclose(found, expected, rtol=1e-12)
+
+
+@over(kinds=LIBRARIES)
+def test_statistics_and_masks(block):
+    axis = 0
+    rng = np.random.default_rng(0)
+    host, where = rng.normal(size=(5, 4)) * 3, rng.random((5, 4)) < 0.5
+    host[~where] = np.resize([np.nan, np.inf, -np.inf, 0], (~where).sum())
+    for name in ("softmax", "log_softmax", "logsumexp", "entropy", "effective_sample_size"):
+        function = getattr(dsoftmax, name)
+        found = block.run(partial(_with_mask, function), host, where, axis)
+        assert_allclose(found, function(host, axis, where=where), rtol=1e-12)
+    values = (rng.normal(size=4), host, 2)
+    found = block.run(partial(_expectations, values), host, where, axis)
+    expected = dsoftmax.expectation(host, values, axis, where=where)
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    found = block.run(_topk_with_mask, host, where, axis)
+    expected = dsoftmax.softmax_topk(host, 4, axis, where=where)
+    assert_allclose(found[0], expected.values, rtol=1e-12)
+    assert_array_equal(found[1], expected.indices)
+
+
+def _with_mask(function, x, where, axis):
+    return function(x, axis, where=where)
+
+
+def _expectations(values, x, where, axis):
+    given = (values[0], x, values[2])  # of NumPy, of the library, of Python
+    return dsoftmax.expectation(x, given, axis, where=where)
+
+
+def _topk_with_mask(x, where, axis):
+    return tuple(dsoftmax.softmax_topk(x, 4, axis, where=where))
+
+
+def _torch_gradient(function, x):
+    x = x.clone().requires_grad_()
+    function(x).backward()
+    return x.grad
+
+
+def _jax_gradient(function, x):
+    import jax
+
+    return jax.grad(function)(x)
+
+
+def _gradients(name, x, v):
+    """The gradients of what follows, as a library finds them."""
+    gradient = {"torch": _torch_gradient, "jax": _jax_gradient}[name]
+    first = np.arange(30) < 1
+    functions = (
+        dsoftmax.logsumexp,
+        lambda x: dsoftmax.softmax(x)[0],
+        lambda x: dsoftmax.log_softmax(x)[0],
+        dsoftmax.entropy,
+        lambda x: dsoftmax.expectation(x, v),
+        dsoftmax.effective_sample_size,
+        lambda x: dsoftmax.logsumexp(x, where=first),
+        lambda x: dsoftmax.entropy(x, where=first),
+    )
+    return tuple(gradient(function, x) for function in functions)
+
+
+@over(kinds=[TORCH, JAX])
+def test_gradients(block):
+    x = np.random.default_rng(0).normal(size=30) * 2
+    v = np.random.default_rng(1).normal(size=30)
+    p, first = special.softmax(x), np.arange(30) < 1
+    entropy, mean, size = -(p * np.log(p)).sum(), (p * v).sum(), 1 / (p**2).sum()
+    exact = (
+        p,
+        p[0] * (first - p),
+        first - p,
+        -p * (np.log(p) + entropy),
+        p * (v - mean),
+        2 * size * p * (1 - size * p),
+        first,
+        np.zeros(30),
+    )
+    found = block.run(partial(_gradients, block.kind.name), x, v)
+    for one, other in zip(found, exact, strict=True):
+        assert_allclose(one, other, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

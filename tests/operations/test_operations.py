@@ -134,7 +134,8 @@ def test_those_of_the_package(x):
     ):
         assert_allclose(actual, expected, rtol=1e-14)
     assert [operation.name for operation in OPERATIONS] == [
-        *("softmax", "log_softmax", "logsumexp", "softmax_topk", "topk")
+        *("softmax", "log_softmax", "logsumexp", "entropy", "effective_sample_size"),
+        *("expectation", "softmax_topk", "topk"),
     ]
 
 

@@ -13,10 +13,11 @@ FLOORS = (
     {"_algebra"},
     {"_kernels", "_graph"},
     {"_arguments", "_operation", "_reread"},
-    {"_engine", "_terms", "_topk_operation"},
+    {"_terms", "_topk_operation"},
+    {"_engine"},
     {"operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict"},
-    {"_normalizer", "_softmax"},
+    {"_normalizer", "_softmax", "_statistics"},
     {"reference"},
     {"cli", "dashboard"},
 )

@@ -19,9 +19,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ..modes import REDUCE
 from .memory import STATUS, add_compensated, convert, exp, pointer
-from .protocol import LANE_BYTES, MAXIMA, MAXIMA_AT, TILE_BYTES
+from .protocol import LANE_BYTES, MAXIMA_AT, SELECTION, TILE_BYTES, WORK
 from .simd import any_not_below, lanes_in_vector
 from .simd import load as load_vector
 
@@ -35,34 +34,28 @@ WORST_INDEX = int64(2**62)
 
 
 @intrinsic
-def call(typing_context: Any, function: Any, arguments: Any) -> Any:
+def call(typing_context: Any, function: Any, record: Any) -> Any:
     """Call the compiled kernel at an address."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        integers = [builder.extract_value(args[1], i) for i in range(len(arguments))]
-        kind = ir.FunctionType(STATUS, [i.type for i in integers])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), integers)
+        kind = ir.FunctionType(STATUS, [args[1].type])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.UniTuple(types.int64, len(arguments))), codegen
+    return types.void(types.int64, types.int64), codegen
 
 
 def rows(working: Any) -> Callable[..., None]:
     """The kernel for slices of ``working``, float32 or float64, or what loads as these.
 
-    Parameters of the kernel: addresses of x, of the results (k of each slice, slice by slice) and
-    of the states (segment by segment); the number of slices and their length; distances in bytes
-    between slices and between elements; k, from 1 to the length; how many elements make a segment
-    and a run, and how many slices are worked on together; the addresses of the `codecs` function
-    that loads a tile (0 where elements are contiguous and of the working dtype) and of the kernel
-    of `rows` (0 for no states); scratch memory for a tile, and for `rows`.
+    The kernel takes the address of a `protocol.Selection`.
 
     The state of a slice is where that of its first segment was.
     """
-    item = np.dtype(working).itemsize
+    field, to, item = SELECTION, WORK, np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
-    epsilon, mode = np.finfo(working).eps, REDUCE | MAXIMA
+    epsilon = np.finfo(working).eps
     n = lanes_in_vector(working)
 
     @njit
@@ -85,26 +78,16 @@ def rows(working: Any) -> Callable[..., None]:
             if better:
                 offer_each(tile, start, end, begin, values, indices, k, infinity)
 
-    def kernel(
-        x: int,
-        values_array: int,
-        indices_array: int,
-        m_array: int,
-        w_array: int,
-        s_array: int,
-        count: int,
-        length: int,
-        x_row: int,
-        x_step: int,
-        k: int,
-        segment: int,
-        run: int,
-        together: int,
-        load: int,
-        state_of_rows: int,
-        scratch: int,
-        rows_scratch: int,
-    ) -> None:
+    def kernel(selection: int) -> None:
+        given = pointer(selection, int64)
+        x, values_array, indices_array = given[field.x], given[field.values], given[field.indices]
+        m_array, w_array, s_array = given[field.m], given[field.w], given[field.s]
+        count, length, k = given[field.count], given[field.length], given[field.k]
+        x_row, x_step = given[field.x_row], given[field.x_step]
+        segment, run, together = given[field.segment], given[field.run], given[field.together]
+        load, state_of_rows, work = given[field.load], given[field.rows], given[field.work]
+        scratch, rows_scratch = given[field.scratch], given[field.rows_scratch]
+        work_of_rows = pointer(work, int64)
         ms = pointer(m_array, working)
         maxima = pointer(rows_scratch + MAXIMA_AT, working)
         for start in range(0, length, segment):
@@ -113,15 +96,14 @@ def rows(working: Any) -> Callable[..., None]:
             states = start // segment * count
             for first in range(0, count, together):
                 if state_of_rows:
-                    at = states + first
-                    arrays = (m_array + at * item, w_array + at * 8, s_array + at * 8)
-                    shape = (min(together, count - first), size)
-                    strides, codecs = (x_row, 0, 0, x_step, 0, 0), (load, 0, 0)
-                    source = x + first * x_row + start * x_step
-                    call(
-                        state_of_rows,
-                        (source, 0, 0, *arrays, *shape, *strides, *codecs, rows_scratch, mode),
-                    )
+                    state = states + first
+                    work_of_rows[to.x] = x + first * x_row + start * x_step
+                    work_of_rows[to.m] = m_array + state * item
+                    work_of_rows[to.w] = w_array + state * 8
+                    work_of_rows[to.s] = s_array + state * 8
+                    work_of_rows[to.count] = min(together, count - first)
+                    work_of_rows[to.length] = size
+                    call(state_of_rows, work)
                 for row in range(first, min(first + together, count)):
                     values = pointer(values_array + row * k * item, working)
                     indices = pointer(indices_array + row * k * 8, int64)
@@ -161,24 +143,19 @@ def rows(working: Any) -> Callable[..., None]:
 def columns(working: Any) -> Callable[..., None]:
     """The kernel for slices side by side, whose elements are compared with a row of thresholds.
 
-    Parameters of the kernel: as of `rows`, without states, segments and runs; scratch memory.
+    The kernel takes the address of a `protocol.Selection`, of which it needs no states, segments
+    and runs.
     """
-    item = np.dtype(working).itemsize
+    field, item = SELECTION, np.dtype(working).itemsize
     lanes = LANE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
 
-    def kernel(
-        x: int,
-        values_array: int,
-        indices_array: int,
-        count: int,
-        length: int,
-        x_row: int,
-        x_step: int,
-        k: int,
-        load: int,
-        scratch: int,
-    ) -> None:
+    def kernel(selection: int) -> None:
+        given = pointer(selection, int64)
+        x, values_array, indices_array = given[field.x], given[field.values], given[field.indices]
+        count, length, k = given[field.count], given[field.length], given[field.k]
+        x_row, x_step = given[field.x_row], given[field.x_step]
+        load, scratch = given[field.load], given[field.scratch]
         loaded = pointer(scratch, working)
         thresholds = pointer(scratch + ROWS * lanes * item, working)
         for first in range(0, count, lanes):

@@ -18,14 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
-from ..._algebra.normalizer import State, identity, log_d, merge
+from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
+from ..._algebra.moments import Moments
+from ..._algebra.moments import merge as merge_moments
+from ..._algebra.normalizer import State, log_d, merge
+from ..._algebra.sums import Sums
+from ..._algebra.sums import merge as merge_sums
 from .. import portable
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
 from .call import Call, address_of
 from .compiler import CannotCompileError, compiled
-from .plan import codec
+from .plan import Kind, codec
 from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
@@ -36,8 +40,9 @@ _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float
 
 _MERGED_AT_ONCE = 64
 
-# 2**59 exponentials of less are summed without overflow.
-_LARGE_WEIGHT = 2.0**900
+# Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
+# is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
+_LARGE, _LARGE_32 = 2.0**900, 2.0**100
 
 
 def supports(x: Any) -> bool:
@@ -60,36 +65,73 @@ def _or_portable(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function or, where its kernels cannot be compiled, the portable one of its name."""
 
     @wraps(function)
-    def either(*args: Any) -> Any:
+    def either(*args: Any, **options: Any) -> Any:
         try:
-            return function(*args)
+            return function(*args, **options)
         except CannotCompileError:
-            return getattr(portable, function.__name__)(*args)
+            return getattr(portable, function.__name__)(*args, **options)
 
     return either
 
 
 @_or_portable
-def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
+def of_block(x: Array, axes: Axes, b: Array | None = None, where: Array | None = None) -> State:
     """The state (m, w, s) of a block over ``axes``, which stay with length 1.
 
-    ``b`` holds weights of the shape of x.
+    ``b`` holds weights of the shape of x; or ``where`` tells which elements are in.
     """
-    columns = _few_columns(x, axes) if b is None or b.flags.c_contiguous else 0
+    state = State(*_states("plain" if b is None else "weighted", x, axes, b, where))
+    if b is not None and _may_have_overflowed(state.s, b, _LARGE):
+        return portable.of_block(x, axes, b)
+    return state
+
+
+@_or_portable
+def moments(x: Array, axes: Axes, where: Array | None = None) -> Moments:
+    """The moments (m, w, s, t, q) of a block over ``axes``, which stay with length 1."""
+    return Moments(*_states("moments", x, axes, None, where))
+
+
+@_or_portable
+def sums(x: Array, axes: Axes, values: tuple[Array, ...], where: Array | None = None) -> Sums:
+    """The sums (m, w, s, o) of a block and of values of its shape over ``axes``."""
+    dtype = promoted_name(*(dtype_name(a.dtype) for a in (x, *values)))
+    o = []
+    for v in values:
+        m, w, s, one = _states("values", x, axes, v, where, dtype)
+        if _may_have_overflowed(one, v, _LARGE if m.dtype == np.float64 else _LARGE_32):
+            return portable.sums(x, axes, values, where)
+        o.append(one)
+    return Sums(m, w, s, tuple(o))
+
+
+def _states(
+    kind: Kind,
+    x: Array,
+    axes: Axes,
+    b: Array | None,
+    where: Array | None,
+    dtype: str | None = None,
+) -> tuple[Array, ...]:
+    """The fields of the state of a kind; exponentials are computed in the dtype, if it is given."""
+    arrays = (x, b, where)
+    flat = all(a is None or a.flags.c_contiguous for a in arrays)
+    columns = _few_columns(x, axes) if flat else 0
     if columns:
         wide, rest = _folded(x, columns)
-        wide_b, rest_b = (None, None) if b is None else _folded(b, columns)
-        folded = of_block(wide, (0,), wide_b)
-        state = _merged(State(*(field.reshape(TOGETHER, columns) for field in folded)), (0,))
+        others = [(None, None) if a is None else _folded(a, columns) for a in (b, where)]
+        (wide_b, rest_b), (wide_where, rest_where) = others
+        state = _states(kind, wide, (0,), wide_b, wide_where, dtype)
+        state = tuple(field.reshape(TOGETHER, columns) for field in state)
+        state = _merged(_MERGES[kind], state, (0,))
         if len(rest):
-            state = merge(state, of_block(rest, (0,), rest_b))
+            other = _states(kind, rest, (0,), rest_b, rest_where, dtype)
+            state = _MERGES[kind](state, other)
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-        return State(*(field.reshape(kept) for field in state))
-    call = Call(_reduced(x, axes), x, b=b)
-    state = State(*map(call.to_block, call.reduce()))
-    if b is not None and _may_have_overflowed(state, b):
-        return portable.of_block(x, axes, b)
-    return _merged(state, tuple(i for i in call.plan.order if i in axes))
+        return tuple(field.reshape(kept) for field in state)
+    call = Call(_reduced(x, axes), x, b=b, where=where, kind=kind, dtype=dtype)
+    state = tuple(map(call.to_block, call.reduce()))
+    return _merged(_MERGES[kind], state, tuple(i for i in call.plan.order if i in axes))
 
 
 def _few_columns(x: Array, axes: Axes) -> int:
@@ -108,51 +150,82 @@ def _folded(x: Array, columns: int) -> tuple[Array, Array]:
     return table[:whole].reshape(-1, TOGETHER * columns), table[whole:]
 
 
-def _may_have_overflowed(state: State, b: Array) -> bool:
-    """Whether a sum is not finite, and may be, since kernels multiply weights by 2**SCALE."""
-    if np.isfinite(state.s).all():
+def _may_have_overflowed(sums: Array, b: Array, large: float) -> bool:
+    """Whether a sum is not finite, and the reason may be that some weights or values are large."""
+    if np.isfinite(sums).all():
         return False
-    weights = np.abs(b, dtype=np.float64)
-    return bool((np.isfinite(weights) & (weights > _LARGE_WEIGHT)).any())
+    sizes = np.abs(b, dtype=np.float64)
+    return bool((np.isfinite(sizes) & (sizes > large)).any())
 
 
-def _merged(state: State, axes: Axes) -> State:
+def _merged(
+    merge: Callable[..., tuple[Array, ...]], state: tuple[Array, ...], axes: Axes
+) -> tuple[Array, ...]:
     """The states along some axes as one, each of which stays with length 1.
 
     In a tree of large fan-in, since every merge costs a rounding.
     """
     if not axes:
         return state
-    kept = tuple(1 if i in axes else n for i, n in enumerate(state.m.shape))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(state[0].shape))
     rows = [
         np.moveaxis(field, axes, range(len(axes))).reshape(-1, math.prod(kept)) for field in state
     ]
     while (n := len(rows[0])) > 1:
         size = math.ceil(n / _MERGED_AT_ONCE)
         missing = -n % size
-        if missing:
-            nothing = identity(np, (missing, rows[0].shape[1]), dtype_name(rows[0].dtype))
-            rows = [np.concatenate(pair) for pair in zip(rows, nothing, strict=True)]
-        parts = range(0, n, size)
-        rows = list(merge(*(State(*(row[i : i + size] for row in rows)) for i in parts)))
-    return State(*(row.reshape(kept) for row in rows))
+        if missing:  # the identity: -inf, and sums of 0
+            rows = [
+                np.concatenate([row, np.full((missing, row.shape[1]), value, row.dtype)])
+                for row, value in zip(rows, (-np.inf, *(0,) * len(rows)), strict=False)
+            ]
+        rows = list(merge(*(tuple(row[i : i + size] for row in rows) for i in range(0, n, size))))
+    return tuple(row.reshape(kept) for row in rows)
+
+
+def _merge_states(*states: tuple[Array, ...]) -> State:
+    return merge(*(State(*state) for state in states))
+
+
+def _merge_moments(*states: tuple[Array, ...]) -> Moments:
+    return merge_moments(*(Moments(*state) for state in states))
+
+
+def _merge_sums(*states: tuple[Array, ...]) -> tuple[Array, ...]:
+    m, w, s, (o,) = merge_sums(*(Sums(m, w, s, (o,)) for m, w, s, o in states))
+    return m, w, s, o
+
+
+_MERGES: dict[Kind, Callable[..., tuple[Array, ...]]] = {
+    "plain": _merge_states,
+    "weighted": _merge_states,
+    "moments": _merge_moments,
+    "values": _merge_sums,
+}
 
 
 @_or_portable
-def rescale(x: Array, m: Array, d: Array) -> Array:
-    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
+def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
+    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d).
+
+    0 for elements that are out.
+    """
     # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
-    if not _fits(x, m, d) or np.abs(d).min() < np.finfo(m.dtype).smallest_normal:
-        return portable.rescale(x, m, d)
-    return _apply(x, m, d, APPLY)
+    small = np.abs(d) < np.finfo(m.dtype).smallest_normal
+    if not _fits(x, m, d) or (small if where is None else small & (m > -np.inf)).any():
+        return portable.rescale(x, m, d, where)
+    return _apply(x, m, d, APPLY, where)
 
 
 @_or_portable
-def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
-    """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``."""
+def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None) -> Array:
+    """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``.
+
+    -inf for elements that are out.
+    """
     if not _fits(x, m, logarithm):
-        return portable.log_rescale(x, m, logarithm)
-    return _apply(x, m, logarithm, APPLY | LOGARITHM)
+        return portable.log_rescale(x, m, logarithm, where)
+    return _apply(x, m, logarithm, APPLY | LOGARITHM, where)
 
 
 @_or_portable
@@ -166,27 +239,33 @@ def log_sum(state: State) -> Array:
 
 
 @_or_portable
-def softmax(x: Array, axes: Axes) -> Array:
+def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The softmax of a block that holds its slices whole."""
-    y = _empty_like(x)
-    call = Call(_reduced(x, axes), x, y=y)
-    if _few_columns(x, axes) or not call.plan.at_once:
-        state = of_block(x, axes)
-        return _apply(x, state.m, state.d, APPLY, y)
-    call.run(REDUCE | APPLY)
+    y, done = _whole(x, axes, where, REDUCE | APPLY)
+    if not done:
+        state = of_block(x, axes, None, where)
+        _apply(x, state.m, state.d, APPLY, where, y)
     return y
 
 
 @_or_portable
-def log_softmax(x: Array, axes: Axes) -> Array:
+def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    y = _empty_like(x)
-    call = Call(_reduced(x, axes), x, y=y)
-    if _few_columns(x, axes) or not call.plan.at_once:
-        state = of_block(x, axes)
-        return _apply(x, state.m, log_d(state), APPLY | LOGARITHM, y)
-    call.run(REDUCE | APPLY | LOGARITHM)
+    y, done = _whole(x, axes, where, REDUCE | APPLY | LOGARITHM)
+    if not done:
+        state = of_block(x, axes, None, where)
+        _apply(x, state.m, log_d(state), APPLY | LOGARITHM, where, y)
     return y
+
+
+def _whole(x: Array, axes: Axes, where: Array | None, mode: int) -> tuple[Array, bool]:
+    """An output, and whether it was written: else each slice is best read twice."""
+    y = _empty_like(x)
+    call = Call(_reduced(x, axes), x, where=where, y=y)
+    done = call.plan.at_once and not _few_columns(x, axes)
+    if done:
+        call.run(mode)
+    return y, done
 
 
 def _reduced(x: Array, axes: Axes) -> tuple[bool, ...]:
@@ -204,20 +283,29 @@ def _fits(x: Array, m: Array, d: Array) -> bool:
     )
 
 
-def _apply(x: Array, m: Array, d_or_log: Array, mode: int, y: Array | None = None) -> Array:
+def _apply(
+    x: Array,
+    m: Array,
+    d_or_log: Array,
+    mode: int,
+    where: Array | None = None,
+    y: Array | None = None,
+) -> Array:
     y = _empty_like(x) if y is None else y
     reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
-    columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if y.flags.c_contiguous else 0
+    flat = all(a is None or a.flags.c_contiguous for a in (where, y))
+    columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if flat else 0
     if columns:
         m, d_or_log = m.reshape(1, columns), d_or_log.reshape(1, columns)
-        for part, out in zip(_folded(x, columns), _folded(y, columns), strict=True):
+        kept = (None, None) if where is None else _folded(where, columns)
+        for part, is_in, out in zip(_folded(x, columns), kept, _folded(y, columns), strict=True):
             times = (1, part.shape[1] // columns)
             if len(part):
-                _apply(part, np.tile(m, times), np.tile(d_or_log, times), mode, out)
+                _apply(part, np.tile(m, times), np.tile(d_or_log, times), mode, is_in, out)
         return y
-    call = Call(reduced, x, y=y, short=SHORT_GIVEN)
+    call = Call(reduced, x, where=where, y=y, short=SHORT_GIVEN)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
-    call.run(mode, State(m, d_or_log, d_or_log))
+    call.run(mode, m, d_or_log, d_or_log)
     return y
 
 

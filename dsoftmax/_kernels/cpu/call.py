@@ -9,10 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..._algebra.dtypes import dtype_name, promoted_name, working_name
-from ..._algebra.normalizer import State
 from ..modes import REDUCE
-from .plan import plan
-from .protocol import SCRATCH_BYTES
+from .plan import ARRAYS, Kind, plan
+from .protocol import SCRATCH_BYTES, Work
 from .tuning import CACHE_LINE, SHORT_ROW
 
 Array = np.ndarray
@@ -25,12 +24,16 @@ class Call:
         self,
         reduced: tuple[bool, ...],
         x: Array,
+        *,
         b: Array | None = None,
+        where: Array | None = None,
         y: Array | None = None,
+        kind: Kind = "plain",
+        dtype: str | None = None,
         short: int = SHORT_ROW,
     ) -> None:
-        arrays = (x, b, y)
-        joint = promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
+        arrays = (x, b, where, y)
+        joint = dtype or promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
         self.shape = x.shape
         self.plan = plan(
             x.shape,
@@ -38,44 +41,42 @@ class Call:
             tuple(None if a is None else a.dtype for a in arrays),
             tuple((0,) * x.ndim if a is None else a.strides for a in arrays),
             np.dtype(working_name(joint)).type,  # type: ignore[arg-type]  # it is hashable
+            kind,
             short,
         )
         self.addresses = tuple(0 if a is None else address_of(a) for a in arrays)
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 
     def offsets(self) -> Iterator[tuple[int, ...]]:
-        """Offsets in bytes of x, b and y in each pass of the outer loops."""
+        """Offsets in bytes of the arrays in each pass of the outer loops."""
         loops = self.plan.outer
         for index in itertools.product(*(range(loop.length) for loop in loops)):
             yield tuple(
                 sum(i * loop.strides[k] for i, loop in zip(index, loops, strict=True))
-                for k in range(3)
+                for k in range(len(ARRAYS))
             )
 
-    def reduce(self) -> State:
-        """The flat states."""
+    def reduce(self) -> tuple[Array, ...]:
+        """The flat states: m, w, s, and the further sums of the kind."""
         size = math.prod(self.shape[axis] for axis in self.plan.order)
-        state = State(np.empty(size, self.plan.working), np.empty(size), np.empty(size))
-        self.run(REDUCE, state)
+        sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
+        state = (np.empty(size, self.plan.working), *(np.empty(size) for _ in range(sums)))
+        self.run(REDUCE, *state)
         return state
 
-    def run(self, mode: int, state: State | None = None) -> None:
-        """Run the kernel over all loops."""
+    def run(self, mode: int, *state: Array) -> None:
+        """Run the kernel over all loops; the state is m, w, s and the further sums of the kind."""
         plan = self.plan
-        m, w, s = (0, 0, 0) if state is None else map(address_of, state)
-        m_step, sum_step = np.dtype(plan.working).itemsize * plan.states, 8 * plan.states
         scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
-        aligned = -(-address_of(scratch) // CACHE_LINE) * CACHE_LINE
+        work = Work.from_buffer_copy(plan.work)
+        work.scratch = -(-address_of(scratch) // CACHE_LINE) * CACHE_LINE
+        work.mode = mode
+        fields = [(name, address_of(a), a.itemsize) for name, a in zip("mwstq", state)]  # noqa: B905
         for i, offsets in enumerate(self.offsets()):
-            plan.kernel(
-                *map(sum, zip(self.addresses, offsets, strict=True)),
-                m + i * m_step,
-                w + i * sum_step,
-                s + i * sum_step,
-                *plan.layout,
-                aligned,
-                mode,
-            )
+            work.x, work.b, work.where, work.y = map(sum, zip(self.addresses, offsets, strict=True))
+            for name, start, item in fields:
+                setattr(work, name, start + i * item * plan.states)
+            plan.kernel(work.address)
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""

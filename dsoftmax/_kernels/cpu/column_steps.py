@@ -55,7 +55,7 @@ def places(working: Any) -> Places:
 
 
 def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
-    """`reset`, `reduce` and `finish`: from nothing to the state (m, w, s) of the columns."""
+    """`reset`, `reduce`, `finish` and `put`: from nothing to the state (m, w, s) of the columns."""
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
     at = places(working)
     scale = float64(2.0 ** SCALE[working])
@@ -185,6 +185,14 @@ def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
         copy(state + at.w, w + place * 8, columns, float64)
         copy(state + at.s, s + place * 8, columns, float64)
 
+    return reset, reduce, finish, put
+
+
+def given_states(working: Any) -> Callable[..., Any]:
+    """`take`: the state of columns as it was given."""
+    item, n = np.dtype(working).itemsize, lanes_in_vector(working)
+    at = places(working)
+
     @inlined
     def take(state: int, m: int, d: int, place: int, columns: int) -> None:
         """Have m and d, or log d, from a place in arrays."""
@@ -193,7 +201,7 @@ def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
         store(repeat(0.0, n), state + at.w)
         store(narrow(load(state + at.s, float64, n), working), state + at.last)
 
-    return reset, reduce, finish, put, take
+    return take
 
 
 def outputs(working: Any) -> tuple[Callable[..., Any], ...]:

@@ -17,29 +17,37 @@ from typing import Any
 import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
-from .column_steps import outputs, places, states
+from .column_steps import given_states, outputs, places, states
+from .column_sums import sum_places, sums
+from .masks import count, masking
 from .memory import convert, copy, inlined, pointer
-from .protocol import LANE_BYTES, SHORT, TILE_BYTES
+from .protocol import LANE_BYTES, SHORT, TILE_BYTES, WORK
 from .row_steps import absorb_special_weights
 from .simd import VECTOR_BYTES, lanes_in_vector
 
-float64 = np.float64
+int64, float64 = np.int64, np.float64
 
 
-def columns(working: Any, weighted: bool) -> Callable[..., None]:
-    """The kernel for tiles of ``working``, float32 or float64; with weights or without.
+def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
+    """The kernel for tiles of ``working``, float32 or float64.
 
-    Parameters of the kernel: as of `rows.rows`, but for ``count`` planes of ``width`` columns
-    of ``length``, and the distances in bytes between planes, rows and columns.
+    The kind is "plain" or "weighted", or it is "moments" or "values" for the states of
+    `row_sums.row_sums`, and no output. The kernel takes the address of a `protocol.Work`; its modes
+    are those of `rows.rows`.
     """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
-    reset, reduce, finish, put, take = states(working, weighted)
-    infinity = working(np.inf)
+    weighted, valued, summed = kind == "weighted", kind == "values", kind in ("moments", "values")
+    reset, reduce, finish, put = sums(working, not valued) if summed else states(working, weighted)
+    take = given_states(working)
+    _, overwrite = masking(working)
+    zero, infinity = working(0), working(np.inf)
     to_factor, to_logarithm, write_kept, write_exponentials, write_logarithms = outputs(working)
-    at = places(working)
+    at, field = sum_places(working) if summed else places(working), WORK
     ready_at = TILE_BYTES
     states_at = ready_at + TILE_BYTES
-    weights_at = states_at + 2 * LANE_BYTES // VECTOR_BYTES * at.end
+    widest = LANE_BYTES if summed else 2 * LANE_BYTES  # of a panel
+    spare_at = states_at + widest // VECTOR_BYTES * at.end
+    weights_at = spare_at + LANE_BYTES // 4
 
     @inlined
     def transfer(
@@ -59,54 +67,68 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
             else:
                 copy(source + i * source_row, target + i * target_row, size, working)
 
-    def kernel(
-        x: int,
-        b: int,
-        y: int,
-        m_array: int,
-        w_array: int,
-        s_array: int,
-        count: int,
-        length: int,
-        width: int,
-        x_plane: int,
-        b_plane: int,
-        y_plane: int,
-        x_row: int,
-        b_row: int,
-        y_row: int,
-        x_step: int,
-        b_step: int,
-        y_step: int,
-        load: int,
-        load_b: int,
-        store: int,
-        scratch: int,
-        mode: int,
+    @inlined
+    def overwrite_rows(
+        tile: int,
+        row: int,
+        where: int,
+        where_row: int,
+        step: int,
+        rows: int,
+        size: int,
+        value: Any,
+        spare: int,
     ) -> None:
-        states_to = scratch + states_at
+        for i in range(rows):
+            overwrite(tile + i * row, where + i * where_row, step, size, value, spare)
+
+    @inlined
+    def count_masked(
+        state: int, where: int, where_row: int, step: int, length: int, columns: int
+    ) -> None:
+        """Have the number of elements that are in where all of these are -inf."""
+        ms, ws = pointer(state + at.m, working), pointer(state + at.w, float64)
+        for j in range(columns):
+            if ms[j] == -infinity:
+                ws[j] = count(where + j * step, where_row, length)
+
+    def kernel(work: int) -> None:
+        given = pointer(work, int64)
+        x, b, where, y = given[field.x], given[field.b], given[field.where], given[field.y]
+        m_array, w_array, s_array = given[field.m], given[field.w], given[field.s]
+        t_array, q_array = given[field.t], given[field.q]
+        length, width = given[field.length], given[field.width]
+        x_plane, x_row, x_step = given[field.x_plane], given[field.x_row], given[field.x_step]
+        b_plane, b_row, b_step = given[field.b_plane], given[field.b_row], given[field.b_step]
+        y_plane, y_row, y_step = given[field.y_plane], given[field.y_row], given[field.y_step]
+        where_plane, where_row = given[field.where_plane], given[field.where_row]
+        where_step = given[field.where_step]
+        load, load_b, store = given[field.load], given[field.load_b], given[field.store]
+        scratch, mode = given[field.scratch], given[field.mode]
+        states_to, spare = scratch + states_at, scratch + spare_at
         both = mode & REDUCE and mode & APPLY
         # The softmax of slices in one tile is made of the exponentials that were summed.
         keep = length <= SHORT and both and not mode & LOGARITHM
         depth = length if length <= SHORT else SHORT // 2
         panel = LANE_BYTES
-        if load or store or keep:  # tiles on scratch memory
+        if load or load_b or store or keep or masked:  # tiles on scratch memory
             panel = min(panel, TILE_BYTES // depth)
         elif not mode & REDUCE:  # whole rows, if possible: no tile is read twice
             depth, panel = 1, 2 * panel
         panel = panel // VECTOR_BYTES * n
-        for plane in range(count):
+        for plane in range(given[field.count]):
             for first in range(0, width, panel):
                 size = min(panel, width - first)
                 groups = (size + n - 1) // n
                 pitch = groups * VECTOR_BYTES
                 whole = size == groups * n
-                copied = load or size < n
-                ready = store or size < n or (load and not whole)
+                copied = load or load_b or size < n or masked
+                ready = store or size < n or (copied and not whole)
                 # Where the last group begins: the last two overlap, unless they are copied.
                 tail = pitch if copied else (size - n) * item
                 source = x + plane * x_plane + first * x_step
                 target = y + plane * y_plane + first * y_step
+                flags = where + plane * where_plane + first * where_step
                 place = plane * width + first
 
                 if mode & REDUCE:
@@ -118,14 +140,42 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                         if copied:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
                             tile, row = scratch, pitch
-                        next_tile = source + size * x_step if copied else tile + rows * row
-                        weights, weights_row = scratch + weights_at, groups * n * 8
+                        kept = flags + start * where_row
+                        if masked:
+                            overwrite_rows(
+                                tile, row, kept, where_row, where_step, rows, size, -infinity, spare
+                            )
+                        next_tile = source + (start + rows) * x_row
+                        ragged = load or size < n
+                        if ragged:
+                            next_tile = source + size * x_step
+                        others, others_row = scratch + weights_at, pitch
+                        if weighted or valued:
+                            others = b + plane * b_plane + first * b_step + start * b_row
+                            others_row = b_row
+                        if weighted or (valued and copied):
+                            begin, begin_row = others, others_row
+                            others = scratch + weights_at
+                            others_row = groups * n * 8 if weighted else pitch
+                            transfer(
+                                load_b, begin, begin_row, others, others_row, rows, b_step, size
+                            )
+                        if valued and masked:
+                            overwrite_rows(
+                                others,
+                                others_row,
+                                kept,
+                                where_row,
+                                where_step,
+                                rows,
+                                size,
+                                zero,
+                                spare,
+                            )
                         if weighted:
-                            begin = b + plane * b_plane + first * b_step + start * b_row
-                            transfer(load_b, begin, b_row, weights, weights_row, rows, b_step, size)
                             for i in range(rows):
                                 values = pointer(tile + i * row, working)
-                                row_weights = pointer(weights + i * weights_row, float64)
+                                row_weights = pointer(others + i * others_row, float64)
                                 absorb_special_weights(values, row_weights, size, infinity)
                         for group in range(groups):
                             offset = group * VECTOR_BYTES
@@ -135,26 +185,39 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                                 tile + min(offset, tail),
                                 rows,
                                 row,
-                                weights + group * n * 8,
-                                weights_row,
+                                others + (group * n * 8 if weighted else min(offset, tail)),
+                                others_row,
                                 scratch + offset if keep else 0,
                                 pitch,
-                                next_tile + (offset * rows if copied else min(offset, tail)),
-                                VECTOR_BYTES if copied else row,
+                                next_tile + (offset * rows if ragged else min(offset, tail)),
+                                VECTOR_BYTES if ragged else x_row,
                             )
                     for group in range(groups):
                         finish(states_to + group * at.end, length)
+                        if masked:
+                            begin = min(group * VECTOR_BYTES, tail) // item
+                            count_masked(
+                                states_to + group * at.end,
+                                flags + begin * where_step,
+                                where_row,
+                                where_step,
+                                length,
+                                min(n, size - begin),
+                            )
                 if not both:
                     for group in range(groups):
                         state = states_to + group * at.end
                         begin = min(group * VECTOR_BYTES, tail) // item
                         columns = min(n, size - begin)
-                        if mode & REDUCE:
+                        if summed:
+                            arrays = (m_array, w_array, s_array, t_array, q_array)
+                            put(state, *arrays, place + begin, columns)
+                        elif mode & REDUCE:
                             put(state, m_array, w_array, s_array, place + begin, columns)
                         else:
                             take(state, m_array, s_array, place + begin, columns)
 
-                if mode & APPLY:
+                if not summed and mode & APPLY:
                     for group in range(groups):
                         state = states_to + group * at.end
                         if not mode & LOGARITHM:
@@ -168,6 +231,11 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
                         if copied or keep:
                             tile, row = scratch, pitch
+                        kept = flags + start * where_row
+                        if masked and not keep:
+                            overwrite_rows(
+                                tile, row, kept, where_row, where_step, rows, size, -infinity, spare
+                            )
                         out, out_row = target + start * y_row, y_row
                         if ready:
                             out, out_row = scratch + ready_at, pitch
@@ -179,6 +247,19 @@ def columns(working: Any, weighted: bool) -> Callable[..., None]:
                                 write_logarithms(states_to, groups, tail, begin, to)
                             else:
                                 write_exponentials(states_to, groups, tail, begin, to)
+                        if masked:  # where the slice has no softmax, -inf has not become 0
+                            nothing = -infinity if mode & LOGARITHM else zero
+                            overwrite_rows(
+                                out,
+                                out_row,
+                                kept,
+                                where_row,
+                                where_step,
+                                rows,
+                                size,
+                                nothing,
+                                spare,
+                            )
                         if ready:
                             end = target + start * y_row
                             transfer(store, out, pitch, end, y_row, rows, y_step, size)

@@ -10,18 +10,25 @@ from typing import Any
 Scalar = type  # of NumPy: the working dtype
 
 
-def rows(working: Scalar, weighted: bool) -> Any:
+def rows(working: Scalar, weighted: bool, masked: bool) -> Any:
     """States and outputs of slices along the fastest axis."""
     from . import rows
 
-    return rows.rows(working, weighted)
+    return rows.rows(working, weighted, masked)
 
 
-def columns(working: Scalar, weighted: bool) -> Any:
+def columns(working: Scalar, kind: str, masked: bool) -> Any:
     """States and outputs of slices across the fastest axis, or of many short ones."""
     from . import columns
 
-    return columns.columns(working, weighted)
+    return columns.columns(working, kind, masked)
+
+
+def row_sums(working: Scalar, moments: bool, masked: bool) -> Any:
+    """States with further sums of slices along the fastest axis."""
+    from . import row_sums
+
+    return row_sums.row_sums(working, moments, masked)
 
 
 def best_rows(working: Scalar) -> Any:

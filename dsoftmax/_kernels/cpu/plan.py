@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,19 +12,24 @@ from ..._algebra.dtypes import dtype_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
-from .protocol import LANE_BYTES
+from .protocol import LANE_BYTES, Work
 from .tuning import CACHE_BYTES, FEW, MANY
 
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
+Kind = Literal["plain", "weighted", "moments", "values"]
+
+# Of a block, in the order of the strides of a loop, with their names in the record of a kernel.
+ARRAYS = ("x", "b", "where", "y")
 
 
 class Plan(NamedTuple):
     """How the loops over blocks of one layout are shared out between a kernel and Python."""
 
     kernel: Callable[..., None]
-    layout: tuple[int, ...]  # what the kernel has to know of it
+    work: Work  # to be copied, with the layout in it and no arrays
     working: type
+    kind: Kind
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
@@ -38,13 +43,31 @@ def plan(
     dtypes: tuple[np.dtype | None, ...],
     strides: tuple[Strides, ...],
     working: type,
+    kind: Kind,
     short: int,
 ) -> Plan:
+    """How to run over blocks of a shape.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    reduced : tuple of bool
+        For each axis, whether slices run along it.
+    dtypes, strides : tuple
+        Of x, of weights or values, of the mask and of the output; None where there is no such
+        array, and strides of 0.
+    working : type
+        The dtype of the tiles.
+    kind : "plain", "weighted", "moments" or "values"
+        What is taken of a slice: see `columns.columns`.
+    short : int
+        Rows that are shorter are worked on side by side, where there are many.
+    """
     loops = loops_of(shape, reduced, strides)
     if sum(loop.reduced for loop in loops) > 1:
         axes = longest(loop for loop in loops if loop.reduced).axes
         one = tuple(i in axes for i in range(len(shape)))
-        return plan(shape, one, dtypes, strides, working, short)._replace(at_once=False)
+        return plan(shape, one, dtypes, strides, working, kind, short)._replace(at_once=False)
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
@@ -60,17 +83,22 @@ def plan(
         plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
-    counted = (plane, row, column) if side_by_side else (column, row)
+    masked = dtypes[2] is not None
+    if side_by_side:
+        kernel = compiled(kernels.columns, working, kind, masked)
+        work = _columns(plane, row, column)
+    elif kind in ("moments", "values"):
+        kernel = compiled(kernels.row_sums, working, kind == "moments", masked)
+        work = _rows(column, row)
+    else:
+        kernel = compiled(kernels.rows, working, kind == "weighted", masked)
+        work = _rows(column, row)
+    _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
     return Plan(
-        kernel=compiled(
-            kernels.columns if side_by_side else kernels.rows, working, dtypes[1] is not None
-        ),
-        layout=(
-            *(loop.length for loop in counted),
-            *(stride for loop in counted for stride in loop.strides),
-            *_codecs(dtypes, counted[-1], working),
-        ),
+        kernel=kernel,
+        work=work,
         working=working,
+        kind=kind,
         outer=outer,
         states=plane.length * column.length,
         order=tuple(axis for loop in kept for axis in loop.axes),
@@ -78,21 +106,41 @@ def plan(
     )
 
 
-def _codecs(
-    dtypes: tuple[np.dtype | None, ...], lanes: Loop, working: type
-) -> tuple[int, int, int]:
-    """Addresses of the functions that load x and b and store y, 0 where none is needed."""
-    x, b, y = dtypes
-    load = load_b = store = 0
+def _rows(rows: Loop, elements: Loop) -> Work:
+    return _layout({"row": rows, "step": elements}, count=rows.length, length=elements.length)
+
+
+def _columns(planes: Loop, rows: Loop, columns: Loop) -> Work:
+    loops = {"plane": planes, "row": rows, "step": columns}
+    lengths = {"count": planes.length, "length": rows.length, "width": columns.length}
+    return _layout(loops, **lengths)
+
+
+def _layout(loops: dict[str, Loop], **lengths: int) -> Work:
+    strides = {
+        f"{array}_{name}": stride
+        for name, loop in loops.items()
+        for array, stride in zip(ARRAYS, loop.strides, strict=True)
+    }
+    return Work(**lengths, **strides)
+
+
+def _set_codecs(
+    work: Work, dtypes: tuple[np.dtype | None, ...], working: type, kind: Kind, lanes: Loop
+) -> None:
+    """Have the addresses of the functions that load x and b and store y, where they are needed."""
+    x, b, _, y = dtypes
     item = np.dtype(working).itemsize
-    x_step, _, y_step = (item, item, item) if lanes is NO_LOOP else lanes.strides
-    if b is not None or x != working or x_step != item:
-        load = codec(x, working)
-    if b is not None:
-        load_b = codec(b, np.float64)
+    x_step, b_step, _, y_step = (item,) * 4 if lanes is NO_LOOP else lanes.strides
+    # Weights change the elements beside them, which are copied.
+    if kind == "weighted" or x != working or x_step != item:
+        work.load = codec(x, working)
+    if kind == "weighted":
+        work.load_b = codec(b, np.float64)
+    elif b is not None and (b != working or b_step != item):
+        work.load_b = codec(b, working)
     if y is not None and (y != working or y_step != item):
-        store = address(kernels.store, dtype_name(y), working)
-    return load, load_b, store
+        work.store = address(kernels.store, dtype_name(y), working)
 
 
 def codec(dtype: Any, working: type) -> int:

@@ -1,6 +1,14 @@
-"""What the compiled kernels and their callers agree on.  Does not import Numba."""
+"""What the compiled kernels and their callers agree on.  Does not import Numba.
+
+A kernel takes the address of a record of 64-bit integers.  Callers set its fields by name; kernels
+read them at the same names of `WORK` and `SELECTION`, which have the places of the fields.
+"""
 
 from __future__ import annotations
+
+from collections import namedtuple
+from ctypes import Structure, addressof, c_int64
+from typing import Any
 
 # With this the kernel of rows leaves the maxima of its tiles, row by row, on its scratch memory.
 MAXIMA = 8
@@ -15,3 +23,68 @@ SHORT = 16
 
 SCRATCH_BYTES = 80 * 1024
 MAXIMA_AT = 64 * 1024  # in there; 16 KiB are enough for the rows of a segment of top-k
+
+
+class Record(Structure):
+    """Integers of 64 bits with names; what is not given is 0."""
+
+    @property
+    def address(self) -> int:
+        """Where the fields are."""
+        return addressof(self)
+
+
+def _integers(names: str) -> list[tuple[str, type]]:
+    return [(name, c_int64) for name in names.split()]
+
+
+def _places(record: type[Record]) -> Any:
+    names = [field[0] for field in record._fields_]
+    return namedtuple(f"{record.__name__}Places", names)(*range(len(names)))
+
+
+class Work(Record):
+    """What the kernels of rows and of columns work on, and how it lies in memory.
+
+    - x, b, where, y: addresses of the elements, of the weights or values, of the mask (a byte for
+      each element, 0 where it is out) and of the output; 0 where there are none;
+    - m, w, s, t, q: addresses of the states; sums of values are at t;
+    - count, length, width: ``count`` rows of ``length``, or ``count`` planes of ``width`` columns
+      of ``length``;
+    - x_plane ... y_step: distances in bytes between planes, between rows, and between the elements
+      of a row, which for columns is the distance of one column from the next;
+    - load, load_b, store: addresses of the functions of `codecs` that load and store tiles, 0 where
+      elements are contiguous and of the working dtype; with weights, load and load_b are needed;
+    - scratch: address of SCRATCH_BYTES, at a line of the cache;
+    - mode: see `modes`, and MAXIMA.
+    """
+
+    _fields_ = _integers(
+        "x b where y m w s t q count length width x_plane b_plane where_plane y_plane "
+        "x_row b_row where_row y_row x_step b_step where_step y_step "
+        "load load_b store scratch mode"
+    )
+
+
+class Selection(Record):
+    """What the kernels of top-k work on, and how it lies in memory.
+
+    - x, values, indices: addresses of the elements and of the results, k of each slice;
+    - m, w, s: addresses of the states, segment by segment, if there are to be any;
+    - count, length: number and length of the slices;
+    - x_row, x_step: distances in bytes between slices and between elements;
+    - k: from 1 to the length;
+    - segment, run: how many elements make one; together: how many slices are worked on at a time;
+    - load: address of the function of `codecs` that loads a tile, or 0;
+    - rows, work: addresses of the kernel of `rows` and of its `Work` record, whose arrays, count
+      and length are set for each segment; 0 for no states;
+    - scratch, rows_scratch: addresses of SCRATCH_BYTES each.
+    """
+
+    _fields_ = _integers(
+        "x values indices m w s count length x_row x_step k segment run together "
+        "load rows work scratch rows_scratch"
+    )
+
+
+WORK, SELECTION = _places(Work), _places(Selection)

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from .exp import HIGH, SCALE, scaled_exp
-from .memory import add_compensated, copy, exp, inlined, pointer, prefetch
+from .masks import masking
+from .memory import add_compensated, convert, copy, exp, inlined, pointer, prefetch
 from .simd import (
     VECTOR_BYTES,
     count_equal,
+    from_lane,
     greater,
     lanes_in_vector,
     largest,
@@ -102,6 +104,60 @@ def reductions(working: Any) -> tuple[Callable[..., Any], ...]:
         return total(s + s_error), total(w), total(w_error)
 
     return maximum_of, sum_below, sum_of_rest, weighted_sums_of
+
+
+def tiles(working: Any, masked: bool) -> tuple[Callable[..., Any], ...]:
+    """`fetch` and `vectors_of`: where the elements of a tile are, and how vectors cover them."""
+    item, n = np.dtype(working).itemsize, lanes_in_vector(working)
+    copy_where, overwrite = masking(working)
+
+    @inlined
+    def fetch(
+        codec: int,
+        source: int,
+        step: int,
+        size: int,
+        where: int,
+        where_step: int,
+        nothing: Any,
+        scratch: int,
+        spare: int,
+    ) -> int:
+        """The address of the elements: their own, or that of the scratch memory.
+
+        ``nothing`` stands for those that are out.
+        """
+        if codec:
+            convert(codec, source, scratch, step, size)
+            if masked:
+                overwrite(scratch, where, where_step, size, nothing, spare)
+        elif masked:
+            copy_where(source, scratch, where, where_step, size, nothing, spare)
+        return scratch if codec or masked else source
+
+    @inlined
+    def vectors_of(tile: int, size: int, padded: bool, nothing: Any, scratch: int) -> Any:
+        """The addresses of the first vector and of the end of the whole ones, and the last one.
+
+        The last one has the elements that are left and then ``nothing``, which is written to the
+        scratch memory; or if it is not padded ``nothing`` and then these, read where they are.
+        """
+        whole = (size - 1) // n * n  # and from 1 to n elements in the last vector
+        if padded and size - whole < n and tile != scratch:
+            copy(tile, scratch, size, working)
+            tile = scratch
+        end = tile + whole * item
+        if padded and size - whole < n:
+            filled = pointer(end, working)
+            for i in range(size - whole, n):
+                filled[i] = nothing
+            last = load(end, working, n)
+        else:
+            last = load(tile + (size - n) * item, working, n)
+            last = from_lane(n - (size - whole), last, nothing)
+        return tile, end, last
+
+    return fetch, vectors_of
 
 
 def addition(working: Any) -> Callable[..., Any]:

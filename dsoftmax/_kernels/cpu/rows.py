@@ -17,93 +17,76 @@ import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
 from .exp import SCALE
-from .memory import add_compensated, convert, copy, exp, log, log1p, pointer
-from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES
-from .row_steps import absorb_special_weights, maps, reductions
-from .simd import VECTOR_BYTES, from_lane, lanes_in_vector
-from .simd import load as load_vector
+from .masks import count as count_in
+from .masks import masking
+from .memory import add_compensated, convert, exp, log, log1p, pointer
+from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES, WORK
+from .row_steps import absorb_special_weights, maps, reductions, tiles
+from .simd import lanes_in_vector
 
-float64 = np.float64
+int64, float64 = np.int64, np.float64
 
 
-def rows(working: Any, weighted: bool) -> Callable[..., None]:
-    """The kernel for tiles of ``working``, float32 or float64; with weights or without.
+def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
+    """The kernel for tiles of ``working``, float32 or float64; with weights, a mask or neither.
 
-    Parameters of the kernel: addresses, the number of rows and their length; the distances in
-    bytes between rows and between elements; the addresses of the `codecs` functions that load
-    and store tiles, 0 where elements are contiguous and of the working dtype (``load`` has to be
-    given with weights); scratch memory, and the mode.
+    The kernel takes the address of a `protocol.Work`, of which there are no planes.
 
     With REDUCE alone m, w and s are written; with APPLY alone m is given, and s is d, or log d
     with LOGARITHM; with both the arrays are not used.  With MAXIMA too, the maximum of every tile
     is left on the scratch memory.
     """
-    item = np.dtype(working).itemsize
+    field, item = WORK, np.dtype(working).itemsize
     tile_size = TILE_BYTES // item
     n = lanes_in_vector(working)
     scale = float64(2.0 ** SCALE[working])
-    one, infinity, nan = map(working, (1, np.inf, np.nan))
+    zero, one, infinity, nan = map(working, (0, 1, np.inf, np.nan))
+    fetch, vectors_of = tiles(working, masked)
+    _, overwrite = masking(working)
     maximum_of, sum_below, sum_of_rest, weighted_sums_of = reductions(working)
     write_logarithms, write_exponentials = maps(working)
     ready_at = TILE_BYTES
     spare_at = ready_at + TILE_BYTES
-    weights_at = spare_at + VECTOR_BYTES
+    weights_at = spare_at + TILE_BYTES // 4
 
-    def kernel(
-        x: int,
-        b: int,
-        y: int,
-        m_array: int,
-        w_array: int,
-        s_array: int,
-        count: int,
-        length: int,
-        x_row: int,
-        b_row: int,
-        y_row: int,
-        x_step: int,
-        b_step: int,
-        y_step: int,
-        load: int,
-        load_b: int,
-        store: int,
-        scratch: int,
-        mode: int,
-    ) -> None:
-        ms, ws, ss = pointer(m_array, working), pointer(w_array, float64), pointer(s_array, float64)
+    def kernel(work: int) -> None:
+        given = pointer(work, int64)
+        x, b, where, y = given[field.x], given[field.b], given[field.where], given[field.y]
+        count, length = given[field.count], given[field.length]
+        x_row, x_step = given[field.x_row], given[field.x_step]
+        b_row, b_step = given[field.b_row], given[field.b_step]
+        y_row, y_step = given[field.y_row], given[field.y_step]
+        where_row, where_step = given[field.where_row], given[field.where_step]
+        load, load_b, store = given[field.load], given[field.load_b], given[field.store]
+        scratch, mode = given[field.scratch], given[field.mode]
+        ms = pointer(given[field.m], working)
+        ws, ss = pointer(given[field.w], float64), pointer(given[field.s], float64)
+        spare = scratch + spare_at
         loaded, weights = pointer(scratch, working), pointer(scratch + weights_at, float64)
-        maxima, tiles = pointer(scratch + MAXIMA_AT, working), (length + tile_size - 1) // tile_size
+        maxima = pointer(scratch + MAXIMA_AT, working)
+        tiles_of_row = (length + tile_size - 1) // tile_size
         for row in range(count):
+            flags = where + row * where_row
             m, reference = -infinity, -infinity
             w, w_error, s, s_error = 0.0, 0.0, 0.0, 0.0
             steady = False
             if mode & REDUCE:
                 for start in range(0, length, tile_size):
                     size = min(tile_size, length - start)
-                    whole = (size - 1) // n * n  # and from 1 to n elements in the last vector
                     source = x + row * x_row + start * x_step
-                    tile = source
-                    if load:
-                        tile = scratch
-                        convert(load, source, tile, x_step, size)
+                    kept = flags + start * where_step
+                    tile = fetch(
+                        load, source, x_step, size, kept, where_step, -infinity, scratch, spare
+                    )
                     if weighted:
                         source_b = b + row * b_row + start * b_step
                         convert(load_b, source_b, scratch + weights_at, b_step, size)
-                        for i in range(size, whole + n):
+                        for i in range(size, (size + n - 1) // n * n):
                             weights[i] = 0.0
                         absorb_special_weights(loaded, weights, size, infinity)
-                    end = tile + whole * item
-                    if size - whole < n and (load or not whole):
-                        if not load:
-                            end = tile = scratch
-                            copy(source, tile, size, working)
-                        filled = pointer(end, working)
-                        for i in range(size - whole, n):
-                            filled[i] = -infinity
-                        last = load_vector(end, working, n)
-                    else:
-                        last = load_vector(tile + (size - n) * item, working, n)
-                        last = from_lane(n - (size - whole), last, -infinity)
+                    tile, end, last = vectors_of(
+                        tile, size, tile == scratch or size <= n, -infinity, scratch
+                    )
                     ahead = source + TILE_BYTES - tile
                     if steady:  # most likely the maximum stays what it is
                         terms, top = sum_below(tile, end, last, reference, ahead)
@@ -135,7 +118,7 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                         terms, top = sum_below(tile, end, last, reference, ahead)
                     steady = top < m and not weighted
                     if mode & MAXIMA:
-                        maxima[row * tiles + start // tile_size] = top
+                        maxima[row * tiles_of_row + start // tile_size] = top
                     s, s_error = add_compensated(s, s_error, terms)
 
                 if not math.isinf(w):
@@ -146,14 +129,17 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                 if s != s:
                     m, w = nan, 0.0
                 if m == -infinity and not weighted:
-                    w = float64(length)  # and nothing that padded the last tile
+                    # And nothing that padded the last tile.
+                    w = float64(count_in(flags, where_step, length) if masked else length)
                 if not mode & APPLY:
                     ms[row], ws[row], ss[row] = m, w, s
             else:
                 m, s = ms[row], ss[row]
 
             if mode & APPLY:
+                nothing = zero
                 if mode & LOGARITHM:
+                    nothing = -infinity
                     if mode & REDUCE:
                         s = log1p(s / w) + log(w)
                     factor_or_log = working(s)
@@ -164,16 +150,18 @@ def rows(working: Any, weighted: bool) -> Callable[..., None]:
                     size = min(tile_size, length - start)
                     source = x + row * x_row + start * x_step
                     target = y + row * y_row + start * y_step
-                    ahead, tile = source + TILE_BYTES, source
-                    if load:
-                        tile = scratch
-                        convert(load, source, tile, x_step, size)
+                    kept = flags + start * where_step
+                    tile = fetch(
+                        load, source, x_step, size, kept, where_step, -infinity, scratch, spare
+                    )
                     out = scratch + ready_at if store else target
                     if mode & LOGARITHM:
                         write_logarithms(tile, out, size, m, factor_or_log)
                     else:
-                        spare = scratch + spare_at
+                        ahead = source + TILE_BYTES
                         write_exponentials(tile, out, size, spare, m, factor_or_log, ahead)
+                    if masked and not -infinity < m < infinity:  # else it is what exp(-inf) gives
+                        overwrite(out, kept, where_step, size, nothing, spare)
                     if store:
                         convert(store, out, target, y_step, size)
 

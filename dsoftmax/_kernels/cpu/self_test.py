@@ -13,7 +13,7 @@ import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .protocol import SCRATCH_BYTES
+from .protocol import SCRATCH_BYTES, Selection, Work
 
 Array = np.ndarray
 Function = Callable[..., None]
@@ -51,59 +51,87 @@ def _store(kernel: Function, address: Address, name: str, working: Any) -> bool:
     return np.array_equal(stored, _in_memory(values, name))
 
 
-def _rows(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
-    x = _scores((_SLICES, _LENGTH), working)
-    return _computes_softmax(kernel, address, x, weighted, (_SLICES, _LENGTH), 1)
+def _rows(kernel: Function, address: Address, working: Any, weighted: bool, masked: bool) -> bool:
+    kind = "weighted" if weighted else "plain"
+    return _row_states(kernel, address, working, kind, masked)
 
 
-def _columns(kernel: Function, address: Address, working: Any, weighted: bool) -> bool:
-    x = _scores((_SLICES, _LENGTH), working)
-    return _computes_softmax(kernel, address, x, weighted, (1, _SLICES, _LENGTH), 0)
+def _row_sums(
+    kernel: Function, address: Address, working: Any, moments: bool, masked: bool
+) -> bool:
+    return _row_states(kernel, address, working, "moments" if moments else "values", masked)
+
+
+def _row_states(kernel: Function, address: Address, working: Any, kind: str, masked: bool) -> bool:
+    work = Work(count=_SLICES, length=_LENGTH)
+    return _computes_softmax(kernel, address, working, kind, masked, work, 1)
+
+
+def _columns(kernel: Function, address: Address, working: Any, kind: str, masked: bool) -> bool:
+    work = Work(count=1, length=_SLICES, width=_LENGTH)
+    return _computes_softmax(kernel, address, working, kind, masked, work, 0)
 
 
 def _computes_softmax(
     kernel: Function,
     address: Address,
-    x: Array,
-    weighted: bool,
-    lengths: tuple[int, ...],
+    working: Any,
+    kind: str,
+    masked: bool,
+    work: Work,
     axis: int,
 ) -> bool:
-    """Whether the states and, without weights, the softmax and its logarithm are right.
-
-    ``lengths`` are those of the loops of the kernel, of which the last two are the axes of x.
-    """
+    """Whether the states and, of plain ones, the softmax and its logarithm are right."""
+    x = _scores((_SLICES, _LENGTH), working)
     b = 1 + np.abs(_scores(x.shape, np.float64))[::-1]
+    where = (np.arange(x.size) % 3 != 0).reshape(x.shape) | (not masked)
     y = np.empty_like(x)
-    kept = [n for i, n in enumerate(x.shape) if i != axis]
-    m, w, s = np.full(kept, np.nan, x.dtype), np.full(kept, np.nan), np.full(kept, np.nan)
-    planes = (0,) * 3 * (len(lengths) - 2)
-    strides = (*planes, *(a.strides[i] for i in range(2) for a in (x, b, y)))
-    codecs = (0, 0)
-    if weighted:
-        own = address(kernels.load, x.dtype.name, False, x.dtype.type)
-        codecs = (own, address(kernels.load, "float64", False, np.float64))
+    state = [np.full(x.shape[1 - axis], np.nan, x.dtype)]
+    state += [np.full(x.shape[1 - axis], np.nan) for _ in range(4)]
+    work.x_row, work.x_step = x.strides
+    work.b_row, work.b_step = b.strides
+    work.where_row, work.where_step = where.strides
+    work.y_row, work.y_step = y.strides
+    if kind == "values":
+        b = b.astype(working)
+        work.b_row, work.b_step = b.strides
+    if kind == "weighted":
+        work.load = address(kernels.load, x.dtype.name, False, working)
+        work.load_b = address(kernels.load, "float64", False, np.float64)
     scratch = _scratch(SCRATCH_BYTES)
-    arrays = (_at(x), _at(b) if weighted else 0, _at(y), _at(m), _at(w))
+    work.x, work.b, work.where, work.y, work.scratch = map(_at, (x, b, where, y, scratch))
 
-    def run(mode: int, d: Array = s) -> None:
+    def run(mode: int, *state: Array) -> None:
         y.fill(np.nan)
-        kernel(*arrays, _at(d), *lengths, *strides, *codecs, 0, _at(scratch), mode)
+        work.mode = mode
+        for name, field in zip("mwstq", state, strict=False):
+            setattr(work, name, _at(field))
+        kernel(work.address)
 
-    run(REDUCE)
-    top = x.max(axis, keepdims=True)
-    e = np.exp(x - top, dtype=np.float64) * (b if weighted else 1)
-    right = np.array_equal(m, top.squeeze(axis))
-    right &= _close(w, np.where(x == top, e, 0).sum(axis), x.dtype)
-    right &= _close(s, np.where(x == top, 0, e).sum(axis), x.dtype)
-    if not weighted:
-        expected = e / e.sum(axis, keepdims=True)
-        for mode, d in ((APPLY, w + s), (REDUCE | APPLY, s)):
-            run(mode, d)
-            right &= _close(y, expected, x.dtype)
-        for mode, d in ((APPLY, np.log(w + s)), (REDUCE | APPLY, s)):
-            run(mode | LOGARITHM, d)
-            right &= _close(y, np.log(expected), x.dtype)
+    run(REDUCE, *state)
+    top = np.where(where, x, -np.inf).max(axis, keepdims=True)
+    e = np.where(where, np.exp(x - top, dtype=np.float64), 0)
+    at_top, rest = (np.where(choice, e, 0) for choice in (x == top, x != top))
+    terms = b if kind == "weighted" else 1
+    expected = [top, at_top * terms, rest * terms]
+    if kind == "moments":
+        expected += [rest * (x - top), rest**2]
+    if kind == "values":
+        expected += [e * b]
+    right = all(
+        _close(found, right.sum(axis), x.dtype)
+        for found, right in zip(state, expected, strict=False)
+    )
+    if kind == "plain":
+        d, p = e.sum(axis), e / e.sum(axis, keepdims=True)
+        with np.errstate(divide="ignore"):
+            log_p = np.log(p)
+        for mode, given in ((APPLY, d), (REDUCE | APPLY, d)):
+            run(mode, *state[:2], given)
+            right &= _close(y, p, x.dtype)
+        for mode, given in ((APPLY, np.log(d)), (REDUCE | APPLY, d)):
+            run(mode | LOGARITHM, *state[:2], given)
+            right &= _close(y, log_p, x.dtype)
     return right
 
 
@@ -117,23 +145,21 @@ def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
 
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
-    no_states, together, run = (0, 0, 0), 1, 16
     scratch = _scratch(2 * SCRATCH_BYTES)
-    kernel(
-        *map(_at, (x, values, indices)),
-        *no_states,
-        *(_SLICES, _LENGTH, *x.strides, _BEST),
-        *(_LENGTH, run, together),
-        *(0, 0, _at(scratch), _at(scratch) + SCRATCH_BYTES),
-    )
+    selection = _selecting(x, values, indices, scratch)
+    selection.x_row, selection.x_step = x.strides
+    selection.segment, selection.run, selection.together = _LENGTH, 16, 1
+    selection.rows_scratch = _at(scratch) + SCRATCH_BYTES
+    kernel(selection.address)
     return _selected(x, values, indices)
 
 
 def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_LENGTH, _SLICES), working)
     scratch = _scratch(SCRATCH_BYTES)
-    arrays = map(_at, (x, values, indices))
-    kernel(*arrays, _SLICES, _LENGTH, *x.strides[::-1], _BEST, 0, _at(scratch))
+    selection = _selecting(x, values, indices, scratch)
+    selection.x_step, selection.x_row = x.strides
+    kernel(selection.address)
     return _selected(x.T, values, indices)
 
 
@@ -144,6 +170,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.store: _store,
     kernels.columns: _columns,
     kernels.log_sums: _log_sums,
+    kernels.row_sums: _row_sums,
     kernels.rows: _rows,
 }
 
@@ -160,6 +187,17 @@ def _selection(shape: tuple[int, ...], working: Any) -> tuple[Array, Array, Arra
         np.zeros((_SLICES, _BEST), working),
         np.zeros((_SLICES, _BEST), np.int64),
     )
+
+
+def _selecting(x: Array, values: Array, indices: Array, scratch: Array) -> Selection:
+    arrays = dict(
+        zip(
+            ("x", "values", "indices", "scratch"),
+            map(_at, (x, values, indices, scratch)),
+            strict=True,
+        )
+    )
+    return Selection(count=_SLICES, length=_LENGTH, k=_BEST, **arrays)
 
 
 def _selected(x: Array, values: Array, indices: Array) -> bool:

@@ -181,6 +181,20 @@ where_greater = _choice(">")
 
 
 @intrinsic
+def chosen(typing_context: Any, flags: Any, lanes: Any, otherwise: Any) -> Any:
+    """The lanes whose bytes, at the address of ``flags``, are not 0, and a number in the others."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        flags, lanes, otherwise = args
+        kind = ir.VectorType(ir.IntType(8), lanes.type.count)
+        loaded = builder.load(builder.inttoptr(flags, kind.as_pointer()), align=1)
+        kept = builder.icmp_unsigned("!=", loaded, ir.Constant(kind, None))
+        return builder.select(kept, lanes, _to_vector(builder, otherwise, lanes.type))
+
+    return lanes(types.int64, lanes, lanes.element), codegen
+
+
+@intrinsic
 def from_lane(typing_context: Any, first: Any, lanes: Any, otherwise: Any) -> Any:
     """The lanes from a number on, and another value in those before."""
 
@@ -303,6 +317,22 @@ def _fold(build: Callable[..., Any]) -> Any:
         return lanes.element(lanes), codegen
 
     return intrinsic(call)
+
+
+@intrinsic
+def halved(typing_context: Any, lanes: Any) -> Any:
+    """The sums of the lower and the upper half: a vector of half as many lanes."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        (vector,) = args
+        half = vector.type.count // 2
+        low, high = (
+            builder.shuffle_vector(vector, vector, _places(list(range(i, i + half))))
+            for i in (0, half)
+        )
+        return builder.fadd(low, high)
+
+    return Lanes(lanes.element, lanes.count // 2)(lanes), codegen
 
 
 total = _fold(lambda builder, a, b: builder.fadd(a, b))

@@ -11,11 +11,12 @@ import numpy as np
 from ..._algebra.dtypes import dtype_name, working_name
 from ..._algebra.normalizer import State
 from ..loops import NO_LOOP, longest, loops_of
+from ..modes import REDUCE
 from . import block, kernels
 from .call import address_of
 from .compiler import address, compiled
 from .plan import codec
-from .protocol import SCRATCH_BYTES, TILE_BYTES
+from .protocol import MAXIMA, SCRATCH_BYTES, TILE_BYTES, Selection, Work
 from .tuning import CACHE_LINE, MANY, SEGMENT_BYTES, SHORT_ROW, SHORTEST_RUN
 
 
@@ -78,25 +79,29 @@ def _select(
     aligned = math.ceil(address_of(scratch) / CACHE_LINE) * CACHE_LINE
     in_a_row = row if side_by_side else slices
     contiguous = x.dtype == working and in_a_row.strides[0] == item
-    load = 0 if contiguous else codec(x.dtype, working)
+    work = Work(x_row=row.strides[0], x_step=step, scratch=aligned + SCRATCH_BYTES)
+    work.load = 0 if contiguous else codec(x.dtype, working)
+    work.mode = REDUCE | MAXIMA
+    selection = Selection(
+        count=row.length,
+        length=slices.length,
+        x_row=row.strides[0],
+        x_step=step,
+        k=k,
+        segment=segment,
+        run=min(max(SHORTEST_RUN, 8 * k), TILE_BYTES // item),
+        together=max(1, SEGMENT_BYTES // (segment * item)),
+        load=work.load,
+        rows=address(kernels.rows, working, False, False) if fused else 0,
+        work=work.address,
+        scratch=aligned,
+        rows_scratch=work.scratch,
+    )
+    kernel = compiled(kernels.best_columns if side_by_side else kernels.best_rows, working)
     for i, index in enumerate(itertools.product(*(range(loop.length) for loop in outer))):
         offset = sum(j * loop.strides[0] for j, loop in zip(index, outer, strict=True))
-        source, *results = address_of(x) + offset, *map(address_of, (values[i], indices[i]))
-        sizes = (row.length, slices.length, row.strides[0], step, k)
-        if side_by_side:
-            compiled(kernels.best_columns, working)(source, *results, *sizes, load, aligned)
-        else:
-            compiled(kernels.best_rows, working)(
-                source,
-                *results,
-                *(address_of(field[i]) for field in states),
-                *sizes,
-                segment,
-                min(max(SHORTEST_RUN, 8 * k), TILE_BYTES // item),
-                max(1, SEGMENT_BYTES // (segment * item)),
-                load,
-                address(kernels.rows, working, False) if fused else 0,
-                aligned,
-                aligned + SCRATCH_BYTES,
-            )
+        selection.x = address_of(x) + offset
+        selection.values, selection.indices = address_of(values[i]), address_of(indices[i])
+        selection.m, selection.w, selection.s = (address_of(field[i]) for field in states)
+        kernel(selection.address)
     return states

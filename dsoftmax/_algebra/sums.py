@@ -1,0 +1,74 @@
+"""Sums weighted by a softmax: what an expectation is made of.
+
+To the state (m, w, s) of a slice they add, for each of several arrays v beside x,
+
+    o = sum of exp(x_i - m) v_i    over all elements, those at the maximum included
+
+so that the mean of v under the softmax is o / d.  In a merge o is scaled as d is.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from .moments import is_empty
+from .normalizer import (
+    State,
+    common_namespace,
+    compensated_sum,
+    distance,
+    quiet,
+    scaled_rest,
+)
+
+Array = Any
+
+
+class Sums(NamedTuple):
+    """(m, w, s) of some slices and a tuple of sums o, as arrays of one shape."""
+
+    m: Array
+    w: Array
+    s: Array
+    o: tuple[Array, ...]
+
+    @property
+    def d(self) -> Array:
+        """The paper's normalizer, d = w + s."""
+        return self.w + self.s
+
+    @property
+    def normalizer(self) -> State:
+        """(m, w, s) alone."""
+        return State(self.m, self.w, self.s)
+
+
+def merge(*sums: Sums) -> Sums:
+    """The sums of the union: each scaled once, to the common maximum, and added compensated."""
+    first, *rest = sums
+    if not rest:
+        return first
+    xp = common_namespace(*(part.m for part in sums))
+    m = reduce(xp.maximum, (part.m for part in sums))  # propagates NaN
+    with quiet():
+        w = compensated_sum(xp, (xp.where(part.m == m, part.w, 0.0) for part in sums))
+        s = compensated_sum(xp, (scaled_rest(xp, part, m) for part in sums))
+        scaled = zip(*(_scaled(xp, part, m) for part in sums), strict=True)
+        return Sums(m, w, s, tuple(compensated_sum(xp, several) for several in scaled))
+
+
+def _scaled(xp: Any, part: Sums, m: Array) -> list[Array]:
+    factor = xp.exp(distance(xp, part, m))
+    return [xp.where(part.m == m, o, o * factor) for o in part.o]
+
+
+def mean(sums: Sums, k: int = 0) -> Array:
+    """The mean of the k-th values under the softmax; 0 of nothing, NaN where there is none."""
+    xp = array_namespace(sums.m)
+    with quiet():
+        value = sums.o[k] / sums.d
+    value = xp.where(xp.abs(sums.m) == float("inf"), float("nan"), value)
+    return xp.where(is_empty(sums), 0.0, value)
