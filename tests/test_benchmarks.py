@@ -478,12 +478,14 @@ def test_graphs(jobs):
     assert fans[0] > fans[1] > fans[2]
 
 
-@pytest.mark.parametrize("function", memory.STORED.values(), ids=memory.STORED)
-def test_the_softmax_of_every_side(function):
+def test_every_side_gives_the_softmax():
     x = np.random.default_rng(0).standard_normal(60)
     expected = dsoftmax.softmax(x)
-    np.testing.assert_allclose(function(da.from_array(x, chunks=20)).compute(), expected)
-    assert set(graphs.FUNCTIONS) >= {"dsoftmax", "SciPy on Dask", "by hand on Dask"}
+    chunked = da.from_array(x, chunks=20)
+    with Process(1) as process:  # SciPy is told to take Dask arrays
+        for function in (*memory.STORED.values(), *map(graphs.FUNCTIONS.get, memory.STORED)):
+            if function is not None:
+                np.testing.assert_allclose(process(function, chunked).compute(), expected)
 
 
 def test_dashboard(jobs):
