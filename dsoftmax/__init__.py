@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import dashboard, operations, reference
+    from ._cross_entropy import cross_entropy
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
+    from ._softmax_matmul import softmax_matmul
     from ._topk import TopK, TopKWithLog, softmax_topk, topk
 
 __version__ = "0.1.0"
@@ -16,6 +18,7 @@ __all__ = [
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "cross_entropy",
     "dashboard",
     "log_softmax",
     "logsumexp",
@@ -23,6 +26,7 @@ __all__ = [
     "reference",
     "reread",
     "softmax",
+    "softmax_matmul",
     "softmax_topk",
     "topk",
 ]
@@ -33,6 +37,7 @@ _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "cross_entropy": "_cross_entropy",
     "dashboard": "dashboard",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
@@ -40,6 +45,7 @@ _HOMES = {
     "reference": "reference",
     "reread": "_reread",
     "softmax": "_softmax",
+    "softmax_matmul": "_softmax_matmul",
     "softmax_topk": "_topk",
     "topk": "_topk",
 }

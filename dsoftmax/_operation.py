@@ -96,6 +96,8 @@ class Operation:
         ``whole(block, axes) -> block``: the same of a block that holds its slices whole.
     title : str, optional
         What it gives, in words: "Write the ... of SRC to DST".
+    arrays : int, optional
+        How many arrays it is of: with more than one, a block is a named tuple of theirs.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Operation:
     rescale: Callable[[Array, State], Array] | None = None
     whole: Callable[[Array, Axes], Array] | None = None
     title: str = ""
+    arrays: int = 1
 
     @property
     def key(self) -> str:

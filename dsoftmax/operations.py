@@ -16,11 +16,13 @@ from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, chec
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._kernels import labels, matmul
 from ._operation import Monoid, Operation, Result
 from ._reread import check_reread
 from ._topk_operation import best
 
 __all__ = [
+    "CROSS_ENTROPY",
     "LOGSUMEXP",
     "LOG_SOFTMAX",
     "NORMALIZER",
@@ -32,6 +34,7 @@ __all__ = [
     "Result",
     "reduce",
     "rescale",
+    "softmax_matmul",
 ]
 
 
@@ -63,8 +66,23 @@ SIGNED_LOGSUMEXP = Operation(
     "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
 )
 
-# All of the package; of those with k, for one.
-OPERATIONS = (SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, best("softmax_topk", 1), best("topk", 1))
+# Of scores and labels: m, w, s, the element at the label, and two booleans.
+_LABELLED = Monoid(NORMALIZER.name, labels.of_block, labels.merge, slice_bytes=34)
+CROSS_ENTROPY = Operation("cross_entropy", _LABELLED, (Result(labels.cross_entropy),), arrays=2)
+
+
+def softmax_matmul(columns: int = 1) -> Operation:
+    """The product of a softmax and a matrix, whose blocks have so many columns at most."""
+    size = 8 + 24 // columns  # of an element of o, with its share of m, w and s
+    monoid = Monoid(NORMALIZER.name, matmul.of_block, matmul.merge, size)
+    return Operation("softmax_matmul", monoid, (Result(matmul.mean),), arrays=2)
+
+
+# All of the package; of those with k or columns, for one.
+OPERATIONS = (
+    *(SOFTMAX, LOG_SOFTMAX, LOGSUMEXP, best("softmax_topk", 1), best("topk", 1)),
+    *(softmax_matmul(), CROSS_ENTROPY),
+)
 
 
 def reduce(
@@ -99,7 +117,8 @@ def reduce(
     Raises
     ------
     TypeError, ValueError
-        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results.
+        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results, or is
+        of several arrays.
 
     Examples
     --------
@@ -111,6 +130,10 @@ def reduce(
     name = operation.name
     if not operation.results:
         raise ValueError(f"reduce: the operation {name} has no results; use rescale")
+    if operation.arrays > 1:
+        raise ValueError(
+            f"reduce: the operation {name} is of {operation.arrays} arrays; call dsoftmax.{name}"
+        )
     x = as_array(x, name)
     axes = check_axis(axis, x.shape, name)
     check_split_every(split_every, x.ndim, name)

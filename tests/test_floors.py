@@ -16,7 +16,7 @@ FLOORS = (
     {"_engine", "_terms", "_topk_operation"},
     {"operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict"},
-    {"_normalizer", "_softmax"},
+    {"_cross_entropy", "_normalizer", "_softmax", "_softmax_matmul"},
     {"reference"},
     {"cli", "dashboard"},
 )

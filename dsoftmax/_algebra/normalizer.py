@@ -95,8 +95,8 @@ def merge(*states: State) -> State:
     xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
-        w = _compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
-        s = _compensated_sum(xp, (_scaled_rest(xp, state, m) for state in states))
+        w = compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
+        s = compensated_sum(xp, (_scaled_rest(xp, state, m) for state in states))
     return State(m, w, s)
 
 
@@ -111,7 +111,7 @@ def _scaled_rest(xp: Any, state: State, m: Array) -> Array:
     return xp.where(state.m == m, state.s, state.d * factor)
 
 
-def _compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
+def compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
     terms = iter(terms)
     total = next(terms)
     error = 0 * total
