@@ -118,8 +118,8 @@ def softmax_matmul(
     check_not_empty(x, (x.ndim - 1,), _NAME)
     check_split_every(split_every, x.ndim, _NAME)
     if isinstance(split_every, dict):
-        along = {i % x.ndim: n for i, n in split_every.items()}
-        split_every = {labels.k: along[i] for i in along if i == x.ndim - 1}
+        last = [n for i, n in split_every.items() if i % x.ndim == x.ndim - 1]
+        split_every = {labels.k: last[0]} if last else {}
     dtype, axes = result_dtype(x, v), labels.axes
     factors: Any
     if isinstance(x, da.Array) or isinstance(v, da.Array):

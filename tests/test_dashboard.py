@@ -19,7 +19,15 @@ import numpy as np
 import pytest
 from distributed import Client, Event, LocalCluster, wait
 
-from dsoftmax import log_softmax, logsumexp, softmax, softmax_topk, topk
+from dsoftmax import (
+    cross_entropy,
+    log_softmax,
+    logsumexp,
+    softmax,
+    softmax_matmul,
+    softmax_topk,
+    topk,
+)
 
 pytest.importorskip("bokeh", reason="draws the page")
 
@@ -121,6 +129,10 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: logsumexp(x, split_every=3), "logsumexp", [8, 3, 1]),
         (lambda x: softmax_topk(x, 3)[0], "softmax-topk", [8, 1]),
         (lambda x: topk(x, 3)[1], "topk", [8, 1]),
+        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax-matmul", [8, 1]),
+        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax-matmul", [8]),
+        (lambda x: cross_entropy(x, 7), "cross-entropy", [8, 1]),
+        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross-entropy", [8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
     ],

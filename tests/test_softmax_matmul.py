@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from collections import Counter
 
 import dask
@@ -394,17 +396,40 @@ def test_blocks_that_are_no_arrays():
         softmax_matmul(x, V).compute()
 
 
-def test_blocks_of_torch():
-    torch = pytest.importorskip("torch", reason="blocks of torch")
-    x, v = torch.asarray(X), torch.asarray(V)
+@pytest.mark.parametrize("name", ["array_api_strict", "torch"])
+def test_blocks_of_other_libraries(name):
+    xp = pytest.importorskip(name, reason="blocks of other libraries")
+    x, v = xp.asarray(X), xp.asarray(V)
     y, log_sum = softmax_matmul(x, v, return_logsumexp=True)
-    assert isinstance(y, torch.Tensor)
-    assert_allclose(y.numpy(), expected(X, V), rtol=1e-12)
-    assert_allclose(log_sum.numpy(), special.logsumexp(X, axis=1), rtol=1e-12)
-    assert_allclose(softmax_matmul(x, V).numpy(), expected(X, V), rtol=1e-12)
-    lazy = [da.from_array(a, chunks=9).map_blocks(torch.asarray) for a in (X, V)]
-    assert_allclose(np.asarray(softmax_matmul(*lazy).compute()), expected(X, V), rtol=1e-12)
-    with pytest.raises(TypeError, match="blocks of numpy and torch do not mix"):
-        softmax_matmul(lazy[0], V).compute()
+    assert type(y) is type(log_sum) is type(x)
+    assert_allclose(np.asarray(y), expected(X, V), rtol=1e-12)
+    assert_allclose(np.asarray(log_sum), special.logsumexp(X, axis=1), rtol=1e-12)
+    assert_allclose(np.asarray(softmax_matmul(x, V)), expected(X, V), rtol=1e-12)
     with pytest.raises(TypeError, match="softmax_matmul: arrays of different libraries"):
         softmax_matmul(X, v)
+    if name == "torch":  # the dtypes of the other one have no size, which Dask asks for
+        lazy = [da.from_array(a, chunks=9).map_blocks(xp.asarray) for a in (X, V)]
+        assert_allclose(np.asarray(softmax_matmul(*lazy).compute()), expected(X, V), rtol=1e-12)
+        with pytest.raises(TypeError, match="blocks of .* do not mix; convert all to one kind"):
+            softmax_matmul(lazy[0], V).compute()
+
+
+JAX = """
+import dask.array as da, jax, jax.numpy as jnp, numpy as np
+from dsoftmax import softmax_matmul
+jax.config.update("jax_enable_x64", True)
+x, v = (np.random.default_rng(0).normal(size=s) for s in ((7, 30), (30, 4)))
+expected = softmax_matmul(x, v, return_logsumexp=True)
+lazy = [da.from_array(a, chunks=c).map_blocks(jnp.asarray) for a, c in ((x, (7, 9)), (v, (9, 4)))]
+for given in (map(jnp.asarray, (x, v)), (jnp.asarray(x), v), lazy):
+    for result, value in zip(softmax_matmul(*given, return_logsumexp=True), expected):
+        result = result.compute(scheduler="sync") if isinstance(result, da.Array) else result
+        assert isinstance(result, jnp.ndarray)
+        np.testing.assert_allclose(result, value, rtol=1e-13)
+"""
+
+
+def test_blocks_of_jax():
+    """In a process of its own: with its threads JAX warns of every fork afterwards."""
+    pytest.importorskip("jaxlib", reason="blocks of JAX")
+    subprocess.run([sys.executable, "-W", "error", "-c", JAX], check=True)

@@ -49,15 +49,15 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     working, accumulator = dtype_of(xp, working_name(name)), dtype_of(xp, accumulator_name(name))
     x = xp.astype(x if x.ndim > 1 else x[None, :], working, copy=False)
     v = xp.astype(v if v.ndim > 1 else v[:, None], working, copy=False)
-    kernels = kernels_for(x)
+    kernels, length = kernels_for(x), x.shape[-1]
     m, w, s = kernels.of_block(x, (x.ndim - 1,))
     # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.
     shift = xp.where(m == -float("inf"), 0.0, m)
     one = xp.ones_like(w)
     products = []
     with quiet():
-        for start in range(0, max(x.shape[-1], 1), PANEL):
-            panel = slice(start, start + PANEL)
+        for start in range(0, max(length, 1), PANEL):
+            panel = slice(start, min(start + PANEL, length))
             y = kernels.rescale(x[..., panel], shift, one)
             product = xp.matmul(y, v[..., panel, :])
             products.append(xp.astype(product, accumulator, copy=False))
