@@ -106,7 +106,7 @@ def softmax_matmul(
     >>> values = da.from_array([[10.0], [20.0], [30.0]], chunks=(2, 1))
     >>> query = [[2.0, -1.0]]
     >>> dsoftmax.softmax_matmul(query @ keys.T, values).compute().round(4)
-    array([[15.5409]])
+    array([[15.5411]])
     """
     x, v = as_array(x, _NAME), as_array(v, _NAME, "v", complex_ok=True)
     if is_complex(v.dtype):
