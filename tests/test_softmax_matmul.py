@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -433,3 +434,22 @@ def test_blocks_of_jax():
     """In a process of its own: with its threads JAX warns of every fork afterwards."""
     pytest.importorskip("jaxlib", reason="blocks of JAX")
     subprocess.run([sys.executable, "-W", "error", "-c", JAX], check=True)
+
+
+EXPRESSIONS = """
+import dask.array as da, numpy as np
+from dsoftmax import softmax_matmul
+x, v = (np.random.default_rng(0).normal(size=s) for s in ((7, 30), (30, 4)))
+lazy = (da.from_array(x, chunks=(3, 9)), da.from_array(v, chunks=(7, 2)))
+both = (softmax_matmul(*arrays, return_logsumexp=True) for arrays in (lazy, (x, v)))
+for result, expected in zip(*both):
+    np.testing.assert_allclose(result.compute(), expected, rtol=1e-13)
+print(da.array_expr_enabled())
+"""
+
+
+def test_the_array_expression_mode():
+    environment = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
+    command = [sys.executable, "-W", "error", "-c", EXPRESSIONS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
