@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import dashboard, operations, reference
+    from ._cross_entropy import cross_entropy
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
+    from ._softmax_matmul import softmax_matmul
     from ._statistics import effective_sample_size, entropy, expectation
     from ._topk import TopK, TopKWithLog, softmax_topk, topk
 
@@ -17,6 +19,7 @@ __all__ = [
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "cross_entropy",
     "dashboard",
     "effective_sample_size",
     "entropy",
@@ -27,6 +30,7 @@ __all__ = [
     "reference",
     "reread",
     "softmax",
+    "softmax_matmul",
     "softmax_topk",
     "topk",
 ]
@@ -36,6 +40,7 @@ _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "cross_entropy": "_cross_entropy",
     "dashboard": "dashboard",
     "effective_sample_size": "_statistics",
     "entropy": "_statistics",
@@ -46,6 +51,7 @@ _HOMES = {
     "reference": "reference",
     "reread": "_reread",
     "softmax": "_softmax",
+    "softmax_matmul": "_softmax_matmul",
     "softmax_topk": "_topk",
     "topk": "_topk",
 }

@@ -54,10 +54,12 @@ def states(
     axes: Axes,
     split_every: SplitEvery = None,
     finish: Finish | None = None,
+    nbytes: float | None = None,
 ) -> State | da.Array:
     """The states of the slices along ``axes``, or what ``finish`` makes of them; lazy if x is.
 
     ``key`` is the prefix of the task names. Blocks of states have length 1 along ``axes``.
+    ``nbytes`` is the size of what is read, if x only joins the blocks of other arrays.
     """
     assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
     x = x.blocks if isinstance(x, Joined) else x
@@ -67,7 +69,7 @@ def states(
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
     options: dict[str, Any] = {"of_block": monoid.of_block, "axes": axes, "ndim": x.ndim}
-    options["nbytes"] = bytes_of(x)
+    options["nbytes"] = bytes_of(x) if nbytes is None else nbytes
     if slices_in_one_block(x, axes):
         whole = Stage(finish.name, _of_block, finish.dtype, finish=finish.of_state, **options)
         return reduce_within_blocks(whole, x, axes, drop)
@@ -93,6 +95,7 @@ def reduced(
     dtype: Any,
     keepdims: bool = False,
     split_every: SplitEvery = None,
+    nbytes: float | None = None,
 ) -> tuple[Array, ...]:
     """The results of an operation; ``dtype`` is that of the input, or what it promotes to.
 
@@ -100,13 +103,14 @@ def reduced(
     """
     key, (result, *others) = operation.key, operation.results
     if others or result.length is not None or operation.monoid.ordered or operation.states:
-        kept = states(operation.states or key, operation.monoid, x, axes, split_every)
+        prefix = operation.states or key
+        kept = states(prefix, operation.monoid, x, axes, split_every, nbytes=nbytes)
         of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
         return tuple(map(of, operation.results))
     name = result.dtype(dtype_name(dtype))
     of_state = partial(_result, of_state=result.of_state, dtype=name, drop=() if keepdims else axes)
     finish = Finish(key, of_state, dtype_of(np, name), keepdims)
-    return (states(key, operation.monoid, x, axes, split_every, finish),)
+    return (states(key, operation.monoid, x, axes, split_every, finish, nbytes),)
 
 
 def of_states(
@@ -206,7 +210,9 @@ def _of_block(
     ndim: int,
     finish: Callable[[State], Any],
 ) -> Any:
-    return finish(of_block(_kernels.as_block(x, ndim), axes))
+    if not hasattr(type(x), "_fields"):  # else a named tuple of the blocks of several arrays
+        x = _kernels.as_block(x, ndim)
+    return finish(of_block(x, axes))
 
 
 def _of_parts(*parts: State, merge: Callable[..., State], finish: Callable[[State], Any]) -> Any:

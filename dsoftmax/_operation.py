@@ -97,10 +97,10 @@ class Operation:
     title : str, optional
         What it gives, in words: "Write the ... of SRC to DST".
     states : str, optional
-        Begins the names of the tasks that make and merge states, if not the name of the operation:
-        those that have this in common, and the monoid, share the states of an array.
-    values : int, optional
-        How many arrays it takes beside the first.
+        The prefix of the names of the tasks that make and merge states, if not the name of the
+        operation: operations with the same prefix and monoid share the states of an array.
+    arrays : int, optional
+        How many arrays it takes; with more than one, a block is a named tuple of theirs.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Operation:
     whole: Callable[[Array, Axes], Array] | None = None
     title: str = ""
     states: str = ""
-    values: int = 0
+    arrays: int = 1
 
     @property
     def key(self) -> str:

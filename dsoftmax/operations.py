@@ -21,11 +21,13 @@ from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, chec
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._kernels import labels, matmul
 from ._operation import Monoid, Operation, Result
 from ._reread import check_reread
 from ._topk_operation import best
 
 __all__ = [
+    "CROSS_ENTROPY",
     "EFFECTIVE_SAMPLE_SIZE",
     "ENTROPY",
     "LOGSUMEXP",
@@ -41,6 +43,7 @@ __all__ = [
     "expectation_of",
     "reduce",
     "rescale",
+    "softmax_matmul",
 ]
 
 
@@ -102,10 +105,22 @@ def expectation_of(dtypes: tuple[str, ...]) -> Operation:
         Result(partial(mean, k=k), dtype=partial(_given, given=name))
         for k, name in enumerate(dtypes)
     )
-    return Operation("expectation", sums, tuple(results), values=count)
+    return Operation("expectation", sums, tuple(results), arrays=1 + count)
 
 
-# All of the package; of those with k, or with several values, for one.
+# Of scores and labels: m, w, s, the element at the label, and two booleans.
+_LABELLED = Monoid(NORMALIZER.name, labels.of_block, labels.merge, slice_bytes=34)
+CROSS_ENTROPY = Operation("cross_entropy", _LABELLED, (Result(labels.cross_entropy),), arrays=2)
+
+
+def softmax_matmul(columns: int = 1) -> Operation:
+    """The product of a softmax and a matrix, whose blocks have so many columns at most."""
+    size = 8 + 24 // columns  # of an element of o, with its share of m, w and s
+    monoid = Monoid(NORMALIZER.name, matmul.of_block, matmul.merge, size)
+    return Operation("softmax_matmul", monoid, (Result(matmul.mean),), arrays=2)
+
+
+# All of the package; one of each family that has a parameter: k, dtypes or columns.
 OPERATIONS = (
     SOFTMAX,
     LOG_SOFTMAX,
@@ -115,6 +130,8 @@ OPERATIONS = (
     expectation_of(("float64",)),
     best("softmax_topk", 1),
     best("topk", 1),
+    softmax_matmul(),
+    CROSS_ENTROPY,
 )
 
 
@@ -150,7 +167,8 @@ def reduce(
     Raises
     ------
     TypeError, ValueError
-        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results.
+        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results, or is
+        of several arrays.
 
     Examples
     --------
@@ -162,8 +180,10 @@ def reduce(
     name = operation.name
     if not operation.results:
         raise ValueError(f"reduce: the operation {name} has no results; use rescale")
-    if operation.values:
-        raise ValueError(f"reduce: the operation {name} takes values; use dsoftmax.{name}")
+    if operation.arrays > 1:
+        raise ValueError(
+            f"reduce: the operation {name} takes {operation.arrays} arrays; call dsoftmax.{name}"
+        )
     x = as_array(x, name)
     axes = check_axis(axis, x.shape, name)
     check_split_every(split_every, x.ndim, name)

@@ -182,5 +182,5 @@ def _add_command(operation: Operation) -> None:
 
 
 for _operation in OPERATIONS:
-    if not _operation.values and all(result.length is None for result in _operation.results):
+    if _operation.arrays == 1 and all(result.length is None for result in _operation.results):
         _add_command(_operation)

@@ -20,12 +20,14 @@ import pytest
 from distributed import Client, Event, LocalCluster, wait
 
 from dsoftmax import (
+    cross_entropy,
     effective_sample_size,
     entropy,
     expectation,
     log_softmax,
     logsumexp,
     softmax,
+    softmax_matmul,
     softmax_topk,
     topk,
 )
@@ -136,6 +138,10 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: expectation(x, (x, 1.0))[0], "expectation", [8, 1]),
         (lambda x: entropy(x[:, None], axis=1), "entropy", [8]),
         (lambda x: softmax(x, where=x > 0, split_every=4), "softmax", [8, 2, 1, 8]),
+        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax-matmul", [8, 1]),
+        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax-matmul", [8]),
+        (lambda x: cross_entropy(x, 7), "cross-entropy", [8, 1]),
+        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross-entropy", [8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
     ],

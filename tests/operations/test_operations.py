@@ -9,6 +9,7 @@ import pytest
 
 from dsoftmax import logsumexp, softmax
 from dsoftmax.operations import (
+    CROSS_ENTROPY,
     LOG_SOFTMAX,
     LOGSUMEXP,
     NORMALIZER,
@@ -135,7 +136,7 @@ def test_those_of_the_package(x):
         assert_allclose(actual, expected, rtol=1e-14)
     assert [operation.name for operation in OPERATIONS] == [
         *("softmax", "log_softmax", "logsumexp", "entropy", "effective_sample_size"),
-        *("expectation", "softmax_topk", "topk"),
+        *("expectation", "softmax_topk", "topk", "softmax_matmul", "cross_entropy"),
     ]
 
 
@@ -144,6 +145,8 @@ def test_operations_that_do_not_do_what_is_asked():
         reduce(SOFTMAX, X)
     with pytest.raises(ValueError, match="rescale: the operation logsumexp has no second map; use"):
         rescale(LOGSUMEXP, X)
+    with pytest.raises(ValueError, match="cross_entropy is of 2 arrays; call dsoftmax.cross_e"):
+        reduce(CROSS_ENTROPY, X)
     with pytest.raises(TypeError, match="softmax: x has dtype complex128"):
         rescale(SOFTMAX, X * 1j)
     with pytest.raises(np.exceptions.AxisError, match="logsumexp: axis 2 is out of bounds"):

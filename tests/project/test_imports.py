@@ -28,6 +28,7 @@ before = set(sys.modules)
 import dsoftmax
 x = dask.array.ones(3, chunks=1)
 dsoftmax.softmax(x), dsoftmax.log_softmax(x), dsoftmax.logsumexp(x), dsoftmax.Normalizer.of(x)
+dsoftmax.softmax_matmul(x, x), dsoftmax.cross_entropy(x, 1)
 print(*sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & {OPTIONAL!r}))
 """
 
@@ -52,9 +53,9 @@ def test_what_the_package_offers():
     )
     names, functions = run.stdout.splitlines()
     assert names.split() == [
-        *("Normalizer", "TopK", "TopKWithLog", "dashboard", "effective_sample_size", "entropy"),
-        *("expectation", "log_softmax", "logsumexp"),
-        *("operations", "reference", "reread", "softmax", "softmax_topk", "topk"),
+        *("Normalizer", "TopK", "TopKWithLog", "cross_entropy", "dashboard"),
+        *("effective_sample_size", "entropy", "expectation", "log_softmax", "logsumexp"),
+        *("operations", "reference", "reread", "softmax", "softmax_matmul", "softmax_topk", "topk"),
     ]
     assert functions == "show naive_softmax"
     assert set(names.split()) == set(dsoftmax.__all__)

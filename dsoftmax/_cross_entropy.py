@@ -1,0 +1,256 @@
+"""cross_entropy: what a softmax gives to the labels, in one reading, over chunks of classes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from . import _kernels, operations
+from ._algebra.dtypes import dtype_name, result_dtype
+from ._arguments import (
+    Array,
+    as_array,
+    check_axis,
+    check_not_empty,
+    check_same_library,
+    check_split_every,
+)
+from ._engine import reduced
+from ._graph.alignment import cut_as, join_blocks, unlike
+from ._graph.stage import Stage
+from ._graph.tree import SplitEvery, bytes_of
+from ._kernels import labels as kernel
+from ._kernels.labels import Classes, OutOfRangeError
+
+_NAME, _KEY = operations.CROSS_ENTROPY.name, operations.CROSS_ENTROPY.key
+
+
+def cross_entropy(
+    x: Any,
+    labels: Any,
+    axis: int = -1,
+    *,
+    ignore_label: int | None = None,
+    keepdims: bool = False,
+    split_every: SplitEvery = None,
+) -> Array:
+    r"""Cross-entropy of a softmax and labels, :math:`\log \sum_j e^{x_j} - x_{label}`.
+
+    The negative logarithm of the probability that the softmax of each slice gives to its label, as
+    ``torch.nn.functional.cross_entropy(x, labels, reduction="none")``, for classes in any number of
+    chunks. x is read once; neither the softmax nor its logarithm is ever held.
+
+    Parameters
+    ----------
+    x : array_like
+        Scores: Dask array, NumPy array or one of another array-API library, or list; of floats,
+        integers or booleans. Masked entries take no part.
+    labels : array_like of int
+        The class of each slice, from 0 to the length of the axis: of the shape of x without
+        ``axis``, of any dtype of integers, NumPy's or of the library of x; may be a Dask array.
+        Masked labels are left out, as ``ignore_label`` is.
+    axis : int, optional
+        The axis of the classes; the last one by default.
+    ignore_label : int, optional
+        A label that leaves its slice out, as -100 or 255 in the data of others; it gives 0. No
+        other label may be out of range.
+    keepdims : bool, optional
+        Whether the axis stays, with length 1.
+    split_every : int or dict of int to int, optional
+        For a Dask array, how many partial results one task merges at most, as in `softmax`.
+
+    Returns
+    -------
+    array
+        Of the shape of labels, in nats; of the dtype of x if that is floating, else float64. Lazy,
+        with the chunks of x, if x or labels is a Dask array.
+
+    Raises
+    ------
+    TypeError
+        If x is complex or not numeric, sparse, labelled, a Dask collection other than an array, or
+        a list of Dask or masked arrays; if labels are not of integers; if axis is not an int; if
+        ignore_label or split_every is of the wrong type.
+    ValueError
+        If a label is out of range: the error has its value and its place, and is raised at the
+        call for labels in memory, in the computation for others. If labels are not of the shape of
+        x without the axis, axis is out of range (`numpy.exceptions.AxisError`), or x is empty along
+        it. If the lengths of the chunks of x along the axis are unknown, since nobody can tell
+        where a label is. If other unknown lengths cannot agree; where only a worker can tell, in
+        the computation.
+
+    See Also
+    --------
+    log_softmax : The logarithms of all probabilities.
+    logsumexp : The logarithm of the denominator alone.
+
+    Notes
+    -----
+    Computed as (m - x_label) + log d in float64 (or better), and never as logsumexp(x) - x_label,
+    whose rounding at the size of x loses the digits of m - x_label [1]_. As in `log_softmax`,
+    slices that hold NaN, or nothing but -inf, give NaN; so does a label at +inf, and a label beside
+    +inf, or at -inf or a masked entry, gives inf.
+
+    The mean over all slices that count, and their sum, are those of the result::
+
+        losses = dsoftmax.cross_entropy(x, labels, ignore_label=-100)
+        mean = losses.sum() / (labels != -100).sum()
+
+    and the perplexity is ``exp(mean)``. With s chunks along the axis there is one task per chunk
+    and about s / split_every for the merges; a task holds one chunk. Labels in a Dask array are cut
+    as x is, and have a task for each of their chunks.
+
+    References
+    ----------
+    .. [1] P. Blanchard, D. J. Higham, N. J. Higham, "Accurately computing the log-sum-exp and
+       softmax functions", IMA J. Numer. Anal. 41(4), 2021, :doi:`10.1093/imanum/draa038`.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import dsoftmax
+    >>> x = da.from_array([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0], [1.0, 1.0, 1.0]], chunks=(3, 2))
+    >>> dsoftmax.cross_entropy(x, [2, 0, -100], ignore_label=-100).compute().round(4)
+    array([0.4076, 0.0949, 0.    ])
+    """
+    x, labels = as_array(x, _NAME), _as_labels(labels)
+    axis = _check_axis(axis, x)
+    check_not_empty(x, (axis,), _NAME)
+    check_split_every(split_every, x.ndim, _NAME)
+    check = partial(
+        cross_entropy_labels,
+        classes=int(x.shape[axis]),
+        axis=axis,
+        ignored=_check_ignored(ignore_label),
+    )
+    _check_shape(x, labels, axis)
+    lazy = isinstance(labels, da.Array)
+    if lazy:
+        options = check.keywords | {"dtype": np.int64, "meta": np.empty((0,) * labels.ndim, int)}
+        labels = labels.map_blocks(cross_entropy_labels, **options)
+    else:
+        labels = check(labels)
+    classes: Any
+    if lazy or isinstance(x, da.Array):
+        classes, nbytes = _joined(x, labels, axis), bytes_of(x)
+    else:
+        if not isinstance(labels, np.ndarray):
+            check_same_library(_NAME, x, labels)
+        classes, nbytes = _classes(x, labels, 0, axis, x.ndim), None
+    operation, dtype = operations.CROSS_ENTROPY, result_dtype(x)
+    return reduced(operation, classes, (axis,), dtype, keepdims, split_every, nbytes)[0]
+
+
+def _as_labels(labels: Any) -> Array:
+    found = as_array(labels, _NAME, "labels", complex_ok=True)
+    if not (name := dtype_name(found.dtype)).lstrip("u").startswith("int"):
+        raise TypeError(_not_integers(name))
+    return found
+
+
+def _not_integers(dtype: str) -> str:
+    return (
+        f"{_NAME}: labels have dtype {dtype}; pass integers, the places of the classes along the "
+        "axis, as labels.astype('int64') where they are"
+    )
+
+
+def _check_axis(axis: Any, x: Array) -> int:
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"{_NAME}: axis is {axis!r}; use one int, the axis of the classes")
+    axes = check_axis(axis, x.shape, _NAME)
+    if not axes:
+        raise ValueError(f"{_NAME}: x is a scalar; pass an array with an axis of classes")
+    if math.isnan(x.shape[axes[0]]):
+        raise ValueError(
+            f"{_NAME}: the chunk sizes of x along axis {axes[0]} are unknown, and so is where a "
+            "label is; call x.compute_chunk_sizes()"
+        )
+    return axes[0]
+
+
+def _check_ignored(label: Any) -> int | None:
+    try:
+        if isinstance(label, (bool, np.bool_)):
+            raise TypeError
+        return None if label is None else operator.index(label)
+    except TypeError:
+        raise TypeError(f"{_NAME}: ignore_label is {label!r}; use an int, or None") from None
+
+
+def _check_shape(x: Array, labels: Array, axis: int) -> None:
+    lengths = (*x.shape[:axis], *x.shape[axis + 1 :])
+    alike = [m == n or (m != m and n != n) for m, n in zip(lengths, labels.shape, strict=False)]
+    if labels.ndim != len(lengths) or not all(alike):
+        if any(n != n for n in (*lengths, *labels.shape)) and labels.ndim == len(lengths):
+            hint = "call .compute_chunk_sizes() on each one with nan"
+        else:
+            hint = "pass one label for each slice"
+        raise ValueError(
+            f"{_NAME}: labels have shape {tuple(labels.shape)}, and x without axis {axis} has "
+            f"shape {lengths}; {hint}"
+        )
+    for i, j in _axes_of_labels(x, axis).items():
+        if x.shape[j] != x.shape[j] and x.numblocks[j] != labels.numblocks[i]:
+            raise ValueError(
+                f"{_NAME}: x has {x.numblocks[j]} chunks of unknown sizes along axis {j}, and "
+                f"labels have {labels.numblocks[i]}; call .compute_chunk_sizes() on both"
+            )
+
+
+def _axes_of_labels(x: Array, axis: int) -> dict[int, int]:
+    """The axes of labels, and which of x they are."""
+    return {i: i if i < axis else i + 1 for i in range(x.ndim - 1)}
+
+
+def _joined(x: Array, labels: Array, axis: int) -> da.Array:
+    """An array of the shape of x, whose blocks come with their labels and where they begin."""
+    axes = _axes_of_labels(x, axis)
+    x = cut_as(x, labels, {} if isinstance(x, da.Array) else {j: i for i, j in axes.items()})
+    labels = cut_as(labels, x, axes)
+    ends = np.cumsum(x.chunks[axis])
+    starts = da.from_array(ends - x.chunks[axis], chunks=1)
+    join = Stage(f"{_KEY}-classes", _classes, result_dtype(x), axis=axis, ndim=x.ndim)
+    parts = ((x, tuple(range(x.ndim))), (labels, tuple(axes.values())), (starts, (axis,)))
+    return join_blocks(join, x.ndim, *parts)
+
+
+# What tasks call: module-level functions, so that keys are deterministic.
+
+
+def cross_entropy_labels(
+    labels: Array, classes: int, axis: int, ignored: int | None, block_info: Any = None
+) -> Array:
+    """The labels of a block, those that are left out as one value; or an error."""
+    try:
+        return kernel.checked(labels, classes, ignored)
+    except TypeError as error:
+        raise TypeError(_not_integers(str(error))) from None
+    except OutOfRangeError as error:
+        index, where = error.index, ""
+        if block_info:
+            starts = [start for start, _ in block_info[0]["array-location"]]
+            if any(map(math.isnan, starts)):
+                where = f" of chunk {block_info[0]['chunk-location']}"
+            else:
+                index = tuple(int(i + start) for i, start in zip(index, starts, strict=True))
+        more = f" (and {error.count - 1} more are out of range)" if error.count > 1 else ""
+        place = f" at {index}{where}" if index else ""
+        raise ValueError(
+            f"{_NAME}: a label is {error.label}{place}{more}, and x has {classes} classes along "
+            f"axis {axis}; use 0 to {classes - 1}, or ignore_label={error.label} to leave it out"
+        ) from None
+
+
+def _classes(x: Array, labels: Array, start: Any, axis: int, ndim: int) -> Classes:
+    x = _kernels.as_block(x, ndim)
+    shapes = {"x": tuple(x.shape), "labels": tuple(labels.shape)}
+    if shapes["labels"] != (*x.shape[:axis], *x.shape[axis + 1 :]):
+        raise unlike(_NAME, shapes)
+    index = (*(slice(None),) * axis, None, ...)
+    return Classes(x, labels[index], int(np.asarray(start).item()))

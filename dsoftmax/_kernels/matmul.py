@@ -1,0 +1,90 @@
+"""softmax(x) @ v of blocks: exponentials times a matrix, merged as the normalizer is.
+
+The state of a part of each row is `Attended`: the normalizer (m, w, s) of the part, and
+
+    o = sum of exp(x - m) v
+
+over its elements, those at the maximum included, so that ``o / d`` is the softmax of the part times
+v.  Merged to a common maximum, o is scaled as d is (arXiv:2112.05682, section 3; arXiv:2205.14135,
+section 3.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
+
+from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, promoted_name, working_name
+from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
+from .._algebra.normalizer import merge as merge_normalizers
+from .blocks import plain
+from .choose import kernels_for
+
+Array = Any
+
+# So many products are summed in the dtype of the blocks, by BLAS; beyond that in the accumulator's.
+PANEL = 1 << 13
+
+
+class Factors(NamedTuple):
+    """A block of x, (..., q, k) or (k,), and one of v, (..., k, n) or (k,), of the same k."""
+
+    x: Array
+    v: Array
+
+
+class Attended(NamedTuple):
+    """The normalizers of parts of rows, (..., q, 1, 1), and their o, (..., q, 1, n)."""
+
+    normalizer: State
+    o: Array
+
+
+def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
+    """The state of a block; ``axes``, with length 1 in it, are the same for all blocks."""
+    x, v = plain(factors.x), plain(factors.v, fill=0)
+    xp = common_namespace(x, v)
+    name = promoted_name(dtype_name(x.dtype), dtype_name(v.dtype))
+    working, accumulator = dtype_of(xp, working_name(name)), dtype_of(xp, accumulator_name(name))
+    x = xp.astype(x if x.ndim > 1 else x[None, :], working, copy=False)
+    v = xp.astype(v if v.ndim > 1 else v[:, None], working, copy=False)
+    kernels, length = kernels_for(x), x.shape[-1]
+    m, w, s = kernels.of_block(x, (x.ndim - 1,))
+    # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.
+    shift = xp.where(m == -float("inf"), 0.0, m)
+    one = xp.ones_like(w)
+    products = []
+    with quiet():
+        for start in range(0, max(length, 1), PANEL):
+            panel = slice(start, min(start + PANEL, length))
+            y = kernels.rescale(x[..., panel], shift, one)
+            product = xp.matmul(y, v[..., panel, :])
+            products.append(xp.astype(product, accumulator, copy=False))
+        o = compensated_sum(xp, products)[..., None, :]
+    normalizer = (xp.broadcast_to(a[..., None], (*o.shape[:-1], 1)) for a in (m, w, s))
+    return Attended(State(*normalizer), o)
+
+
+def merge(*parts: Attended) -> Attended:
+    """The state of the parts together, each scaled once to the common maximum."""
+    first, *rest = parts
+    if not rest:
+        return first
+    normalizer = merge_normalizers(*(part.normalizer for part in parts))
+    xp = array_namespace(normalizer.m)
+    with quiet():
+        o = compensated_sum(xp, (_scaled(xp, part, normalizer.m) for part in parts))
+    return Attended(normalizer, o)
+
+
+def _scaled(xp: Any, part: Attended, m: Array) -> Array:
+    own = xp.astype(part.normalizer.m, part.o.dtype)
+    return part.o * xp.where(part.normalizer.m == m, 1.0, xp.exp(own - xp.astype(m, own.dtype)))
+
+
+def mean(state: Attended) -> Array:
+    """o / d; NaN where the softmax is NaN, since m is infinite."""
+    (m, _, _), xp = state.normalizer, array_namespace(state.o)
+    with quiet():
+        return state.o / xp.where(xp.abs(m) == float("inf"), float("nan"), state.normalizer.d)
