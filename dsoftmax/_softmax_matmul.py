@@ -10,13 +10,14 @@ import numpy as np
 
 from . import _kernels, operations
 from ._algebra.dtypes import dtype_name, is_complex, result_dtype
-from ._arguments import Array, as_array, as_like, check_not_empty, check_split_every
+from ._arguments import Array, as_array, check_not_empty, check_split_every
 from ._engine import of_states, reduced, states
 from ._graph.alignment import cut_as, join_blocks, unlike
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, bytes_of
 from ._kernels.matmul import Attended, Factors
 from ._operation import Result
+from ._terms import as_like
 
 _NAME, _KEY = "softmax_matmul", "softmax-matmul"
 

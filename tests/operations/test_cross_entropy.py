@@ -16,9 +16,9 @@ from scipy import special
 
 from dsoftmax import cross_entropy, log_softmax
 
+from .. import oracle
 from ..compare import assert_allclose, assert_array_equal
 from ..strategies import arrays, chunkings
-from . import oracle
 
 INF, NAN = np.inf, np.nan
 X = np.random.default_rng(5).normal(size=(6, 10)) * 5

@@ -21,9 +21,9 @@ import dsoftmax
 from dsoftmax import softmax_matmul
 from dsoftmax._kernels import matmul
 
+from .. import oracle
 from ..compare import assert_allclose, assert_array_equal
 from ..strategies import chunkings, floats
-from . import oracle
 
 RNG = np.random.default_rng(11)
 X, V = RNG.normal(size=(7, 30)) * 5, RNG.normal(size=(30, 4))
