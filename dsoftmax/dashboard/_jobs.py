@@ -29,6 +29,7 @@ from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 _KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
+_SHARED = tuple({f"{one.states}-{one.monoid.name}" for one in OPERATIONS if one.states})
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
 _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")
@@ -94,7 +95,9 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
             while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
                 last = after[0]
                 levels.append(last)
-            kind = _results([last, *used_by.get(last.name, ())]) or found[1]
+            kind = found[1]
+            if name.endswith(_SHARED):
+                kind = _results([last, *used_by.get(last.name, ())]) or kind
             second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
         elif found := _WITHIN.search(name):
             if any(map(_makes_states, group.dependencies)):

@@ -145,7 +145,7 @@ def test_operations_that_do_not_do_what_is_asked():
         reduce(SOFTMAX, X)
     with pytest.raises(ValueError, match="rescale: the operation logsumexp has no second map; use"):
         rescale(LOGSUMEXP, X)
-    with pytest.raises(ValueError, match="cross_entropy is of 2 arrays; call dsoftmax.cross_e"):
+    with pytest.raises(ValueError, match="cross_entropy takes 2 arrays; call dsoftmax.cross_e"):
         reduce(CROSS_ENTROPY, X)
     with pytest.raises(TypeError, match="softmax: x has dtype complex128"):
         rescale(SOFTMAX, X * 1j)

@@ -20,15 +20,14 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
 from ..._algebra.moments import Moments
-from ..._algebra.moments import merge as merge_moments
-from ..._algebra.normalizer import State, log_d, merge
+from ..._algebra.normalizer import State, log_d
 from ..._algebra.sums import Sums
-from ..._algebra.sums import merge as merge_sums
 from .. import portable
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
 from .call import Call, address_of
 from .compiler import CannotCompileError, compiled
+from .merging import MERGES, merged
 from .plan import Kind, codec
 from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
@@ -37,8 +36,6 @@ Axes = tuple[int, ...]
 
 _INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
 _NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
-
-_MERGED_AT_ONCE = 64
 
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
@@ -123,15 +120,15 @@ def _states(
         (wide_b, rest_b), (wide_where, rest_where) = others
         state = _states(kind, wide, (0,), wide_b, wide_where, dtype)
         state = tuple(field.reshape(TOGETHER, columns) for field in state)
-        state = _merged(_MERGES[kind], state, (0,))
+        state = merged(kind, state, (0,))
         if len(rest):
             other = _states(kind, rest, (0,), rest_b, rest_where, dtype)
-            state = _MERGES[kind](state, other)
+            state = MERGES[kind](state, other)
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return tuple(field.reshape(kept) for field in state)
     call = Call(_reduced(x, axes), x, b=b, where=where, kind=kind, dtype=dtype)
     state = tuple(map(call.to_block, call.reduce()))
-    return _merged(_MERGES[kind], state, tuple(i for i in call.plan.order if i in axes))
+    return merged(kind, state, tuple(i for i in call.plan.order if i in axes))
 
 
 def _few_columns(x: Array, axes: Axes) -> int:
@@ -156,52 +153,6 @@ def _may_have_overflowed(sums: Array, b: Array, large: float) -> bool:
         return False
     sizes = np.abs(b, dtype=np.float64)
     return bool((np.isfinite(sizes) & (sizes > large)).any())
-
-
-def _merged(
-    merge: Callable[..., tuple[Array, ...]], state: tuple[Array, ...], axes: Axes
-) -> tuple[Array, ...]:
-    """The states along some axes as one, each of which stays with length 1.
-
-    In a tree of large fan-in, since every merge costs a rounding.
-    """
-    if not axes:
-        return state
-    kept = tuple(1 if i in axes else n for i, n in enumerate(state[0].shape))
-    rows = [
-        np.moveaxis(field, axes, range(len(axes))).reshape(-1, math.prod(kept)) for field in state
-    ]
-    while (n := len(rows[0])) > 1:
-        size = math.ceil(n / _MERGED_AT_ONCE)
-        missing = -n % size
-        if missing:  # the identity: -inf, and sums of 0
-            rows = [
-                np.concatenate([row, np.full((missing, row.shape[1]), value, row.dtype)])
-                for row, value in zip(rows, (-np.inf, *(0,) * len(rows)), strict=False)
-            ]
-        rows = list(merge(*(tuple(row[i : i + size] for row in rows) for i in range(0, n, size))))
-    return tuple(row.reshape(kept) for row in rows)
-
-
-def _merge_states(*states: tuple[Array, ...]) -> State:
-    return merge(*(State(*state) for state in states))
-
-
-def _merge_moments(*states: tuple[Array, ...]) -> Moments:
-    return merge_moments(*(Moments(*state) for state in states))
-
-
-def _merge_sums(*states: tuple[Array, ...]) -> tuple[Array, ...]:
-    m, w, s, (o,) = merge_sums(*(Sums(m, w, s, (o,)) for m, w, s, o in states))
-    return m, w, s, o
-
-
-_MERGES: dict[Kind, Callable[..., tuple[Array, ...]]] = {
-    "plain": _merge_states,
-    "weighted": _merge_states,
-    "moments": _merge_moments,
-    "values": _merge_sums,
-}
 
 
 @_or_portable
