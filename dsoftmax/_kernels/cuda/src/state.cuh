@@ -95,7 +95,7 @@ template <typename Real, int kind = PLAIN> struct Running {
         if (w.value != 0) join(m != reference ? double(m) - double(reference) : 0);  // nor both -inf
         m = top;
         if (top > reference + Real(1)) {
-            if (kind == VALUES || s.value != 0) shift(double(reference) - double(top));
+            if (s.value != 0) shift(double(reference) - double(top));
             reference = top;
         }
     }
