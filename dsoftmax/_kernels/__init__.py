@@ -15,7 +15,7 @@ from .._algebra.normalizer import State, common_namespace, log_d
 from .._algebra.sums import Sums
 from . import portable
 from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
-from .choose import SMALL, can_compile, kernels_for, kernels_with_masks
+from .choose import SMALL, can_compile, kernels_for
 from .cpu import block as on_cpu
 
 __all__ = [
@@ -41,34 +41,30 @@ def of_block(x: Array | Terms, axes: Axes) -> State:
     Masked entries take no part, and masked weights are 0.
     """
     x, b, where, _ = laid_out(x)
-    if where is None:
-        return kernels_for(*(a for a in (x, b) if a is not None)).of_block(x, axes, b)
-    if b is not None:
+    if where is not None and b is not None:
         xp = common_namespace(b)
-        b = xp.where(where, b, xp.zeros_like(b))
-        return kernels_for(x, b).of_block(x, axes, b)
-    return kernels_with_masks(x, where).of_block(x, axes, where=where)
+        b, where = xp.where(where, b, xp.zeros_like(b)), None
+    arrays = (a for a in (x, b, where) if a is not None)
+    return kernels_for(*arrays).of_block(x, axes, b, where)
 
 
 def moments(x: Array | Terms, axes: Axes) -> Moments:
     """The moments (m, w, s, t, q) of a block over ``axes``, which stay with length 1."""
     x, _, where, _ = unmasked_terms(x)
-    return kernels_with_masks(x).moments(x, axes, where)
+    return kernels_for(x).moments(x, axes, where)
 
 
 def sums(x: Terms, axes: Axes) -> Sums:
     """The sums (m, w, s, o) of a block and the values beside it over ``axes``."""
     x, _, where, values = unmasked_terms(x)
-    return kernels_with_masks(x, *values).sums(x, axes, values, where)
+    return kernels_for(x, *values).sums(x, axes, values, where)
 
 
 def rescale(x: Array | Terms, state: Any) -> Array:
     """exp(x - m) / d; masked entries stay masked."""
     data, _, where, _ = laid_out(x)
     common_namespace(data, state.m)
-    if where is None:
-        return masked_like(x, kernels_for(data).rescale(data, state.m, state.d))
-    return masked_like(x, kernels_with_masks(data).rescale(data, state.m, state.d, where))
+    return masked_like(x, kernels_for(data).rescale(data, state.m, state.d, where))
 
 
 def log_rescale(x: Array | Terms, state: Any) -> Array:
@@ -76,9 +72,7 @@ def log_rescale(x: Array | Terms, state: Any) -> Array:
     data, _, where, _ = laid_out(x)
     common_namespace(data, state.m)
     logarithm = log_d(state)
-    if where is None:
-        return masked_like(x, kernels_for(data).log_rescale(data, state.m, logarithm))
-    return masked_like(x, kernels_with_masks(data).log_rescale(data, state.m, logarithm, where))
+    return masked_like(x, kernels_for(data).log_rescale(data, state.m, logarithm, where))
 
 
 def log_sum(state: Any) -> Array:
@@ -93,14 +87,10 @@ def log_sum(state: Any) -> Array:
 def softmax(x: Array | Terms, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
     data, _, where, _ = laid_out(x)
-    if where is None:
-        return masked_like(x, kernels_for(data).softmax(data, axes))
-    return masked_like(x, kernels_with_masks(data).softmax(data, axes, where))
+    return masked_like(x, kernels_for(data).softmax(data, axes, where))
 
 
 def log_softmax(x: Array | Terms, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
     data, _, where, _ = laid_out(x)
-    if where is None:
-        return masked_like(x, kernels_for(data).log_softmax(data, axes))
-    return masked_like(x, kernels_with_masks(data).log_softmax(data, axes, where))
+    return masked_like(x, kernels_for(data).log_softmax(data, axes, where))

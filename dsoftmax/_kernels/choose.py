@@ -28,12 +28,6 @@ def kernels_for(*blocks: Array) -> ModuleType:
     return on_cpu if can_compile() else portable
 
 
-def kernels_with_masks(*blocks: Array) -> ModuleType:
-    """The module of the kernels that take all of these blocks, and masks, values and moments."""
-    kernels = kernels_for(*blocks)
-    return kernels if kernels is on_cpu else portable
-
-
 @cache
 def _numba_is_installed() -> bool:
     try:

@@ -24,7 +24,7 @@ from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import laid_out
-from .choose import can_compile, kernels_for, kernels_with_masks
+from .choose import can_compile, kernels_for
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
 
@@ -81,7 +81,7 @@ def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ..
     least = -float("inf") if floating else False if name == "bool" else xp.iinfo(x.dtype).min
     filled = xp.where(where, x, xp.full_like(x, least))
     values, indices = select(filled, axis, k, out=out)
-    normalizer = kernels_with_masks(x, where).of_block(x, (axis,), where=where)
+    normalizer = kernels_for(x, where).of_block(x, (axis,), where=where)
     return Top(values, indices, lengths, normalizer, xp.take_along_axis(out, indices, axis=axis))
 
 

@@ -101,4 +101,9 @@ def test_every_kernel_was_run(device):
     for dtype in ("float32", "float64"):
         gpu.of_block(x.astype(dtype), (1,), np.ones(x.shape, dtype))
         gpu.of_block(np.zeros(20_000, dtype), (0,))
+        long, where = np.zeros(20_000, dtype), np.ones(20_000, bool)
+        for array in (long, long[:100]):
+            gpu.softmax(array, (0,), where[: array.size])
+            gpu.moments(array, (0,))
+            gpu.sums(array, (0,), (array,))
     assert set(device.launched) == {kernel.name for kernel in every_kernel()}

@@ -32,9 +32,10 @@ template <typename Real> static void store(const State<Real> &state, double *to)
     to[0] = state.m, to[1] = state.w, to[2] = state.s;
 }
 
-template <typename Real> static State<Real> finished(const Running<Real> &r)
+template <typename Real> static State<Real> finished(Running<Real> r)
 {
-    return united(r.m, r.weights_at(r.m), r.rest_below(r.m));
+    r.move(r.m);
+    return r.state();
 }
 
 template <typename Real, int N> static void state_of(const double *x, int n, double *to)
@@ -67,16 +68,12 @@ extern "C" void merged_double(const double *states, int n, double *to)
 {
     double top = -infinity();
     for (int i = 0; i < n; ++i) top = larger(top, states[3 * i]);
-    Sum w, s;
+    Running<double> whole(top);
     for (int i = 0; i < n; ++i) {
         State<double> state = {states[3 * i], states[3 * i + 1], states[3 * i + 2]};
-        Running<double> part(state);
-        w.add(part.weights_at(top).value);
-        Sum below = part.rest_below(top);
-        s.add(below.value);
-        s.error += below.error;
+        whole.add(Running<double>(state));
     }
-    store(united(top, w, s), to);
+    store(whole.state(), to);
 }
 
 extern "C" double log_d(double w, double s)

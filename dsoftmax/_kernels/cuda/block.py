@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
+from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d
+from ..._algebra.sums import Sums
 from .. import portable
 from ..loops import Loop
 from ..modes import APPLY, LOGARITHM, REDUCE
@@ -22,11 +24,17 @@ from .source import (
     CALL,
     CONTIGUOUS,
     ELEMENTS,
+    FIELDS,
     MERGE,
+    MIXED,
+    NUMBERS_OF_FIELDS,
     STRIDED,
     WEIGHTED,
+    Kernel,
+    Kind,
     merge_kernel,
     slices_kernel,
+    sums_kernel,
 )
 
 Array = Any
@@ -48,64 +56,106 @@ def supports(x: Any) -> bool:
     )
 
 
-def of_block(x: Array, axes: Axes, b: Array | None = None) -> State:
+def of_block(x: Array, axes: Axes, b: Array | None = None, where: Array | None = None) -> State:
     """The state (m, w, s) of a block over ``axes``, which stay with length 1.
 
-    ``b`` holds weights of the shape of x.
+    ``b`` holds weights of the shape of x; or ``where`` tells which elements are in.
     """
-    planned = _planned(x, _reduced(x, axes), b=b)
-    if planned is None:
-        return portable.of_block(x, axes, b)
-    parts = _empty_state(x, planned.slices * planned.parts, b)
-    _run(planned, REDUCE, x, b=b, state=parts)
-    merged = _merged(parts, planned) if planned.parts > 1 else parts
-    return State(*(_to_block(field, x.shape, planned) for field in merged))
+    state = _states("plain", x, axes, b, where, _joint_name(x, b))
+    return portable.of_block(x, axes, b, where) if state is None else State(*state)
 
 
-def rescale(x: Array, m: Array, d: Array) -> Array:
-    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d)."""
-    y = _applied(APPLY, x, m, d)
-    return portable.rescale(x, m, d) if y is None else y
+def moments(x: Array, axes: Axes, where: Array | None = None) -> Moments:
+    """The moments (m, w, s, t, q) of a block over ``axes``, which stay with length 1."""
+    state = _states("moments", x, axes, None, where, dtype_name(x.dtype))
+    return portable.moments(x, axes, where) if state is None else Moments(*state)
 
 
-def log_rescale(x: Array, m: Array, logarithm: Array) -> Array:
-    """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``."""
-    y = _applied(APPLY | LOGARITHM, x, m, logarithm)
-    return portable.log_rescale(x, m, logarithm) if y is None else y
+def sums(x: Array, axes: Axes, values: tuple[Array, ...], where: Array | None = None) -> Sums:
+    """The sums (m, w, s, o) of a block and of values of its shape over ``axes``."""
+    dtype = _joint_name(x, *values)
+    states = [_states("values", x, axes, v, where, dtype) for v in values]
+    known = [state for state in states if state is not None]
+    if len(known) < len(values):
+        return portable.sums(x, axes, values, where)
+    m, w, s, _ = known[0]
+    return Sums(m, w, s, tuple(o for *_, o in known))
 
 
-def softmax(x: Array, axes: Axes) -> Array:
+def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
+    """exp(x - m) / d, the softmax of a block whose slices have the normalizer (m, d).
+
+    0 for elements that are out.
+    """
+    y = _applied(APPLY, x, m, d, where)
+    return portable.rescale(x, m, d, where) if y is None else y
+
+
+def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None) -> Array:
+    """(x - m) - log d, the logarithm of `rescale`, given ``logarithm = log d``.
+
+    -inf for elements that are out.
+    """
+    y = _applied(APPLY | LOGARITHM, x, m, logarithm, where)
+    return portable.log_rescale(x, m, logarithm, where) if y is None else y
+
+
+def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The softmax of a block that holds its slices whole."""
-    y = _fused(REDUCE | APPLY, x, axes)
+    y = _fused(REDUCE | APPLY, x, axes, where)
     if y is None:
-        state = of_block(x, axes)
-        y = rescale(x, state.m, state.d)
+        state = of_block(x, axes, where=where)
+        y = rescale(x, state.m, state.d, where)
     return y
 
 
-def log_softmax(x: Array, axes: Axes) -> Array:
+def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    y = _fused(REDUCE | APPLY | LOGARITHM, x, axes)
+    y = _fused(REDUCE | APPLY | LOGARITHM, x, axes, where)
     if y is None:
-        state = of_block(x, axes)
-        y = log_rescale(x, state.m, log_d(state))
+        state = of_block(x, axes, where=where)
+        y = log_rescale(x, state.m, log_d(state), where)
     return y
 
 
-def _fused(mode: int, x: Array, axes: Axes) -> Array | None:
+def _states(
+    kind: Kind, x: Array, axes: Axes, b: Array | None, where: Array | None, dtype: str
+) -> tuple[Array, ...] | None:
+    """The fields of the states of a kind, computed as of the dtype; b are weights or values.
+
+    None if the block has more loops than the kernels take.
+    """
+    planned = _planned(x, _reduced(x, axes), b=b, where=where)
+    if planned is None:
+        return None
+    working = working_name(dtype)
+    if kind != "plain":
+        kernel = sums_kernel(kind, working)
+    elif b is not None:
+        kernel = slices_kernel(working, WEIGHTED, REDUCE)
+    else:
+        kernel = _kernel(planned, REDUCE, x, where)
+    state = _empty_states(kind, x, planned.slices * planned.parts, working)
+    _run(kernel, planned, x, b=b, where=where, state=state)
+    if planned.parts > 1:
+        state = _merged(kind, state, planned, working)
+    return tuple(_to_block(field, x.shape, planned) for field in state)
+
+
+def _fused(mode: int, x: Array, axes: Axes, where: Array | None) -> Array | None:
     """The result of one kernel that reads x twice, the second time from the cache.
 
     None where it would not find it there.
     """
     y = _empty_like(x)
-    planned = _planned(x, _reduced(x, axes), y=y)
+    planned = _planned(x, _reduced(x, axes), y=y, where=where)
     if planned is None or not planned.cached:
         return None
-    _run(planned, mode, x, y=y)
+    _run(_kernel(planned, mode, x, where), planned, x, y=y, where=where, mode=mode)
     return y
 
 
-def _applied(mode: int, x: Array, m: Array, d_or_log: Array) -> Array | None:
+def _applied(mode: int, x: Array, m: Array, d_or_log: Array, where: Array | None) -> Array | None:
     """The result of a block with given states.
 
     None if these are not of the dtypes and the shape that `of_block` gives for such blocks.
@@ -120,11 +170,13 @@ def _applied(mode: int, x: Array, m: Array, d_or_log: Array) -> Array | None:
     if not fits:
         return None
     y = _empty_like(x)
-    planned = _planned(x, tuple(k != n for k, n in zip(m.shape, x.shape, strict=True)), y=y)
+    reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
+    planned = _planned(x, reduced, y=y, where=where)
     if planned is None:
         return None
-    m, d_or_log = _from_block(m, planned), _from_block(d_or_log, planned)
-    _run(planned, mode, x, y=y, state=State(m, None, d_or_log))
+    state = (_from_block(m, planned), None, _from_block(d_or_log, planned))
+    kernel = _kernel(planned, mode, x, where)
+    _run(kernel, planned, x, y=y, where=where, state=state, mode=mode)
     return y
 
 
@@ -133,11 +185,24 @@ def _reduced(x: Array, axes: Axes) -> tuple[bool, ...]:
 
 
 def _planned(
-    x: Array, reduced: tuple[bool, ...], b: Array | None = None, y: Array | None = None
+    x: Array,
+    reduced: tuple[bool, ...],
+    b: Array | None = None,
+    y: Array | None = None,
+    where: Array | None = None,
 ) -> Plan | None:
-    strides = tuple((0,) * x.ndim if a is None else tuple(a.strides) for a in (x, b, y))
+    strides = tuple((0,) * x.ndim if a is None else tuple(a.strides) for a in (x, b, y, where))
     items = (x.dtype.itemsize, 0 if y is None else y.dtype.itemsize)
     return plan(tuple(x.shape), reduced, strides, items, device.properties(x))
+
+
+def _kernel(planned: Plan, mode: int, x: Array, where: Array | None) -> Kernel:
+    """The kernel for blocks without weights."""
+    mode &= ~LOGARITHM
+    dtype = dtype_name(x.dtype)
+    if where is not None:
+        return slices_kernel(working_name(dtype), MIXED, mode)
+    return slices_kernel(dtype, CONTIGUOUS if planned.contiguous else STRIDED, mode)
 
 
 def _empty_like(x: Array) -> Array:
@@ -145,50 +210,40 @@ def _empty_like(x: Array) -> Array:
     return device.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))))
 
 
-def _empty_state(x: Array, size: int, b: Array | None) -> State:
-    """Flat arrays for as many states of blocks like x, with weights like b."""
-    m = device.empty(x, (size,), _working(x, b))
-    return State(m, *(device.empty(x, (size,), "float64") for _ in range(2)))
+def _empty_states(kind: Kind, like: Array, size: int, working: str) -> tuple[Array, ...]:
+    """Flat arrays for as many states."""
+    sums = NUMBERS_OF_FIELDS[kind] - 1
+    return tuple(device.empty(like, (size,), dtype) for dtype in (working, *("float64",) * sums))
 
 
-def _working(x: Array, b: Array | None) -> str:
-    return working_name(promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None)))
+def _joint_name(*arrays: Array | None) -> str:
+    return promoted_name(*(dtype_name(a.dtype) for a in arrays if a is not None))
 
 
 def _run(
+    kernel: Kernel,
     planned: Plan,
-    mode: int,
     x: Array,
+    *,
     b: Array | None = None,
     y: Array | None = None,
-    state: State | None = None,
+    where: Array | None = None,
+    state: tuple[Array | None, ...] = (),
+    mode: int = REDUCE,
 ) -> None:
     """Launch the kernel for a block; ``state`` is filled, or with APPLY alone read."""
     call = np.zeros(1, CALL)
-    arrays = {"x": x, "b": b, "y": y}
-    if state is not None:
-        arrays |= state._asdict()
+    arrays = {"x": x, "b": b, "y": y, "where": where} | dict(zip(FIELDS, state))  # noqa: B905
     for name, array in arrays.items():
         call[name] = 0 if array is None else device.address(array)
-    call["x_dtype"] = _number(x)
-    if b is not None:
-        call["b_dtype"] = _number(b)
+    for name, array in (("x_dtype", x), ("b_dtype", b)):
+        call[name] = 0 if array is None else list(ELEMENTS).index(dtype_name(array.dtype))
     for name in _PLANNED:
         call[name] = getattr(planned, name)
     call["logarithm"] = bool(mode & LOGARITHM)
     for name in ("kept", "outer", "inner"):
         _describe(call[name][0], getattr(planned, name))
-    if b is not None:
-        kernel = slices_kernel(_working(x, b), WEIGHTED, REDUCE)
-    else:
-        layout = CONTIGUOUS if planned.contiguous else STRIDED
-        kernel = slices_kernel(dtype_name(x.dtype), layout, mode & ~LOGARITHM)
     device.launch(kernel, x, planned.grid, planned.threads, call)
-
-
-def _number(x: Array) -> int:
-    """Of the dtype of x, as the kernels for weighted blocks know it."""
-    return list(ELEMENTS).index(dtype_name(x.dtype))
 
 
 def _describe(field: Any, loops: list[Loop]) -> None:
@@ -197,18 +252,17 @@ def _describe(field: Any, loops: list[Loop]) -> None:
         field["loop"][i] = (loop.length, *loop.strides)
 
 
-def _merged(parts: State, planned: Plan) -> State:
+def _merged(kind: Kind, parts: tuple[Array, ...], planned: Plan, working: str) -> tuple[Array, ...]:
     """The states of slices from those of their parts."""
-    on = parts.m
-    whole = State(*(device.empty(on, (planned.slices,), field.dtype) for field in parts))
+    on = parts[0]
+    whole = _empty_states(kind, on, planned.slices, working)
     shape = merge_plan(planned.slices, planned.parts)
     call = np.zeros(1, MERGE)
-    for name in State._fields:
-        call[name] = device.address(getattr(parts, name))
-        call[f"to_{name}"] = device.address(getattr(whole, name))
+    for name, part, total in zip(FIELDS, parts, whole):  # noqa: B905
+        call[name], call[f"to_{name}"] = device.address(part), device.address(total)
     call["slices"], call["parts"] = planned.slices, planned.parts
     call["lanes"], call["team"] = shape.lanes, shape.team
-    device.launch(merge_kernel(dtype_name(on.dtype)), on, shape.grid, shape.threads, call)
+    device.launch(merge_kernel(working, kind), on, shape.grid, shape.threads, call)
     return whole
 
 

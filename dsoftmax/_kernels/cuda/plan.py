@@ -76,8 +76,8 @@ def plan(
         Of the block; without zeros.
     reduced : tuple of bool
         Whether an axis is that of a slice.
-    strides : tuple of 3 tuples of int
-        Of x, b and y, in bytes; those of an absent array are 0.
+    strides : tuple of 3 or 4 tuples of int
+        Of x, of b (weights or values), of y and of the mask, in bytes; 0 of an absent array.
     items : tuple of 2 ints
         Sizes in bytes of an element of x and of y, 0 if there is no y.
     device : Properties
@@ -89,7 +89,7 @@ def plan(
         return None
     slices = math.prod(loop.length for loop in kept)
     outer: list[Loop] = []
-    run = bool(inner) and inner[-1].strides == (items[0], 0, items[1])
+    run = bool(inner) and (inner[-1].strides[0], inner[-1].strides[2]) == items
     if run and inner[-1].length >= LONG_RUN:
         outer, inner = inner[:-1], inner[-1:]
     length = math.prod(loop.length for loop in inner)
@@ -104,6 +104,7 @@ def plan(
     portion = _portion(length, team, groups * math.prod(loop.length for loop in outer), device)
     portions = _quotient_up(length, portion)
     parts = portions * math.prod(loop.length for loop in outer)
+    read_bytes = items[0] + any(map(any, strides[3:]))  # of an element and its mask
     # half of the cache is for what is written
     in_cache = max(LEAST_CACHE, device.l2_bytes // (2 * RESIDENT * device.multiprocessors))
     return Plan(
@@ -121,7 +122,7 @@ def plan(
         team=team,
         members_adjacent=along,
         grid=(min(groups, MAX_GRID[0]), min(parts, MAX_GRID[1])),
-        cached=parts == 1 and lanes * length * items[0] <= in_cache,
+        cached=parts == 1 and lanes * length * read_bytes <= in_cache,
     )
 
 

@@ -107,23 +107,52 @@ __device__ __forceinline__ typename Element::Real load(const char *address)
     return Element::decode(*(const typename Element::Bits *)address);
 }
 
-// An element of any dtype, which its number in this list names: where speed is not all.
-template <typename Real> __device__ __forceinline__ Real load_any(const char *address, int dtype)
+// Elements of any dtype, which its number in this list names: one kernel for all, and one branch for
+// as many loads as there are addresses.
+template <typename Element, typename Real, int N>
+__device__ __forceinline__ void load_all(Real (&to)[N], const char *const (&at)[N])
+{
+#pragma unroll
+    for (int k = 0; k < N; ++k) to[k] = Real(load<Element>(at[k]));
+}
+
+template <typename Real, int N>
+__device__ __forceinline__ void load_any(Real (&to)[N], const char *const (&at)[N], int dtype)
 {
     switch (dtype) {
-    case 0: return Real(load<Float16>(address));
-    case 1: return Real(load<BFloat16>(address));
-    case 2: return Real(load<Float32>(address));
-    case 3: return Real(load<Float64>(address));
-    case 4: return Real(load<Bool>(address));
-    case 5: return Real(load<Int8>(address));
-    case 6: return Real(load<UInt8>(address));
-    case 7: return Real(load<Int16>(address));
-    case 8: return Real(load<UInt16>(address));
-    case 9: return Real(load<Int32>(address));
-    case 10: return Real(load<UInt32>(address));
-    case 11: return Real(load<Int64>(address));
-    default: return Real(load<UInt64>(address));
+    case 0: return load_all<Float16>(to, at);
+    case 1: return load_all<BFloat16>(to, at);
+    case 2: return load_all<Float32>(to, at);
+    case 3: return load_all<Float64>(to, at);
+    case 4: return load_all<Bool>(to, at);
+    case 5: return load_all<Int8>(to, at);
+    case 6: return load_all<UInt8>(to, at);
+    case 7: return load_all<Int16>(to, at);
+    case 8: return load_all<UInt16>(to, at);
+    case 9: return load_all<Int32>(to, at);
+    case 10: return load_all<UInt32>(to, at);
+    case 11: return load_all<Int64>(to, at);
+    default: return load_all<UInt64>(to, at);
+    }
+}
+
+template <typename Element>
+__device__ __forceinline__ void store(char *address, typename Element::Real value)
+{
+    *(typename Element::Bits *)address = Element::encode(value);
+}
+
+// The result for an element of such a dtype, in the dtype that results have for it.
+__device__ __forceinline__ void store_any(char *address, double value, int)
+{
+    store<Float64>(address, value);
+}
+__device__ __forceinline__ void store_any(char *address, float value, int dtype)
+{
+    switch (dtype) {
+    case 0: return store<Float16>(address, value);
+    case 1: return store<BFloat16>(address, value);
+    default: return store<Float32>(address, value);
     }
 }
 

@@ -1,0 +1,151 @@
+// What a kernel is told, and which thread takes what.
+//
+// A team of threads takes a part of a slice; a thread block is as many teams as it has lanes, which
+// work on slices side by side.  Which threads are neighbours, and so share what is fetched of
+// memory, is up to the call: those of a team where slices run along memory, the lanes where they
+// run across it.  How slices are cut and teams are made is decided in `plan.py`.
+
+// Only loops over the elements of a tile are unrolled: the others would take registers for nothing.
+
+const int THREADS = 256;  // of a block, at most
+
+// Axes that are walked as one, with the distances in bytes of each array.
+struct Loop {
+    long long length, x, b, y, where;
+};
+
+// Nested, the fastest last.
+struct Loops {
+    long long count;
+    Loop loop[8];
+};
+
+// Arrays of the fields of states; those that a kind of state has not are absent.
+struct Fields {
+    void *m;
+    double *w, *s, *t, *q;
+
+    template <typename Real, int kind>
+    __device__ __forceinline__ State<Real> get(long long i) const
+    {
+        return {
+            ((const Real *)m)[i], w[i], s[i], kind != PLAIN ? t[i] : 0, kind == MOMENTS ? q[i] : 0
+        };
+    }
+
+    template <typename Real, int kind>
+    __device__ __forceinline__ void put(long long i, const State<Real> &state) const
+    {
+        ((Real *)m)[i] = state.m;
+        w[i] = state.w;
+        s[i] = state.s;
+        if (kind != PLAIN) t[i] = state.t;
+        if (kind == MOMENTS) q[i] = state.q;
+    }
+};
+
+// All fields have eight bytes, so that Python need not know how C++ aligns them.
+struct Call {
+    const char *x, *b;  // b are weights, or values
+    char *y;
+    const char *where;  // bytes, 0 where an element is out; or absent
+    Fields states;      // with APPLY alone s is d or log d, one for each slice
+    long long x_dtype, b_dtype;
+    long long slices;
+    long long parts;     // of a slice, each with a state of its own
+    long long length;    // of the inner loops
+    long long portion;   // how much of that a part takes at most
+    long long portions;  // how many of them there are; as many parts for each step of outer
+    long long lanes, team, members_adjacent;
+    long long logarithm;
+    Loops kept, outer, inner;  // a slice is an index of kept; its elements are outer x inner
+};
+
+struct Merge {
+    Fields from, to;  // the states of the parts of each slice, and those of the slices
+    long long slices, parts, lanes, team;
+};
+
+struct Place {
+    long long x, b, y, where;
+
+    __device__ __forceinline__ Place operator+(const Place &other) const
+    {
+        return {x + other.x, b + other.b, y + other.y, where + other.where};
+    }
+};
+
+__device__ __forceinline__ Place place(const Loops &loops, unsigned long long index)
+{
+    Place at = {0, 0, 0, 0};
+#pragma unroll 1
+    for (int i = int(loops.count) - 1; i >= 0; --i) {
+        const Loop &loop = loops.loop[i];
+        unsigned long long step = index, length = loop.length;
+        if (i > 0) {  // a division of 64 bits takes several times as long as one of 32
+            index = (index | length) >> 32 ? index / length : unsigned(index) / unsigned(length);
+            step -= index * length;
+        }
+        at.x += step * loop.x;
+        at.b += step * loop.b;
+        at.y += step * loop.y;
+        at.where += step * loop.where;
+    }
+    return at;
+}
+
+__device__ __forceinline__ long long shortest(long long a, long long b) { return a < b ? a : b; }
+
+// Where a thread is in its block.
+struct Team {
+    int size, lane, member, hop;
+
+    __device__ __forceinline__ Team(int size, int lanes, bool members_adjacent) : size(size)
+    {
+        int thread = threadIdx.x;
+        member = members_adjacent ? thread % size : thread / lanes;
+        lane = members_adjacent ? thread / size : thread % lanes;
+        hop = members_adjacent ? 1 : lanes;
+    }
+
+    // The largest number that a member has; all threads of the block have to come here.
+    __device__ __forceinline__ double largest(double number) const
+    {
+        if (size == 1) return number;
+        __shared__ double table[THREADS];
+        double *own = table + threadIdx.x;
+        *own = number;
+#pragma unroll 1
+        for (int half = size / 2; half > 0; half /= 2) {
+            __syncthreads();
+            if (member < half) *own = larger(*own, own[half * hop]);
+        }
+        __syncthreads();
+        number = own[-member * hop];
+        __syncthreads();
+        return number;
+    }
+
+    // The sum of what the members have.
+    __device__ __forceinline__ Sum sum(Sum part) const
+    {
+        if (size == 1) return part;
+        __shared__ double values[THREADS], errors[THREADS];
+        double *value = values + threadIdx.x, *error = errors + threadIdx.x;
+        *value = part.value;
+        *error = part.error;
+#pragma unroll 1
+        for (int half = size / 2; half > 0; half /= 2) {
+            __syncthreads();
+            if (member < half) {
+                part.add(Sum(value[half * hop], error[half * hop]));
+                *value = part.value;
+                *error = part.error;
+            }
+        }
+        __syncthreads();
+        part = Sum(value[-member * hop], error[-member * hop]);
+        __syncthreads();
+        return part;
+    }
+};
