@@ -18,7 +18,6 @@ from .._algebra.dtypes import (
     dtype_name,
     dtype_of,
     is_complex,
-    promoted_name,
     result_name,
     working_name,
 )
@@ -30,6 +29,7 @@ from .._algebra.normalizer import log_sum as log_sum  # that of any library
 from .._algebra.states import concatenated
 from .._algebra.sums import Sums
 from .._algebra.sums import merge as merge_sums
+from .layout import joint_name
 
 Array = Any
 Axes = tuple[int, ...]
@@ -131,7 +131,7 @@ def _panels(shape: tuple[int, ...], axis: int, pieces: int) -> Iterator[tuple[An
 
 
 def _nothing(xp: Any, shape: tuple[int, ...], where: Any, x: Array, b: Any, *_: Any) -> State:
-    return identity(xp, shape, _joint_name(x, b), device=where)
+    return identity(xp, shape, joint_name(x, b), device=where)
 
 
 def _no_moments(xp: Any, shape: tuple[int, ...], where: Any, x: Array, *_: Any) -> Moments:
@@ -139,12 +139,12 @@ def _no_moments(xp: Any, shape: tuple[int, ...], where: Any, x: Array, *_: Any) 
 
 
 def _no_sums(xp: Any, shape: tuple[int, ...], where: Any, x: Array, _: Any, *values: Array) -> Sums:
-    state = identity(xp, shape, _joint_name(x, *values), device=where)
+    state = identity(xp, shape, joint_name(x, *values), device=where)
     return Sums(*state, (state.s,) * len(values))
 
 
 def _of_panel(xp: Any, axes: Axes, x: Array, b: Array | None, where: Array | None) -> State:
-    name = _joint_name(x, b)
+    name = joint_name(x, b)
     if b is None and not is_complex(name):
         return _state(xp, axes, _parts(xp, axes, x, where, name))
     x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
@@ -169,7 +169,7 @@ def _moments_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None) -> Mom
 
 
 def _sums_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None, *values: Array) -> Sums:
-    parts = _, _, top, rest = _parts(xp, axes, x, where, _joint_name(x, *values))
+    parts = _, _, top, rest = _parts(xp, axes, x, where, joint_name(x, *values))
     terms = xp.where(top, 1.0, rest)
 
     def product(v: Array) -> Array:
@@ -285,10 +285,6 @@ def _sum(xp: Any, terms: Array, axes: Axes) -> Array:
 
 def _shifted(xp: Any, x: Array, m: Array) -> Array:
     return xp.astype(x, dtype_of(xp, working_name(dtype_name(x.dtype))), copy=False) - m
-
-
-def _joint_name(*arrays: Array | None) -> str:
-    return promoted_name(*(dtype_name(a.dtype) for a in arrays if a is not None))
 
 
 def _result_dtype(xp: Any, x: Array) -> Any:

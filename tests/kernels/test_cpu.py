@@ -14,6 +14,7 @@ from dsoftmax._algebra.normalizer import State, log_sum
 from dsoftmax._kernels import portable
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu.call import Call
+from dsoftmax._kernels.layout import reduced_axes
 
 from ..blocks import CPU, assert_right, over
 from ..layouts import APART
@@ -24,8 +25,8 @@ from ..oracle import EPS
 def test_few_calls_of_a_kernel_reduce_axes_that_do_not_join(shape, axes):
     x = np.zeros(shape)
     for call in (
-        Call(cpu._reduced(x, axes), x),
-        Call(cpu._reduced(x, axes), x, y=np.empty_like(x)),
+        Call(reduced_axes(x, axes), x),
+        Call(reduced_axes(x, axes), x, y=np.empty_like(x)),
     ):
         assert len(list(call.offsets())) <= 12
 

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
+from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d
 from ..._algebra.sums import Sums
 from .. import portable
+from ..layout import fits, joint_name, reduced_axes, reduced_in
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
 from .call import Call, address_of
@@ -92,7 +93,7 @@ def moments(x: Array, axes: Axes, where: Array | None = None) -> Moments:
 @_or_portable
 def sums(x: Array, axes: Axes, values: tuple[Array, ...], where: Array | None = None) -> Sums:
     """The sums (m, w, s, o) of a block and of values of its shape over ``axes``."""
-    dtype = promoted_name(*(dtype_name(a.dtype) for a in (x, *values)))
+    dtype = joint_name(x, *values)
     o = []
     for v in values:
         m, w, s, one = _states("values", x, axes, v, where, dtype)
@@ -126,7 +127,7 @@ def _states(
             state = MERGES[kind](state, other)
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return tuple(field.reshape(kept) for field in state)
-    call = Call(_reduced(x, axes), x, b=b, where=where, kind=kind, dtype=dtype)
+    call = Call(reduced_axes(x, axes), x, b=b, where=where, kind=kind, dtype=dtype)
     state = tuple(map(call.to_block, call.reduce()))
     return merged(kind, state, tuple(i for i in call.plan.order if i in axes))
 
@@ -163,7 +164,7 @@ def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
     """
     # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
     small = np.abs(d) < np.finfo(m.dtype).smallest_normal
-    if not _fits(x, m, d) or (small if where is None else small & (m > -np.inf)).any():
+    if not fits(x, m, d) or (small if where is None else small & (m > -np.inf)).any():
         return portable.rescale(x, m, d, where)
     return _apply(x, m, d, APPLY, where)
 
@@ -174,7 +175,7 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
 
     -inf for elements that are out.
     """
-    if not _fits(x, m, logarithm):
+    if not fits(x, m, logarithm):
         return portable.log_rescale(x, m, logarithm, where)
     return _apply(x, m, logarithm, APPLY | LOGARITHM, where)
 
@@ -212,26 +213,11 @@ def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
 def _whole(x: Array, axes: Axes, where: Array | None, mode: int) -> tuple[Array, bool]:
     """An output, and whether it was written: else each slice is best read twice."""
     y = _empty_like(x)
-    call = Call(_reduced(x, axes), x, where=where, y=y)
+    call = Call(reduced_axes(x, axes), x, where=where, y=y)
     done = call.plan.at_once and not _few_columns(x, axes)
     if done:
         call.run(mode)
     return y, done
-
-
-def _reduced(x: Array, axes: Axes) -> tuple[bool, ...]:
-    return tuple(i in axes for i in range(x.ndim))
-
-
-def _fits(x: Array, m: Array, d: Array) -> bool:
-    """Whether m and d are of the dtypes and shape that `of_block` gives for blocks like x."""
-    return (
-        m.dtype == working_name(dtype_name(x.dtype))
-        and d.dtype == np.float64
-        and m.shape == d.shape
-        and m.ndim == x.ndim
-        and all(k in (1, n) for k, n in zip(m.shape, x.shape, strict=True))
-    )
 
 
 def _apply(
@@ -243,7 +229,7 @@ def _apply(
     y: Array | None = None,
 ) -> Array:
     y = _empty_like(x) if y is None else y
-    reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
+    reduced = reduced_in(m, x)
     flat = all(a is None or a.flags.c_contiguous for a in (where, y))
     columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if flat else 0
     if columns:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, promoted_name, working_name
+from ..._algebra.dtypes import working_name
+from ..layout import from_block, joint_name, to_block
 from ..modes import REDUCE
 from .plan import ARRAYS, Kind, plan
 from .protocol import SCRATCH_BYTES, Work
@@ -33,7 +34,7 @@ class Call:
         short: int = SHORT_ROW,
     ) -> None:
         arrays = (x, b, where, y)
-        joint = dtype or promoted_name(*(dtype_name(a.dtype) for a in (x, b) if a is not None))
+        joint = dtype or joint_name(x, b)
         self.shape = x.shape
         self.plan = plan(
             x.shape,
@@ -80,18 +81,14 @@ class Call:
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""
-        order = self.plan.order
-        array = flat.reshape([self.shape[axis] for axis in order])
-        array = array.transpose(sorted(range(len(order)), key=order.__getitem__))
-        return array.reshape([n if i in order else 1 for i, n in enumerate(self.shape)])
+        return to_block(flat, self.shape, self.plan.order)
 
     def from_block(self, array: Array) -> Array:
         """The inverse; what the axes of several loops share is repeated."""
         order = self.plan.order
         shape = [n if i in order else 1 for i, n in enumerate(self.shape)]
         array = np.broadcast_to(array, shape)
-        others = [i for i in range(array.ndim) if i not in order]
-        return np.ascontiguousarray(array.transpose(*order, *others)).reshape(-1)
+        return np.ascontiguousarray(from_block(array, order)).reshape(-1)
 
 
 def address_of(x: Array) -> int:

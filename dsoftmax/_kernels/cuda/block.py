@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, promoted_name, result_name, working_name
+from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d
 from ..._algebra.sums import Sums
 from .. import portable
+from ..layout import fits, from_block, joint_name, reduced_axes, reduced_in, to_block
 from ..loops import Loop
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import device
@@ -61,7 +62,7 @@ def of_block(x: Array, axes: Axes, b: Array | None = None, where: Array | None =
 
     ``b`` holds weights of the shape of x; or ``where`` tells which elements are in.
     """
-    state = _states("plain", x, axes, b, where, _joint_name(x, b))
+    state = _states("plain", x, axes, b, where, joint_name(x, b))
     return portable.of_block(x, axes, b, where) if state is None else State(*state)
 
 
@@ -73,7 +74,7 @@ def moments(x: Array, axes: Axes, where: Array | None = None) -> Moments:
 
 def sums(x: Array, axes: Axes, values: tuple[Array, ...], where: Array | None = None) -> Sums:
     """The sums (m, w, s, o) of a block and of values of its shape over ``axes``."""
-    dtype = _joint_name(x, *values)
+    dtype = joint_name(x, *values)
     states = [_states("values", x, axes, v, where, dtype) for v in values]
     known = [state for state in states if state is not None]
     if len(known) < len(values):
@@ -125,7 +126,7 @@ def _states(
 
     None if the block has more loops than the kernels take.
     """
-    planned = _planned(x, _reduced(x, axes), b=b, where=where)
+    planned = _planned(x, reduced_axes(x, axes), b=b, where=where)
     if planned is None:
         return None
     working = working_name(dtype)
@@ -139,7 +140,7 @@ def _states(
     _run(kernel, planned, x, b=b, where=where, state=state)
     if planned.parts > 1:
         state = _merged(kind, state, planned, working)
-    return tuple(_to_block(field, x.shape, planned) for field in state)
+    return tuple(to_block(field, x.shape, planned.order) for field in state)
 
 
 def _fused(mode: int, x: Array, axes: Axes, where: Array | None) -> Array | None:
@@ -148,7 +149,7 @@ def _fused(mode: int, x: Array, axes: Axes, where: Array | None) -> Array | None
     None where it would not find it there.
     """
     y = _empty_like(x)
-    planned = _planned(x, _reduced(x, axes), y=y, where=where)
+    planned = _planned(x, reduced_axes(x, axes), y=y, where=where)
     if planned is None or not planned.cached:
         return None
     _run(_kernel(planned, mode, x, where), planned, x, y=y, where=where, mode=mode)
@@ -160,28 +161,17 @@ def _applied(mode: int, x: Array, m: Array, d_or_log: Array, where: Array | None
 
     None if these are not of the dtypes and the shape that `of_block` gives for such blocks.
     """
-    fits = (
-        m.dtype == working_name(dtype_name(x.dtype))
-        and d_or_log.dtype == np.float64
-        and m.shape == d_or_log.shape
-        and m.ndim == x.ndim
-        and all(k in (1, n) for k, n in zip(m.shape, x.shape, strict=True))
-    )
-    if not fits:
+    if not fits(x, m, d_or_log):
         return None
     y = _empty_like(x)
-    reduced = tuple(k != n for k, n in zip(m.shape, x.shape, strict=True))
-    planned = _planned(x, reduced, y=y, where=where)
+    planned = _planned(x, reduced_in(m, x), y=y, where=where)
     if planned is None:
         return None
-    state = (_from_block(m, planned), None, _from_block(d_or_log, planned))
+    m, d_or_log = (device.flat(from_block(a, planned.order)) for a in (m, d_or_log))
+    state = (m, None, d_or_log)
     kernel = _kernel(planned, mode, x, where)
     _run(kernel, planned, x, y=y, where=where, state=state, mode=mode)
     return y
-
-
-def _reduced(x: Array, axes: Axes) -> tuple[bool, ...]:
-    return tuple(i in axes for i in range(x.ndim))
 
 
 def _planned(
@@ -214,10 +204,6 @@ def _empty_states(kind: Kind, like: Array, size: int, working: str) -> tuple[Arr
     """Flat arrays for as many states."""
     sums = NUMBERS_OF_FIELDS[kind] - 1
     return tuple(device.empty(like, (size,), dtype) for dtype in (working, *("float64",) * sums))
-
-
-def _joint_name(*arrays: Array | None) -> str:
-    return promoted_name(*(dtype_name(a.dtype) for a in arrays if a is not None))
 
 
 def _run(
@@ -264,18 +250,3 @@ def _merged(kind: Kind, parts: tuple[Array, ...], planned: Plan, working: str) -
     call["lanes"], call["team"] = shape.lanes, shape.team
     device.launch(merge_kernel(working, kind), on, shape.grid, shape.threads, call)
     return whole
-
-
-def _to_block(flat: Array, shape: tuple[int, ...], planned: Plan) -> Array:
-    """A flat state as an array of as many dimensions as the block."""
-    order = planned.order
-    array = flat.reshape(tuple(shape[axis] for axis in order))
-    array = array.transpose(tuple(sorted(range(len(order)), key=order.__getitem__)))
-    return array.reshape(tuple(n if i in order else 1 for i, n in enumerate(shape)))
-
-
-def _from_block(array: Array, planned: Plan) -> Array:
-    """The elements of a state one after the other, in the order in which slices are counted."""
-    order = planned.order
-    others = [i for i in range(array.ndim) if i not in order]
-    return device.flat(array.transpose(*order, *others))
