@@ -8,7 +8,7 @@ TESTS :=
 
 # What needs no optional dependency, without what takes long.
 CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project \
-	dsoftmax --ignore dsoftmax/dashboard -m "not emulated and not huge and not system"
+	dsoftmax --ignore dsoftmax/dashboard -m "not emulated and not gpu and not huge and not system"
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
 .PHONY: help demo quick test lint lowest benchmark clean

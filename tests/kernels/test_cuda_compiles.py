@@ -9,7 +9,7 @@ from dsoftmax._kernels.cuda.source import OPTIONS, every_kernel, source
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
-from .nvrtc import compiled
+from ..nvrtc import compiled
 
 pytestmark = pytest.mark.emulated
 

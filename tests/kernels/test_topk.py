@@ -101,6 +101,7 @@ class TestBlocks:
         assert_array_equal(values.astype(float), taken(x, expected, axis).astype(float))
         assert_array_equal(normalizer.m, x.astype(float).max(axis=axis, keepdims=True))
 
+    @pytest.mark.huge
     def test_more_than_two_to_the_31_elements(self):
         x = np.zeros(2**31 + 16, np.int8)  # in memory only where it is written to
         x[-1] = 21
