@@ -53,7 +53,9 @@ def test_contiguous_memory_is_accessed_in_16_bytes(architecture, ptx):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("name", ["slices_float32_0_1", "slices_float32_1_2", "merge_float64"])
+@pytest.mark.parametrize(
+    "name", ["slices_float32_0_1", "slices_float32_1_2", "merge_float64", "moments_float32"]
+)
 def test_single_kernels_become_machine_code(architecture, name):
     kernel = next(kernel for kernel in every_kernel() if kernel.name == name)
     code, log = compiled(source([kernel]), OPTIONS, f"sm_{architecture}")

@@ -60,7 +60,7 @@ template <typename Real, int kind, int N> struct Tile {
     }
 };
 
-const int MIXED_TILE = 4;  // enough loads under way at a time
+enum { MIXED_TILE = 4 };  // enough loads under way at a time
 
 template <typename Real, int kind>
 __device__ __forceinline__ void reduce_mixed(
