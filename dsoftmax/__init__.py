@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import dashboard, operations, reference
+    from ._cumulative import cumulative_logsumexp
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
@@ -17,6 +18,7 @@ __all__ = [
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "cumulative_logsumexp",
     "dashboard",
     "effective_sample_size",
     "entropy",
@@ -37,6 +39,7 @@ _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "cumulative_logsumexp": "_cumulative",
     "dashboard": "dashboard",
     "effective_sample_size": "_statistics",
     "entropy": "_statistics",

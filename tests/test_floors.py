@@ -17,7 +17,7 @@ FLOORS = (
     {"_engine"},
     {"operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict"},
-    {"_normalizer", "_softmax", "_statistics"},
+    {"_cumulative", "_normalizer", "_softmax", "_statistics"},
     {"reference"},
     {"cli", "dashboard"},
 )

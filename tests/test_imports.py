@@ -52,8 +52,8 @@ def test_what_the_package_offers():
     )
     names, functions = run.stdout.splitlines()
     assert names.split() == [
-        *("Normalizer", "TopK", "TopKWithLog", "dashboard", "effective_sample_size", "entropy"),
-        *("expectation", "log_softmax", "logsumexp"),
+        *("Normalizer", "TopK", "TopKWithLog", "cumulative_logsumexp", "dashboard"),
+        *("effective_sample_size", "entropy", "expectation", "log_softmax", "logsumexp"),
         *("operations", "reference", "reread", "softmax", "softmax_topk", "topk"),
     ]
     assert functions == "show naive_softmax"

@@ -23,10 +23,11 @@ from .._algebra.normalizer import State, log_d, log_sum, merge
 from .._algebra.sums import Sums
 from .._graph.dask_private import Alias
 from .._graph.stage import Stage
-from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
+from ..operations import CUMULATIVE_LOGSUMEXP, LOGSUMEXP, NORMALIZER, OPERATIONS
 
 # Dask may have put the name of what it has fused before: the longest of our names is meant.
-_KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
+_ALL = (*OPERATIONS, CUMULATIVE_LOGSUMEXP)
+_KEYS = "|".join(sorted({operation.key for operation in _ALL}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
@@ -91,11 +92,16 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
         if found := _FIRST.search(name) or _FIRST_OF_OTHERS.search(name):
             levels: list[TaskGroup] = []
             last = group
-            while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
+            # The merges of running sums, of which each takes the last one, use themselves.
+            while after := [
+                g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name and g is not last
+            ]:
                 last = after[0]
                 levels.append(last)
             kind = _results([last, *used_by.get(last.name, ())]) or found[1]
-            second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
+            uses = [g for g in used_by.get(last.name, ()) if g is not last]
+            maps = _maps_as_well if kind == CUMULATIVE_LOGSUMEXP.key else _maps
+            second = next((g for g in uses if maps(g, group)), None)
         elif found := _WITHIN.search(name):
             if any(map(_makes_states, group.dependencies)):
                 continue  # the end of a job
@@ -118,6 +124,11 @@ def _results(groups: Iterable[TaskGroup]) -> str:
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
     """Whether a group that uses the root has a task for each chunk: one reduction has not."""
     return progress(group).total == progress(first).total > 1
+
+
+def _maps_as_well(group: TaskGroup, first: TaskGroup) -> bool:
+    """The same where no state is needed of the last chunk: a barrier has fewer tasks, too."""
+    return progress(group).total > progress(first).total
 
 
 def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
@@ -194,7 +205,8 @@ def _holder(task: TaskState) -> TaskState:
 
 def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
     """What there is to be fetched; None where the job has no tree, or is forgotten."""
-    root = _root(scheduler, job)
+    # Running sums never have the state of the whole.
+    root = None if job.kind == CUMULATIVE_LOGSUMEXP.key else _root(scheduler, job)
     if root is None:
         return None
     groups = {job.first, *job.levels}
