@@ -127,8 +127,9 @@ def _maps(group: TaskGroup, first: TaskGroup) -> bool:
 
 
 def _maps_as_well(group: TaskGroup, first: TaskGroup) -> bool:
-    """The same where no state is needed of the last chunk: a barrier has fewer tasks, too."""
-    return progress(group).total > progress(first).total
+    """The same where no state is needed of the last chunk, and a barrier has as many tasks."""
+    barrier = group.prefix.name.startswith("checkpoint")
+    return progress(group).total > progress(first).total and not barrier
 
 
 def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
