@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import dashboard, operations, reference
     from ._cross_entropy import cross_entropy
+    from ._cumulative import cumulative_logsumexp
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
@@ -20,6 +21,7 @@ __all__ = [
     "TopK",
     "TopKWithLog",
     "cross_entropy",
+    "cumulative_logsumexp",
     "dashboard",
     "effective_sample_size",
     "entropy",
@@ -41,6 +43,7 @@ _HOMES = {
     "TopK": "_topk",
     "TopKWithLog": "_topk",
     "cross_entropy": "_cross_entropy",
+    "cumulative_logsumexp": "_cumulative",
     "dashboard": "dashboard",
     "effective_sample_size": "_statistics",
     "entropy": "_statistics",

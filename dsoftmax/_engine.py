@@ -19,6 +19,7 @@ from ._algebra.dtypes import accumulator_dtype, dtype_name, dtype_of
 from ._algebra.states import expanded, of_dtype, part_of, unwrap_scalar
 from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
+from ._graph.prefix import prefixes
 from ._graph.stage import Stage
 from ._graph.tree import (
     Axes,
@@ -30,8 +31,8 @@ from ._graph.tree import (
     slices_in_one_block,
     tree_reduce,
 )
-from ._operation import Monoid, Operation, Result
-from ._reread import second_reads
+from ._operation import Monoid, Operation, Result, Scan
+from ._reread import second_read, second_reads
 from ._terms import Joined
 
 Array = Any
@@ -157,6 +158,39 @@ def rescaled(
     return map_blocks(Stage(f"{key}-rescale", applied, dtype, **options), x, kept)
 
 
+def scanned(
+    scan: Scan,
+    x: Array,
+    axis: int,
+    dtype: Any,
+    reread: Reread,
+    *,
+    reverse: bool,
+    include_initial: bool,
+) -> Array:
+    """What a scan makes of every element and all before it along an axis; lazy if x is."""
+    options: dict[str, Any] = {"running": scan.running, "axis": axis, "reverse": reverse}
+    options |= {"include_initial": include_initial, "result": dtype_name(dtype)}
+    if not isinstance(x, da.Array):
+        return _scanned(x, **options)
+    key, axes = scan.key, (axis,)
+    chunks = list(x.chunks[axis])
+    chunks[-1 if reverse else 0] += include_initial
+    longer = {axis: tuple(chunks)}
+    options |= {"function": scan.name, "ndim": x.ndim, "masks": True}
+    if slices_in_one_block(x, axes):
+        stage = Stage(key, _scanned, dtype, **{"nbytes": bytes_of(x), **options})
+        return map_blocks(stage, x, chunks=longer)
+    kept = accumulator_dtype(x.dtype)
+    block: dict[str, Any] = {"of_block": scan.monoid.of_block, "axes": axes, "ndim": x.ndim}
+    block |= {"finish": _same, "nbytes": bytes_of(x)}
+    of_block = Stage(f"{key}-{scan.monoid.name}", _of_block, kept, **block)
+    blocks = reduce_within_blocks(of_block, x, axes)
+    before = prefixes(Stage(f"{key}-merge", scan.after, kept), blocks, axis, reverse)
+    x = second_read(scan.name, x, before, axes, reread)
+    return map_blocks(Stage(f"{key}-scan", _scanned, dtype, **options), x, before, chunks=longer)
+
+
 # Called by stages: module-level functions, so that keys are deterministic.
 
 
@@ -197,6 +231,24 @@ def _mapped(
     x: Array, kernel: Callable[[Array, Axes], Array], axes: Axes, ndim: int, result: str
 ) -> Array:
     return of_dtype(kernel(_kernels.as_block(x, ndim), axes), result)
+
+
+def _scanned(
+    x: Array,
+    before: Any = None,
+    *,
+    running: Callable[..., Array],
+    axis: int,
+    result: str,
+    function: str = "",
+    ndim: int | None = None,
+    **options: bool,
+) -> Array:
+    x = _kernels.as_block(x, ndim)
+    if before is not None:
+        state = (tuple(_first_field(before).shape), (axis,))
+        check_blocks(function, {"x": (tuple(x.shape), ()), "what is before it": state})
+    return of_dtype(running(x, before, axis, **options), result)
 
 
 def _whole(x: Array, axes: Axes, monoid: Monoid, rescale: Callable[[Array, State], Array]) -> Array:

@@ -118,6 +118,35 @@ class Operation:
         return self.name.replace("_", "-")
 
 
+@dataclass(frozen=True)
+class Scan:
+    """What is computed of every element and all before it along an axis.
+
+    Attributes
+    ----------
+    name : str
+        As users call it; the names of its tasks have "-" for "_".
+    monoid : Monoid
+        What is kept of a block.
+    after : callable
+        ``after(before, state)``: what is kept of all blocks up to one, from what is kept of those
+        before it (None at the beginning) and the state of that one.
+    running : callable
+        ``running(block, before, axis, reverse, include_initial) -> block``: the second map, of a
+        block and what is kept of those before it.
+    """
+
+    name: str
+    monoid: Monoid
+    after: Callable[[Any, State], Any]
+    running: Callable[..., Array]
+
+    @property
+    def key(self) -> str:
+        """What the names of its tasks begin with."""
+        return self.name.replace("_", "-")
+
+
 def _of_block_by_both(
     x: Array, axes: Axes, one: Callable[..., State], other: Callable[..., State]
 ) -> State:

@@ -15,6 +15,7 @@ from ._algebra.dtypes import real_name, result_dtype, result_name
 from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import merge, signed_log_sum
+from ._algebra.prefix import after
 from ._algebra.sums import mean
 from ._algebra.sums import merge as merge_sums
 from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
@@ -22,12 +23,13 @@ from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
 from ._kernels import labels, matmul
-from ._operation import Monoid, Operation, Result
+from ._operation import Monoid, Operation, Result, Scan
 from ._reread import check_reread
 from ._topk_operation import best
 
 __all__ = [
     "CROSS_ENTROPY",
+    "CUMULATIVE_LOGSUMEXP",
     "EFFECTIVE_SAMPLE_SIZE",
     "ENTROPY",
     "LOGSUMEXP",
@@ -40,6 +42,7 @@ __all__ = [
     "Monoid",
     "Operation",
     "Result",
+    "Scan",
     "expectation_of",
     "reduce",
     "rescale",
@@ -94,6 +97,10 @@ EFFECTIVE_SAMPLE_SIZE = Operation(
     (Result(effective_sample_size),),
     title="effective sample size",
     states="softmax",
+)
+
+CUMULATIVE_LOGSUMEXP = Scan(
+    "cumulative_logsumexp", NORMALIZER, after, _kernels.cumulative_logsumexp
 )
 
 

@@ -11,6 +11,8 @@ Only public Dask is used, and only what the classic and the array-expression mod
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import dask
 import dask.array as da
@@ -36,15 +38,21 @@ def slices_in_one_block(x: da.Array, axes: Axes) -> bool:
     return all(x.numblocks[axis] == 1 for axis in axes)
 
 
-def map_blocks(stage: Stage, x: da.Array, *others: da.Array) -> da.Array:
+def map_blocks(
+    stage: Stage,
+    x: da.Array,
+    *others: da.Array,
+    chunks: Mapping[int, tuple[float, ...]] | None = None,
+) -> da.Array:
     """Apply a stage to the blocks of x with the aligned blocks of ``others``.
 
     ``others`` have the shape of x, or length 1 (and so one block) along some axes, or no axes. The
-    result has the chunks of x, known or unknown.
+    result has the chunks of x, known or unknown, but those of ``chunks`` along its axes.
     """
     index = range(x.ndim)
     pairs = [item for other in others for item in (other, tuple(index)[: other.ndim])]
-    return da.blockwise(stage, index, x, tuple(index), *pairs, dtype=stage.dtype, **_ALIGNED)
+    options: dict[str, Any] = {"dtype": stage.dtype, "adjust_chunks": chunks, **_ALIGNED}
+    return da.blockwise(stage, index, x, tuple(index), *pairs, **options)
 
 
 def reduce_within_blocks(

@@ -17,10 +17,12 @@ from . import portable
 from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
 from .choose import SMALL, can_compile, kernels_for
 from .cpu import block as on_cpu
+from .running import cumulative_logsumexp
 
 __all__ = [
     "Terms",
     "as_block",
+    "cumulative_logsumexp",
     "log_rescale",
     "log_softmax",
     "log_sum",

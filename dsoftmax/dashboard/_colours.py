@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..operations import OPERATIONS
+from ..operations import CUMULATIVE_LOGSUMEXP, OPERATIONS
 
 # Neither red nor orange: Dask has these for transfers, and for writing to disk and reading back.
 # The second pass has the colour that Dask gives to ``store-map``, the name of its tasks if Dask has
@@ -12,8 +12,9 @@ FIRST, TREE, SECOND = "#1f77b4", "#9467bd", "#2eb27c"
 
 def colour_of(name: str) -> str | None:
     """The colour of a task by its name without the token, None if it is not one of ours."""
-    ends = tuple(f"-{operation.monoid.name}" for operation in OPERATIONS)
-    if not any(operation.key in name for operation in OPERATIONS):
+    operations = (*OPERATIONS, CUMULATIVE_LOGSUMEXP)
+    ends = tuple(f"-{operation.monoid.name}" for operation in operations)
+    if not any(operation.key in name for operation in operations):
         return None
     if "-merge" in name:
         return TREE

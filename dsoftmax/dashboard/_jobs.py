@@ -23,10 +23,11 @@ from .._algebra.normalizer import State, log_d, log_sum, merge
 from .._algebra.sums import Sums
 from .._graph.dask_private import Alias
 from .._graph.stage import Stage
-from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
+from ..operations import CUMULATIVE_LOGSUMEXP, LOGSUMEXP, NORMALIZER, OPERATIONS
 
 # Dask prefixes the names of tasks fused before ours: match the longest of our names.
-_KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
+_ALL = (*OPERATIONS, CUMULATIVE_LOGSUMEXP)
+_KEYS = "|".join(sorted({operation.key for operation in _ALL}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
 _SHARED = tuple({f"{one.states}-{one.monoid.name}" for one in OPERATIONS if one.states})
@@ -92,13 +93,18 @@ def find_jobs(scheduler: Scheduler) -> list[Job]:
         if found := _FIRST.search(name) or _FIRST_OF_OTHERS.search(name):
             levels: list[TaskGroup] = []
             last = group
-            while after := [g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name]:
+            # The merges of running sums, of which each takes the last one, use themselves.
+            while after := [
+                g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name and g is not last
+            ]:
                 last = after[0]
                 levels.append(last)
             kind = found[1]
             if name.endswith(_SHARED):
                 kind = _results([last, *used_by.get(last.name, ())]) or kind
-            second = next((g for g in used_by.get(last.name, ()) if _maps(g, group)), None)
+            uses = [g for g in used_by.get(last.name, ()) if g is not last]
+            maps = _maps_as_well if kind == CUMULATIVE_LOGSUMEXP.key else _maps
+            second = next((g for g in uses if maps(g, group)), None)
         elif found := _WITHIN.search(name):
             if any(map(_makes_states, group.dependencies)):
                 continue  # the end of a job
@@ -121,6 +127,12 @@ def _results(groups: Iterable[TaskGroup]) -> str:
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
     """Whether a group that uses the root has a task for each chunk; a reduction has not."""
     return progress(group).total == progress(first).total > 1
+
+
+def _maps_as_well(group: TaskGroup, first: TaskGroup) -> bool:
+    """The same where no state is needed of the last chunk, and a barrier has as many tasks."""
+    barrier = group.prefix.name.startswith("checkpoint")
+    return progress(group).total > progress(first).total and not barrier
 
 
 def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
@@ -198,7 +210,8 @@ def _holder(task: TaskState) -> TaskState:
 
 def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
     """The states to fetch; None if the job has no tree, or is forgotten."""
-    root = _root(scheduler, job)
+    # Running sums never have the state of the whole.
+    root = None if job.kind == CUMULATIVE_LOGSUMEXP.key else _root(scheduler, job)
     if root is None:
         return None
     groups = {job.first, *job.levels}

@@ -14,9 +14,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import portable
+from dsoftmax._kernels import portable, running
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import kernels
+from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
 
@@ -39,6 +40,7 @@ def every_kernel():
         yield kernels.best_rows, working
         yield kernels.best_columns, working
         yield kernels.log_sums, working
+        yield kernels.running_sums, working
         # A block of these dtypes, alone or with weights, or weights of them.
         for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
             yield kernels.load, name, False, working
@@ -141,6 +143,10 @@ def call(dtype, weights, axis, shape):
     if b is None and state.m.size > 16:
         actual, expected = cpu.log_sum(state), portable.log_sum(state)
         np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-14)
+    if b is None:
+        y, expected = (one.of_block(x, None, axis, False) for one in (running_cpu, running))
+        eps = max(float(ml_dtypes.finfo(y.dtype).eps), 1e-14)  # computed in float64
+        np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=eps, atol=eps)
     y, expected = cpu.softmax(x, (axis,)), portable.softmax(x, (axis,))
     eps = float(ml_dtypes.finfo(y.dtype).eps)
     np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=200 * eps, atol=eps**2)

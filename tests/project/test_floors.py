@@ -17,7 +17,7 @@ FLOORS = (
     {"_engine"},
     {"operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict"},
-    {"_cross_entropy", "_normalizer", "_softmax", "_softmax_matmul", "_statistics"},
+    {"_cross_entropy", "_cumulative", "_normalizer", "_softmax", "_softmax_matmul", "_statistics"},
     {"reference"},
     {"cli", "dashboard"},
 )

@@ -53,7 +53,14 @@ def test_what_the_package_offers():
     )
     names, functions = run.stdout.splitlines()
     assert names.split() == [
-        *("Normalizer", "TopK", "TopKWithLog", "cross_entropy", "dashboard"),
+        *(
+            "Normalizer",
+            "TopK",
+            "TopKWithLog",
+            "cross_entropy",
+            "cumulative_logsumexp",
+            "dashboard",
+        ),
         *("effective_sample_size", "entropy", "expectation", "log_softmax", "logsumexp"),
         *("operations", "reference", "reread", "softmax", "softmax_matmul", "softmax_topk", "topk"),
     ]

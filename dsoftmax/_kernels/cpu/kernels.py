@@ -52,6 +52,13 @@ def log_sums(working: Scalar) -> Any:
     return log.sums(working)
 
 
+def running_sums(working: Scalar) -> Any:
+    """The logarithms of the running sums of slices."""
+    from . import running_sums
+
+    return running_sums.running_sums(working)
+
+
 def load(dtype: str, swapped: bool, working: Scalar) -> Any:
     """From elements of a dtype and layout to a contiguous tile."""
     from . import codecs

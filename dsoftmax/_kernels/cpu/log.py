@@ -40,6 +40,26 @@ _L5, _L6, _L7 = 0.1818357216161805, 0.15313837699209373, 0.14798198605116586
 @inlined
 def log(x: Vector) -> Vector:
     """The natural logarithm of positive numbers that are finite and not subnormal."""
+    high, f, less = _parts(x)
+    return high - (less - f)
+
+
+@inlined
+def add_log(m: Vector, a: Vector, b: Vector) -> Vector:
+    """m + log(a + b), where m is finite and b is what a is rounded by; NaN if one is NaN.
+
+    Rounded once, at the size of the result: m and the logarithm may cancel.
+    """
+    d, lost = add_compensated(a, a * 0.0, b)
+    high, f, less = _parts(d)
+    value, error = add_compensated(m, a * 0.0, high)
+    value, error = add_compensated(value, error, f)
+    return value + (error + (lost / d - less))
+
+
+@inlined
+def _parts(x: Vector) -> Any:
+    """The logarithm as a + b - c, of which a and b are exact and c is small."""
     bits = reinterpret_lanes(x) + (_ONE - _SQRT_HALF)
     k = reinterpret_lanes((bits >> _SHIFT) | _INTEGER) - _BIASED
     f = reinterpret_lanes((bits & _MANTISSA) + _SQRT_HALF) - 1.0
@@ -49,7 +69,7 @@ def log(x: Vector) -> Vector:
     odd = z2 * (_L1 + z4 * (_L3 + z4 * (_L5 + z4 * _L7)))
     even = z4 * (_L2 + z4 * (_L4 + z4 * _L6))
     half = f * f * 0.5
-    return k * _LOG_2_HIGH - ((half - (z * (half + (odd + even)) + k * _LOG_2_LOW)) - f)
+    return k * _LOG_2_HIGH, f, half - (z * (half + (odd + even)) + k * _LOG_2_LOW)
 
 
 @inlined

@@ -87,4 +87,20 @@ class Selection(Record):
     )
 
 
-WORK, SELECTION = _places(Work), _places(Selection)
+class Running(Record):
+    """What the kernel of running sums works on, and how it lies in memory.
+
+    - x, y: addresses of the elements and of the output;
+    - m, d, lost: addresses of the states of what comes before, one of each slice, in float64; they
+      are written to;
+    - count, length: number and length of the slices;
+    - x_row, x_step, y_row, y_step: distances in bytes between slices and between elements;
+    - load, store: addresses of the functions of `codecs` that load tiles of float64 and store those
+      of the working dtype, 0 where elements are contiguous and of that dtype;
+    - scratch: address of SCRATCH_BYTES, at a line of the cache.
+    """
+
+    _fields_ = _integers("x y m d lost count length x_row x_step y_row y_step load store scratch")
+
+
+WORK, SELECTION, RUNNING = _places(Work), _places(Selection), _places(Running)

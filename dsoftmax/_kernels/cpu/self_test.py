@@ -13,7 +13,7 @@ import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .protocol import SCRATCH_BYTES, Selection, Work
+from .protocol import SCRATCH_BYTES, Running, Selection, Work
 
 Array = np.ndarray
 Function = Callable[..., None]
@@ -143,6 +143,21 @@ def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
     return unusable[0] == 0 and _close(result, m + np.log(w + s), np.float64)
 
 
+def _running_sums(kernel: Function, address: Address, working: Any) -> bool:
+    x = _scores((_SLICES, _LENGTH), np.float64)
+    y, scratch = np.full(x.shape, np.nan, working), _scratch(SCRATCH_BYTES)
+    m, d, lost = np.array([-np.inf, 1.0, -3.0]), np.array([0.0, 2.0, 3.0]), np.zeros(_SLICES)
+    before = np.stack([m, np.log(np.maximum(d, 1))])[:, :, None].sum(0)
+    record = Running(count=_SLICES, length=_LENGTH, x_row=x.strides[0], y_row=y.strides[0])
+    record.x_step, record.y_step = x.itemsize, y.itemsize
+    record.x, record.y, record.scratch = map(_at, (x, y, scratch))
+    record.m, record.d, record.lost = map(_at, (m, d, lost))
+    kernel(record.address)
+    expected = np.logaddexp.accumulate(np.concatenate([before, x], axis=1), axis=1)
+    after = m + np.log(d + lost)
+    return _close(y, expected[:, 1:], working) and _close(after, expected[:, -1], np.float64)
+
+
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
     scratch = _scratch(2 * SCRATCH_BYTES)
@@ -172,6 +187,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.log_sums: _log_sums,
     kernels.row_sums: _row_sums,
     kernels.rows: _rows,
+    kernels.running_sums: _running_sums,
 }
 
 
