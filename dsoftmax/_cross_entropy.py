@@ -10,22 +10,17 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from . import _kernels, operations
-from ._algebra.dtypes import dtype_name, result_dtype
-from ._arguments import (
-    Array,
-    as_array,
-    check_axis,
-    check_not_empty,
-    check_same_library,
-    check_split_every,
-)
+from . import operations
+from ._algebra.dtypes import dtype_name
+from ._arguments import Array, Axes, as_array, check_not_empty, check_same_library
 from ._engine import reduced
 from ._graph.alignment import cut_as, join_blocks, unlike
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, bytes_of
+from ._kernels import Terms
 from ._kernels import labels as kernel
 from ._kernels.labels import Classes, OutOfRangeError
+from ._terms import Joined, as_joined, as_terms
 
 _NAME, _KEY = operations.CROSS_ENTROPY.name, operations.CROSS_ENTROPY.key
 
@@ -36,6 +31,7 @@ def cross_entropy(
     axis: int = -1,
     *,
     ignore_label: int | None = None,
+    where: Any = None,
     keepdims: bool = False,
     split_every: SplitEvery = None,
 ) -> Array:
@@ -51,14 +47,17 @@ def cross_entropy(
         Scores: Dask array, NumPy array or one of another array-API library, or list; of floats,
         integers or booleans. Masked entries take no part.
     labels : array_like of int
-        The class of each slice, from 0 to the length of the axis: of the shape of x without
-        ``axis``, of any dtype of integers, NumPy's or of the library of x; may be a Dask array.
-        Masked labels are left out, as ``ignore_label`` is.
+        The class of each slice, from 0 to the length of the axis: of the shape of x (and ``where``,
+        broadcast) without ``axis``, of any dtype of integers, NumPy's or of the library of x; may
+        be a Dask array. Masked labels are left out, as ``ignore_label`` is.
     axis : int, optional
         The axis of the classes; the last one by default.
     ignore_label : int, optional
         A label that leaves its slice out, as -100 or 255 in the data of others; it gives 0. No
         other label may be out of range.
+    where : array_like of bool, optional
+        Which classes take part; broadcasts with x, as in `softmax`. A class that is out has
+        probability 0, whatever x is there, so that a label of it gives inf.
     keepdims : bool, optional
         Whether the axis stays, with length 1.
     split_every : int or dict of int to int, optional
@@ -68,21 +67,21 @@ def cross_entropy(
     -------
     array
         Of the shape of labels, in nats; of the dtype of x if that is floating, else float64. Lazy,
-        with the chunks of x, if x or labels is a Dask array.
+        with the chunks of x, if x, labels or where is a Dask array.
 
     Raises
     ------
     TypeError
         If x is complex or not numeric, sparse, labelled, a Dask collection other than an array, or
-        a list of Dask or masked arrays; if labels are not of integers; if axis is not an int; if
-        ignore_label or split_every is of the wrong type.
+        a list of Dask or masked arrays; if labels are not of integers; if where is not boolean; if
+        axis is not an int; if ignore_label or split_every is of the wrong type.
     ValueError
         If a label is out of range: the error has its value and its place, and is raised at the
         call for labels in memory, in the computation for others. If labels are not of the shape of
-        x without the axis, axis is out of range (`numpy.exceptions.AxisError`), or x is empty along
-        it. If the lengths of the chunks of x along the axis are unknown, since nobody can tell
-        where a label is. If other unknown lengths cannot agree; where only a worker can tell, in
-        the computation.
+        x without the axis, where does not broadcast with x, axis is out of range
+        (`numpy.exceptions.AxisError`), or x is empty along it. If the lengths of the chunks of x
+        along the axis are unknown, since nobody can tell where a label is. If other unknown lengths
+        cannot agree; where only a worker can tell, in the computation.
 
     See Also
     --------
@@ -94,7 +93,8 @@ def cross_entropy(
     Computed as (m - x_label) + log d in float64 (or better), and never as logsumexp(x) - x_label,
     whose rounding at the size of x loses the digits of m - x_label [1]_. As in `log_softmax`,
     slices that hold NaN, or nothing but -inf, give NaN; so does a label at +inf, and a label beside
-    +inf, or at -inf or a masked entry, gives inf.
+    +inf, or at -inf or a masked entry, gives inf. A label that ``where`` leaves out gives inf in
+    every slice, also where all others are out.
 
     The mean over all slices that count, and their sum, are those of the result::
 
@@ -119,9 +119,13 @@ def cross_entropy(
     array([0.4076, 0.0949, 0.    ])
     """
     x, labels = as_array(x, _NAME), _as_labels(labels)
-    axis = _check_axis(axis, x)
-    check_not_empty(x, (axis,), _NAME)
-    check_split_every(split_every, x.ndim, _NAME)
+    if axis is None or isinstance(axis, tuple):
+        raise TypeError(f"{_NAME}: axis is {axis!r}; use one int, the axis of the classes")
+    terms, axes, dtype = as_terms(_NAME, x, axis, split_every, where=where)
+    named = "where" if not any(map(math.isnan, x.shape)) else "x"
+    x = terms.blocks if isinstance(terms, Joined) else terms
+    axis = _check_axis(axes, x.shape, named)
+    check_not_empty(x, axes, _NAME)
     check = partial(
         cross_entropy_labels,
         classes=int(x.shape[axis]),
@@ -137,13 +141,13 @@ def cross_entropy(
         labels = check(labels)
     classes: Any
     if lazy or isinstance(x, da.Array):
-        classes, nbytes = _joined(x, labels, axis), bytes_of(x)
+        joined = as_joined(_NAME, terms, labels, _axes_of_scores(x, axis), dtype)
+        classes, nbytes = _joined(joined, labels, axis), bytes_of(joined.arrays[0])
     else:
         if not isinstance(labels, np.ndarray):
-            check_same_library(_NAME, x, labels)
-        classes, nbytes = _classes(x, labels, 0, axis, x.ndim), None
-    operation, dtype = operations.CROSS_ENTROPY, result_dtype(x)
-    return reduced(operation, classes, (axis,), dtype, keepdims, split_every, nbytes)[0]
+            check_same_library(_NAME, x.x if isinstance(x, Terms) else x, labels)
+        classes, nbytes = _with_labels(x, labels, 0, axis), None
+    return reduced(operations.CROSS_ENTROPY, classes, axes, dtype, keepdims, split_every, nbytes)[0]
 
 
 def _as_labels(labels: Any) -> Array:
@@ -160,16 +164,13 @@ def _not_integers(dtype: str) -> str:
     )
 
 
-def _check_axis(axis: Any, x: Array) -> int:
-    if axis is None or isinstance(axis, tuple):
-        raise TypeError(f"{_NAME}: axis is {axis!r}; use one int, the axis of the classes")
-    axes = check_axis(axis, x.shape, _NAME)
+def _check_axis(axes: Axes, shape: tuple[Any, ...], named: str) -> int:
     if not axes:
         raise ValueError(f"{_NAME}: x is a scalar; pass an array with an axis of classes")
-    if math.isnan(x.shape[axes[0]]):
+    if math.isnan(shape[axes[0]]):
         raise ValueError(
-            f"{_NAME}: the chunk sizes of x along axis {axes[0]} are unknown, and so is where a "
-            "label is; call x.compute_chunk_sizes()"
+            f"{_NAME}: the chunk sizes of {named} along axis {axes[0]} are unknown, and so is where"
+            f" a label is; call {named}.compute_chunk_sizes()"
         )
     return axes[0]
 
@@ -208,16 +209,21 @@ def _axes_of_labels(x: Array, axis: int) -> dict[int, int]:
     return {i: i if i < axis else i + 1 for i in range(x.ndim - 1)}
 
 
-def _joined(x: Array, labels: Array, axis: int) -> da.Array:
+def _axes_of_scores(x: Array, axis: int) -> dict[int, int]:
+    """The axes of x but that of the classes, and which of labels they are."""
+    return {j: i for i, j in _axes_of_labels(x, axis).items()}
+
+
+def _joined(terms: Joined, labels: Array, axis: int) -> da.Array:
     """An array of the shape of x, whose blocks come with their labels and where they begin."""
+    x = terms.blocks
     axes = _axes_of_labels(x, axis)
-    x = cut_as(x, labels, {} if isinstance(x, da.Array) else {j: i for i, j in axes.items()})
     labels = cut_as(labels, x, axes)
     ends = np.cumsum(x.chunks[axis])
     starts = da.from_array(ends - x.chunks[axis], chunks=1)
-    join = Stage(f"{_KEY}-classes", _classes, result_dtype(x), axis=axis, ndim=x.ndim)
-    parts = ((x, tuple(range(x.ndim))), (labels, tuple(axes.values())), (starts, (axis,)))
-    return join_blocks(join, x.ndim, *parts)
+    join = Stage(f"{_KEY}-classes", _classes, terms.stage.dtype, terms=terms.stage, axis=axis)
+    parts = [(a, tuple(range(x.ndim))) for a in terms.arrays]
+    return join_blocks(join, x.ndim, *parts, (labels, tuple(axes.values())), (starts, (axis,)))
 
 
 # What tasks call: module-level functions, so that keys are deterministic.
@@ -247,8 +253,12 @@ def cross_entropy_labels(
         ) from None
 
 
-def _classes(x: Array, labels: Array, start: Any, axis: int, ndim: int) -> Classes:
-    x = _kernels.as_block(x, ndim)
+def _classes(*blocks: Array, terms: Stage, axis: int) -> Classes:
+    *arrays, labels, start = blocks
+    return _with_labels(terms(*arrays), labels, start, axis)
+
+
+def _with_labels(x: Array | Terms, labels: Array, start: Any, axis: int) -> Classes:
     shapes = {"x": tuple(x.shape), "labels": tuple(labels.shape)}
     if shapes["labels"] != (*x.shape[:axis], *x.shape[axis + 1 :]):
         raise unlike(_NAME, shapes)

@@ -10,20 +10,25 @@ import numpy as np
 
 from . import _kernels, operations
 from ._algebra.dtypes import dtype_name, is_complex, result_dtype
-from ._arguments import Array, as_array, check_not_empty, check_split_every
+from ._arguments import Array, as_array, check_not_empty
 from ._engine import of_states, reduced, states
 from ._graph.alignment import cut_as, join_blocks, unlike
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, bytes_of
 from ._kernels.matmul import Attended, Factors
 from ._operation import Result
-from ._terms import as_like
+from ._terms import Joined, as_joined, as_like, as_terms
 
 _NAME, _KEY = "softmax_matmul", "softmax-matmul"
 
 
 def softmax_matmul(
-    x: Any, v: Any, *, return_logsumexp: bool = False, split_every: SplitEvery = None
+    x: Any,
+    v: Any,
+    *,
+    where: Any = None,
+    return_logsumexp: bool = False,
+    split_every: SplitEvery = None,
 ) -> Array | tuple[Array, Array]:
     r"""Matrix product with a softmax, ``softmax(x, axis=-1) @ v``, in one pass over x and v.
 
@@ -39,6 +44,10 @@ def softmax_matmul(
         list; of floats, integers or booleans. Masked entries take no part.
     v : array_like
         Shape (..., k, n) or (k,), of the same kinds. Masked entries count as 0.
+    where : array_like of bool, optional
+        Which elements of x take part: an attention mask, as (q, k) for causal attention or (k,) for
+        the padding of keys. Broadcasts with x, both ways, as in `softmax`; what is out does not
+        count, whatever x and v are there.
     return_logsumexp : bool, optional
         Whether to return the log-sum-exp of the rows of x too, with which results of parts can be
         merged further.
@@ -52,21 +61,22 @@ def softmax_matmul(
     y : array
         By the rules of `numpy.matmul`: of shape (..., q, n), the axes before the last two being
         broadcast, without q if x is a vector and without n if v is. Of the dtype that x and v have
-        together if that is floating, else float64. A lazy Dask array if x or v is one, with the
-        chunks of x along its rows and those of v along its columns.
+        together if that is floating, else float64. A lazy Dask array if x, v or where is one, with
+        the chunks of x along its rows and those of v along its columns. 0 in rows that are all out.
     logsumexp : array
-        Only if ``return_logsumexp``: of the shape of y without n, and the dtype of y.
+        Only if ``return_logsumexp``: of the shape of y without n, and the dtype of y. -inf in rows
+        that are all out.
 
     Raises
     ------
     TypeError
         If x or v is complex or not numeric, sparse, labelled, a Dask collection other than an
-        array, or a list of Dask or masked arrays; if they are of different array libraries; or if
-        split_every is of the wrong type.
+        array, or a list of Dask or masked arrays; if where is not boolean; if they are of different
+        array libraries; or if split_every is of the wrong type.
     ValueError
-        If x or v is a scalar, their shapes do not fit, x is known to be empty along its last axis,
-        or split_every is less than 2. Raised at the call; where only a worker can tell that chunks
-        of unknown lengths do not agree, in the computation.
+        If x or v is a scalar, their shapes do not fit, where does not broadcast with x, x is known
+        to be empty along its last axis, or split_every is less than 2. Raised at the call; where
+        only a worker can tell that chunks of unknown lengths do not agree, in the computation.
 
     See Also
     --------
@@ -83,9 +93,11 @@ def softmax_matmul(
 
     A task holds a block of x, one of v and one of exponentials. **v is cut as x is**, along the
     last axis of x and where both have axes before the last two: a Dask array v of other chunks is
-    rechunked, x never is. Chunks of unknown lengths have to be as many in x and v. Where x has
-    several chunks of rows, all of them take each chunk of v, which is held until then; where v has
-    several chunks of columns, each takes exponentials of x anew, so few and wide ones are best.
+    rechunked, x never is for it. ``where`` is applied to each chunk of x where this is read; one of
+    other chunks and x are cut at the edges of both. Chunks of unknown lengths have to be as many in
+    x and v. Where x has several chunks of rows, all of them take each chunk of v, which is held
+    until then; where v has several chunks of columns, each takes exponentials of x anew, so few and
+    wide ones are best.
 
     With s chunks along the last axis of x there is one task per chunk and about s / split_every for
     the merges. Pass y and the log-sum-exp to one `dask.compute`: one by one, each reads x anew.
@@ -108,6 +120,9 @@ def softmax_matmul(
     >>> query = [[2.0, -1.0]]
     >>> dsoftmax.softmax_matmul(query @ keys.T, values).compute().round(4)
     array([[15.5411]])
+    >>> causal = [[True, True, False]]
+    >>> dsoftmax.softmax_matmul(query @ keys.T, values, where=causal).compute().round(4)
+    array([[10.4743]])
     """
     x, v = as_array(x, _NAME), as_array(v, _NAME, "v", complex_ok=True)
     if is_complex(v.dtype):
@@ -115,19 +130,24 @@ def softmax_matmul(
             f"{_NAME}: v has dtype {dtype_name(v.dtype)}; pass a real array, as v.real and v.imag "
             "one by one"
         )
+    dtype = result_dtype(x, v)
+    terms, _, _ = as_terms(_NAME, x, -1, split_every, where=where)
+    v = v if isinstance(v, da.Array) or isinstance(terms, Joined) else as_like(v, x, _NAME)
+    x = terms.blocks if isinstance(terms, Joined) else terms
     labels = _check_shapes(x, v)
     check_not_empty(x, (x.ndim - 1,), _NAME)
-    check_split_every(split_every, x.ndim, _NAME)
     if isinstance(split_every, dict):
         last = [n for i, n in split_every.items() if i % x.ndim == x.ndim - 1]
         split_every = {labels.k: last[0]} if last else {}
-    dtype, axes = result_dtype(x, v), labels.axes
+    axes = labels.axes
     factors: Any
     if isinstance(x, da.Array) or isinstance(v, da.Array):
-        factors, nbytes = _joined(x, v, labels, dtype), bytes_of(x)
+        axes_of_v = {j: i for i, j in labels.shared.items()}
+        joined = as_joined(_NAME, terms, v, axes_of_v, dtype)
+        factors, nbytes = _joined(joined, v, labels, dtype), bytes_of(joined.arrays[0])
         columns = max(factors.chunks[-1])
     else:
-        factors, nbytes = Factors(x, as_like(v, x, _NAME)), None
+        factors, nbytes = Factors(x, v), None
         columns = v.shape[-1] if v.ndim > 1 else 1
     operation = operations.softmax_matmul(1 if columns != columns else max(int(columns), 1))
     if not return_logsumexp:
@@ -190,24 +210,25 @@ def _check_shapes(x: Array, v: Array) -> _Labels:
     return labels
 
 
-def _joined(x: Array, v: Array, labels: _Labels, dtype: np.dtype) -> da.Array:
+def _joined(terms: Joined, v: Array, labels: _Labels, dtype: np.dtype) -> da.Array:
     """An array of shape (..., q, k, n), whose blocks are the factors: those of x and v."""
-    shared = labels.shared
-    x = cut_as(x, v, {} if isinstance(x, da.Array) else {j: i for i, j in shared.items()})
+    x, shared = terms.blocks, labels.shared
     v = cut_as(v, x, shared)
     alike = tuple((j, i) for i, j in shared.items() if 1 not in (x.shape[j], v.shape[i]))
-    options: dict[str, Any] = {"ndims": (x.ndim, v.ndim), "alike": alike}
+    options: dict[str, Any] = {"terms": terms.stage, "ndim": v.ndim, "alike": alike}
     join = Stage(f"{_KEY}-factors", _factors, dtype, **options)
-    return join_blocks(join, labels.n + 1, (x, labels.x), (v, labels.v))
+    parts = [(a, labels.x) for a in terms.arrays]
+    return join_blocks(join, labels.n + 1, *parts, (v, labels.v))
 
 
 # What stages call: module-level functions, so that keys are deterministic.
 
 
 def _factors(
-    x: Array, v: Array, ndims: tuple[int, int], alike: tuple[tuple[int, int], ...]
+    *blocks: Array, terms: Stage, ndim: int, alike: tuple[tuple[int, int], ...]
 ) -> Factors:
-    factors = Factors(*map(_kernels.as_block, (x, v), ndims))
+    *arrays, v = blocks
+    factors = Factors(terms(*arrays), _kernels.as_block(v, ndim))
     shapes = {name: tuple(block.shape) for name, block in factors._asdict().items()}
     if any(shapes["x"][j] != shapes["v"][i] for j, i in alike):
         raise unlike(_NAME, shapes)

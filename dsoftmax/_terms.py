@@ -29,7 +29,7 @@ from ._arguments import (
     check_same_library,
     check_split_every,
 )
-from ._graph.alignment import aligned, check_blocks, ones, zip_blocks
+from ._graph.alignment import aligned, check_blocks, cut_as, ones, zip_blocks
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery
 from ._kernels import Terms
@@ -93,12 +93,35 @@ def as_terms(
     if not lazy:
         return terms.of(_with_axes(a, len(shape)) for a in terms.arrays), axes, dtype
     arrays = aligned(*(_with_axes(_as_dask(a, terms.arrays), len(shape)) for a in terms.arrays))
-    options: dict[str, Any] = {"function": prefix or function, "names": names, "masks": True}
-    options |= {"ndim": len(shape), "broadcast": tuple(map(ones, arrays))}
     kind = promoted_name(dtype_name(dtype), *(dtype_name(v.dtype) for v in values))
-    key = f"{(prefix or function).replace('_', '-')}-terms"
-    stage = Stage(key, _joined, dtype_of(np, result_name(kind)), **options)
-    return Joined(stage, arrays), axes, dtype
+    kind = result_name(kind)
+    return _beside(prefix or function, names, arrays, dtype_of(np, kind)), axes, dtype
+
+
+def as_joined(
+    function: str,
+    terms: Array | Terms | Joined,
+    other: Array,
+    axes: Mapping[int, int],
+    dtype: np.dtype,
+) -> Joined:
+    """Terms of `as_terms` as Dask arrays, for an operation that takes another array beside them.
+
+    Those in memory are cut along ``axes`` as the other one is along those that they map to.
+    """
+    if isinstance(terms, Joined):
+        return terms
+    terms = terms if isinstance(terms, Terms) else Terms(terms)
+    lazy = isinstance(terms.x, da.Array)
+    arrays = tuple(cut_as(a, other, {} if lazy else axes) for a in terms.arrays)
+    return _beside(function, _names("x", terms), arrays, dtype)
+
+
+def _beside(function: str, names: Terms, arrays: tuple[da.Array, ...], dtype: np.dtype) -> Joined:
+    """Dask arrays that are cut alike, as terms."""
+    options: dict[str, Any] = {"function": function, "names": names, "masks": True}
+    options |= {"ndim": arrays[0].ndim, "broadcast": tuple(map(ones, arrays))}
+    return Joined(Stage(f"{function.replace('_', '-')}-terms", _joined, dtype, **options), arrays)
 
 
 def _as_dask(a: Array, others: tuple[Array, ...]) -> da.Array:

@@ -14,8 +14,8 @@ from array_api_compat import array_namespace, device
 from .._algebra.dtypes import dtype_name, dtype_of
 from .._algebra.normalizer import State, common_namespace, log_d, quiet
 from .._algebra.normalizer import merge as merge_normalizers
-from .blocks import plain
-from .choose import kernels_for
+from .blocks import Terms, laid_out
+from .choose import kernels_for, kernels_with_masks
 
 Array = Any
 
@@ -25,10 +25,10 @@ LEFT_OUT = -1  # the label of a slice that is not to count
 class Classes(NamedTuple):
     """A block of x, the labels of its slices, of length 1 along the axis, and where it begins.
 
-    The labels are int64, and count from the start of the whole axis.
+    The labels are int64, and count from the start of the whole axis. x comes with a mask, or alone.
     """
 
-    x: Array
+    x: Array | Terms
     labels: Array
     start: int
 
@@ -36,8 +36,8 @@ class Classes(NamedTuple):
 class Labelled(NamedTuple):
     """The normalizers of parts of slices, and their elements at the labels; all of one shape.
 
-    ``at`` is 0 where ``found``, a boolean, says that the label is not in the part. ``counts`` is
-    false where the slice is left out.
+    ``at`` is 0 where ``found``, a boolean, says that the label is not in the part, or is of a class
+    that takes no part. ``counts`` is false where the slice is left out.
     """
 
     normalizer: State
@@ -49,15 +49,22 @@ class Labelled(NamedTuple):
 def of_block(classes: Classes, axes: tuple[int, ...]) -> Labelled:
     """The state of a block along one axis, which stays with length 1."""
     (axis,) = axes
-    x, labels = plain(classes.x), moved(classes.labels, classes.x)
+    x, _, where, _ = laid_out(classes.x)
+    labels = moved(classes.labels, x)
     xp = common_namespace(x, labels)
-    normalizer = kernels_for(x).of_block(x, axes)
-    where = labels - classes.start
-    found = (labels != LEFT_OUT) & (where >= 0) & (where < x.shape[axis])
+    if where is None:
+        normalizer = kernels_for(x).of_block(x, axes)
+    else:
+        normalizer = kernels_with_masks(x, where).of_block(x, axes, where=where)
+    place = labels - classes.start
+    found = (labels != LEFT_OUT) & (place >= 0) & (place < x.shape[axis])
     if x.shape[axis] == 0:
         at = xp.zeros_like(normalizer.m)
     else:
-        at = xp.take_along_axis(x, xp.where(found, where, 0), axis=axis)
+        place = xp.where(found, place, 0)
+        if where is not None:
+            found = found & xp.take_along_axis(where, place, axis=axis)
+        at = xp.take_along_axis(x, place, axis=axis)
         at = xp.where(found, xp.astype(at, normalizer.m.dtype), 0.0)
     return Labelled(normalizer, at, found, labels != LEFT_OUT)
 
@@ -70,7 +77,7 @@ def moved(labels: Array, x: Array) -> Array:
 
 
 def merge(*parts: Labelled) -> Labelled:
-    """The state of the parts together: a label is in one of them."""
+    """The state of the parts together: a label is in one of them at most."""
     first, *rest = parts
     if not rest:
         return first
@@ -83,12 +90,14 @@ def merge(*parts: Labelled) -> Labelled:
 def cross_entropy(state: Labelled) -> Array:
     """(m - x) + log d of the element x at the label; 0 where the slice is left out.
 
+    It is inf where the label is in no part: its class takes no part, and has probability 0.
     Not (m + log d) - x: rounding the log-sum-exp to the size of x loses the digits of m - x.
     """
     xp, logarithm = array_namespace(state.at), log_d(state.normalizer)
     with quiet():
         m, at = (xp.astype(a, logarithm.dtype) for a in (state.normalizer.m, state.at))
-        return xp.where(state.counts, (m - at) + logarithm, 0.0)
+        value = xp.where(state.found, (m - at) + logarithm, float("inf"))
+        return xp.where(state.counts, value, 0.0)
 
 
 class OutOfRangeError(ValueError):

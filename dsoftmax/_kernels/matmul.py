@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 from array_api_compat import array_namespace
 
 from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, promoted_name, working_name
+from .._algebra.moments import is_empty
 from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
 from .._algebra.normalizer import merge as merge_normalizers
-from .blocks import plain
-from .choose import kernels_for
+from .blocks import Terms, laid_out, plain
+from .choose import kernels_for, kernels_with_masks
 
 Array = Any
 
@@ -28,9 +29,12 @@ PANEL = 1 << 13
 
 
 class Factors(NamedTuple):
-    """A block of x, (..., q, k) or (k,), and one of v, (..., k, n) or (k,), of the same k."""
+    """A block of x, (..., q, k) or (k,), and one of v, (..., k, n) or (k,), of the same k.
 
-    x: Array
+    x comes with a mask, or alone.
+    """
+
+    x: Array | Terms
     v: Array
 
 
@@ -43,27 +47,49 @@ class Attended(NamedTuple):
 
 def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     """The state of a block; ``axes``, with length 1 in it, are the same for all blocks."""
-    x, v = plain(factors.x), plain(factors.v, fill=0)
+    x, _, where, _ = laid_out(factors.x)
+    v = plain(factors.v, fill=0)
     xp = common_namespace(x, v)
     name = promoted_name(dtype_name(x.dtype), dtype_name(v.dtype))
     working, accumulator = dtype_of(xp, working_name(name)), dtype_of(xp, accumulator_name(name))
-    x = xp.astype(x if x.ndim > 1 else x[None, :], working, copy=False)
+    if x.ndim == 1:
+        x, where = x[None, :], None if where is None else where[None, :]
+    x = xp.astype(x, working, copy=False)
     v = xp.astype(v if v.ndim > 1 else v[:, None], working, copy=False)
-    kernels, length = kernels_for(x), x.shape[-1]
-    m, w, s = kernels.of_block(x, (x.ndim - 1,))
+    kernels = kernels_for(x) if where is None else kernels_with_masks(x, where)
+    masked = {} if where is None else {"where": where}  # which CUDA's kernels do not take
+    m, w, s = kernels.of_block(x, (x.ndim - 1,), **masked)
     # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.
     shift = xp.where(m == -float("inf"), 0.0, m)
     one = xp.ones_like(w)
-    products = []
+    products, length = [], x.shape[-1]
     with quiet():
         for start in range(0, max(length, 1), PANEL):
             panel = slice(start, min(start + PANEL, length))
-            y = kernels.rescale(x[..., panel], shift, one)
-            product = xp.matmul(y, v[..., panel, :])
+            part = {name: mask[..., panel] for name, mask in masked.items()}
+            y = kernels.rescale(x[..., panel], shift, one, **part)
+            product = _product(xp, y, v[..., panel, :], **part)
             products.append(xp.astype(product, accumulator, copy=False))
         o = compensated_sum(xp, products)[..., None, :]
     normalizer = (xp.broadcast_to(a[..., None], (*o.shape[:-1], 1)) for a in (m, w, s))
     return Attended(State(*normalizer), o)
+
+
+def _product(xp: Any, y: Array, v: Array, where: Array | None = None) -> Array:
+    """y @ v without the terms that are out, which are not 0 beside infinities and NaN in v."""
+    if where is None or bool(xp.all(finite := xp.isfinite(v))):
+        return xp.matmul(y, v)
+    total, inf, nan = xp.matmul(y, xp.where(finite, v, 0.0)), float("inf"), float("nan")
+    some, none = y > 0, where & ~(y > 0)
+    for terms, values, value in (
+        (some, v == inf, inf),
+        (some, v == -inf, -inf),
+        (some, xp.isnan(v), nan),
+        (none, ~finite, nan),
+    ):
+        count = xp.matmul(*(xp.astype(a, y.dtype) for a in (terms, values)))
+        total = xp.where(count > 0, total + value, total)
+    return total
 
 
 def merge(*parts: Attended) -> Attended:
@@ -84,7 +110,8 @@ def _scaled(xp: Any, part: Attended, m: Array) -> Array:
 
 
 def mean(state: Attended) -> Array:
-    """o / d; NaN where the softmax is NaN, since m is infinite."""
+    """o / d; NaN where the softmax is NaN, since m is infinite, and 0 of nothing."""
     (m, _, _), xp = state.normalizer, array_namespace(state.o)
     with quiet():
-        return state.o / xp.where(xp.abs(m) == float("inf"), float("nan"), state.normalizer.d)
+        value = state.o / xp.where(xp.abs(m) == float("inf"), float("nan"), state.normalizer.d)
+        return xp.where(is_empty(state.normalizer), 0.0, value)
