@@ -27,6 +27,8 @@ STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 
 def every_kernel():
     """The arguments of `compiled` for each kernel."""
+    for word in (np.uint8, np.uint32, np.uint64):
+        yield kernels.group_labels, word
     for working in (np.float32, np.float64):
         for weighted in (False, True):
             yield kernels.rows, working, weighted
@@ -34,6 +36,9 @@ def every_kernel():
         yield kernels.best_rows, working
         yield kernels.best_columns, working
         yield kernels.log_sums, working
+        for either in (False, True):
+            yield kernels.group_states, working, either
+            yield kernels.group_map, working, either
         # A block of these dtypes, alone or with weights, or weights of them.
         for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
             yield kernels.load, name, False, working

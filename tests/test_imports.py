@@ -53,7 +53,7 @@ def test_what_the_package_offers():
     names, functions = run.stdout.splitlines()
     assert names.split() == [
         *("Normalizer", "TopK", "TopKWithLog", "dashboard", "effective_sample_size", "entropy"),
-        *("expectation", "log_softmax", "logsumexp"),
+        *("expectation", "grouped", "log_softmax", "logsumexp"),
         *("operations", "reference", "reread", "softmax", "softmax_topk", "topk"),
     ]
     assert functions == "show naive_softmax"
