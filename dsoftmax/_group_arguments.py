@@ -15,7 +15,7 @@ from ._graph.stage import Stage
 from ._graph.tree import map_blocks
 from ._kernels import as_block
 from ._kernels.groups import Labelled
-from ._kernels.labels import KINDS, in_order, missing_in, places_of, product
+from ._kernels.labels import KINDS, has_missing, in_order, places_of, product
 
 _COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
 
@@ -204,7 +204,7 @@ def _as_expected(
             f"{function}: expected_groups has dtype {labels.dtype}, which no label in by of dtype "
             f"{own} can equal; convert one of them"
         )
-    if missing_in(labels) is not None:
+    if has_missing(labels):
         raise ValueError(
             f"{function}: expected_groups has a label that is missing (NaN, None or NaT), whose "
             "elements are of no group; leave it out"

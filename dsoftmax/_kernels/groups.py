@@ -75,7 +75,7 @@ def merge(*parts: Groups) -> Groups:
     if not others:
         return first
     keys = tuple(np.concatenate(labels) for labels in zip(*(p.labels for p in parts), strict=True))
-    found = numbered(keys, most=len(keys[0]))
+    found = numbered(keys)
     state = mapped(lambda *fields: np.concatenate(fields), *(part.state for part in parts))
     numbers, least, count = _flat(found, state.m)
     numbers, shape = numbers - least, (found.size, *state.m.shape[1:])

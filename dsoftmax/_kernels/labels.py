@@ -23,6 +23,9 @@ Labels = tuple[Array, ...]
 
 KINDS = "biufMmUSOT"  # of the dtypes that labels may have
 _FEWEST_SLOTS = 1 << 15
+# Integers in a range no longer than this, and as many as there are labels, are not hashed: a table
+# with a row for each takes less memory than a hash table, and a tenth of the time.
+_FEW = 1024
 
 
 class Numbered(NamedTuple):
@@ -51,29 +54,19 @@ class Numbered(NamedTuple):
 
     def present(self) -> Array:
         """The places of the groups that labels are of."""
-        places = np.unique(self.from_zero)
-        return places[places >= 0]
+        places = self.from_zero
+        return np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
 
 
-def numbered(keys: Labels, most: int | None = None) -> Numbered:
-    """Number labels of one or more keys.
-
-    Parameters
-    ----------
-    keys : tuple of arrays
-        Vectors of one length; masked entries are missing.
-    most : int, optional
-        The largest range of integers that are not counted but taken as they are: as many groups
-        there will be in a table.
+def numbered(keys: Labels) -> Numbered:
+    """Number labels of one or more keys: vectors of one length, whose masked entries are missing.
 
     Raises
     ------
     TypeError
         For labels that have no order, or no hash.
     """
-    if most is None:
-        most = len(keys[0]) // 4 + 1024
-    return reduce(_paired, (_of_one(key, most) for key in keys))
+    return reduce(_paired, map(_of_one, keys))
 
 
 def find(labels: Labels, sought: Labels) -> Array:
@@ -91,16 +84,19 @@ def find(labels: Labels, sought: Labels) -> Array:
     return np.where(own[places] == other, places, -1)
 
 
-def missing_in(labels: Array) -> Array | None:
-    """Which labels are missing, or None if none is."""
+def has_missing(labels: Array) -> bool:
+    """Whether one of some labels is missing."""
+    if labels.dtype.kind in "OT":
+        return any(map(_is_missing, labels.astype(object)))
+    return _missing_in(labels) is not None
+
+
+def _missing_in(labels: Array) -> Array | None:
+    """Which labels are missing, or None if none is; of objects only those that are masked."""
     data, kind = np.ma.getdata(labels), labels.dtype.kind
     missing = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
     if kind in "fMm":
         own = np.isnat(data) if kind in "Mm" else np.isnan(data)
-        missing = own if missing is None else own | missing
-    elif kind in "OT":
-        objects = data.astype(object)
-        own = np.fromiter(map(_is_missing, objects), bool, objects.size)
         missing = own if missing is None else own | missing
     return missing if missing is not None and missing.any() else None
 
@@ -116,15 +112,15 @@ def _joined(arrays: tuple[Array, Array]) -> Array:
     return np.concatenate(arrays)
 
 
-def _of_one(labels: Array, most: int) -> Numbered:
-    missing = missing_in(labels)
+def _of_one(labels: Array) -> Numbered:
+    missing = _missing_in(labels)
     labels = np.ma.getdata(labels)
     if not labels.dtype.isnative:
         labels = labels.astype(labels.dtype.newbyteorder("="))
     kept = labels if missing is None else labels[~missing]
     if labels.dtype.kind in "biuMm" and kept.size:
         integers, least, greatest = _as_integers(kept)
-        if greatest - least < most:
+        if greatest - least < kept.size + _FEW:
             return _of_range(labels.dtype, integers, least, greatest, missing)
     groups, numbers = _counted(kept)
     return Numbered(_spread(numbers, missing, -1), 0, len(groups), lambda at: (groups[at],))
@@ -180,21 +176,22 @@ def _counted(labels: Array) -> tuple[Array, Array]:
 
 
 def _of_objects(labels: Array) -> tuple[Array, Array]:
-    places: dict[Any, int] = {}
+    """The same of objects, in Python; -1 for those that are missing."""
+    objects = labels.astype(object).tolist()
     try:
-        found = (places.setdefault(label, len(places)) for label in labels.astype(object))
-        numbers = np.fromiter(found, np.int64, labels.size)
-        ordered = sorted(places)
+        different = dict.fromkeys(objects)
+        missing = dict.fromkeys(filter(_is_missing, different), -1)
+        ordered = sorted(different.keys() - missing.keys())
     except TypeError as error:
         raise TypeError(
             f"labels in by have no order, or no hash ({error}); make them of one kind, as with "
             "by.astype(str)"
         ) from None
+    places = dict(zip(ordered, range(len(ordered)), strict=True)) | missing
     groups = np.empty(len(ordered), object)
     groups[:] = ordered
-    rank = np.empty(len(ordered), np.int64)
-    rank[[places[label] for label in ordered]] = np.arange(len(ordered))
-    return groups.astype(labels.dtype), rank[numbers]
+    numbers = np.fromiter(map(places.__getitem__, objects), np.int64, len(objects))
+    return groups.astype(labels.dtype), numbers
 
 
 def _hashed(labels: Array) -> tuple[Array, Array]:
@@ -229,7 +226,7 @@ def _paired(a: Numbered, b: Numbered) -> Numbered:
     one, other = a.from_zero, b.from_zero
     outside = (one < 0) | (other < 0)
     pairs = np.ma.array(one * b.size + other, mask=outside if outside.any() else False)
-    found = _of_one(pairs, len(one) // 4 + 1024)
+    found = _of_one(pairs)
 
     def labels_of(places: Array) -> Labels:
         (pair,) = found.labels_of(places)

@@ -29,6 +29,7 @@ from ..operations import LOGSUMEXP, NORMALIZER, OPERATIONS
 _KEYS = "|".join(sorted({operation.key for operation in OPERATIONS}, key=len, reverse=True))
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
+_KEYS = f"(?:grouped-)?(?:{_KEYS})"  # of groups the functions have the same names
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
 _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")
