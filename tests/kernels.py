@@ -29,6 +29,8 @@ def every_kernel():
     """The arguments of `compiled` for each kernel."""
     for word in (np.uint8, np.uint32, np.uint64):
         yield kernels.group_labels, word
+    for moments in (False, True):
+        yield kernels.group_merge, moments
     for working in (np.float32, np.float64):
         for weighted in (False, True):
             yield kernels.rows, working, weighted

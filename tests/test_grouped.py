@@ -329,12 +329,30 @@ def test_the_portable_path_gives_the_same(monkeypatch):
     for module, name in (
         (group_kernels.on_cpu, "states"),
         (group_kernels.on_cpu, "mapped"),
+        (group_kernels.on_cpu, "merged"),
         (label_kernels, "compiled"),
     ):
         monkeypatch.setattr(module, name, fails)
     for kind, make in KINDS.items():
         np.testing.assert_allclose(grouped.softmax(x, make(k)), compiled[kind], rtol=1e-14)
     np.testing.assert_allclose(grouped.entropy(x, k, expected_groups=range(6)), moments, rtol=1e-14)
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_compiled_merges_are_those_of_the_algebra(monkeypatch, moments):
+    rng = np.random.default_rng(6)
+    parts = []
+    for scale in (1, 30, 900):
+        x, by = rng.normal(size=6000) * scale, rng.integers(0, 3000, 6000)
+        x[rng.integers(0, 6000, 90)] = rng.choice([np.inf, -np.inf, np.nan, -1e308], 90)
+        x[by == 5] = -np.inf
+        parts.append(group_kernels.of_block(group_kernels.Labelled(x, (by,)), 0, moments))
+    merged = group_kernels.merge(*parts)
+    monkeypatch.setattr(group_kernels, "can_compile", lambda: False)
+    expected = group_kernels.merge(*parts)
+    np.testing.assert_array_equal(merged.labels, expected.labels)
+    for field, right in zip(merged.state, expected.state, strict=True):
+        np.testing.assert_allclose(field, right, rtol=1e-14)
 
 
 def test_many_groups_are_hashed_in_tables_that_grow():

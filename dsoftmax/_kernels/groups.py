@@ -52,18 +52,18 @@ def of_block(block: Labelled, axis: int, moments: bool = False) -> Groups:
 
 def _of_block(block: Labelled, axis: int, found: Numbered, moments: bool = False) -> Groups:
     rows = _rows(block.x, axis)
-    shape = (found.size, *rows.shape[1:])
     fields = _states(rows.reshape(-1), *_flat(found, rows), moments)
-    m, w, s, *others = (field.reshape(shape) for field in fields)
-    if m.size:  # all that is there has an element at the maximum, or NaN
+    return _groups(found, fields, rows.shape[1:])
+
+
+def _groups(found: Numbered, fields: tuple[Array, ...], shape: tuple[int, ...]) -> Groups:
+    """Those of the groups that labels are of."""
+    m, w, s, *others = (field.reshape(found.size, *shape) for field in fields)
+    if m.size:  # what is there has an element at the maximum, or NaN
         present = np.flatnonzero(((w > 0) | np.isnan(s)).reshape(found.size, -1)[:, 0])
     else:
         present = found.present()
-    state = Moments(m, w, s, *others) if moments else State(m, w, s)
-    return _kept(found, present, state)
-
-
-def _kept(found: Numbered, present: Array, state: State | Moments) -> Groups:
+    state = Moments(m, w, s, *others) if others else State(m, w, s)
     if len(present) < found.size:
         state = mapped(lambda field: field[present], state)
     return Groups(found.labels_of(present), state)
@@ -76,10 +76,22 @@ def merge(*parts: Groups) -> Groups:
         return first
     keys = tuple(np.concatenate(labels) for labels in zip(*(p.labels for p in parts), strict=True))
     found = numbered(keys)
-    state = mapped(lambda *fields: np.concatenate(fields), *(part.state for part in parts))
-    numbers, least, count = _flat(found, state.m)
-    numbers, shape = numbers - least, (found.size, *state.m.shape[1:])
-    state = mapped(np.ravel, state)
+    places = _flat(found, np.empty((len(keys[0]), *first.state.m.shape[1:]), np.uint8))
+    states = [mapped(np.ravel, part.state) for part in parts]
+    return _groups(found, _merged(states, *places), first.state.m.shape[1:])
+
+
+def _merged(
+    states: list[State] | list[Moments], numbers: Array, first: int, count: int
+) -> tuple[Array, ...]:
+    """The fields of so many groups, of parts whose groups have numbers, in a row."""
+    if len(numbers) >= SMALL and states[0].m.dtype == np.float64 and can_compile():
+        try:
+            return on_cpu.merged(states, numbers, first, count)
+        except CannotCompileError:
+            pass
+    state = mapped(lambda *fields: np.concatenate(fields), *states)
+    numbers = numbers - first
     top = np.full(count, -np.inf, state.m.dtype)
     with quiet():
         np.maximum.at(top, numbers, state.m)  # propagates NaN
@@ -89,9 +101,7 @@ def merge(*parts: Groups) -> Groups:
             terms = scaled(np, state, m)
         else:
             terms = np.where(state.m == m, state.w, 0), scaled_rest(np, state, m)
-        sums = (_added(numbers, term, count) for term in terms)
-    merged = type(state)(*(field.reshape(shape) for field in (top, *sums)))
-    return _kept(found, found.present(), merged)
+        return top, *(_added(numbers, term, count) for term in terms)
 
 
 def _added(numbers: Array, terms: Array, count: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .exp import SCALE, scaled_exp
-from .memory import add_compensated, pointer
+from .memory import add_compensated, exp, pointer
 from .protocol import GROUP_MOMENTS, GROUP_STATE
 from .protocol import GROUP_TILE as TILE
 from .simd import lanes_in_vector, load, store
@@ -144,6 +144,71 @@ def states(element: Any, moments: bool) -> Callable[..., None]:
                 rows[q] = (rows[q] + rows[q + 1]) / scale / scale
             if rows[s] != rows[s]:
                 rows[row], rows[row + 1] = nan, 0.0
+
+    return kernel
+
+
+def merge(moments: bool) -> Callable[..., None]:
+    """The kernel that merges states of groups into a table, as `_algebra` does, in three steps.
+
+    Parameters of the kernel: the step, 0 for the maxima and 1 for the sums, each of one part after
+    the other, and 2 to finish; addresses of m, w, s, t and q of a part, the last two of moments
+    only; the address of the numbers of its groups, and ``first``, as above; how many states there
+    are; the address of the table and how many rows it has.
+    """
+    width, sums = (GROUP_MOMENTS, (2, 4, 6)) if moments else (GROUP_STATE, (2,))
+    s_at, t_at, q_at = sums[0], sums[-2:][0], sums[-1]
+
+    def kernel(
+        step: int,
+        m: int,
+        w: int,
+        s: int,
+        t: int,
+        q: int,
+        numbers: int,
+        first: int,
+        size: int,
+        table: int,
+        count: int,
+    ) -> None:
+        ms, ws, ss = pointer(m, np.float64), pointer(w, np.float64), pointer(s, np.float64)
+        ts, qs = pointer(t, np.float64), pointer(q, np.float64)
+        number_of, rows = pointer(numbers, np.int64), pointer(table, np.float64)
+        for i in range(size):
+            k = number_of[i] - first
+            if k < 0 or k >= count:
+                continue
+            row = width * k
+            if step == 0:
+                if ms[i] > rows[row] or ms[i] != ms[i]:
+                    rows[row] = ms[i]
+                continue
+            distance, factor = 0.0, 1.0
+            term, at_top = ss[i], ms[i] == rows[row]
+            if at_top:
+                rows[row + 1] += ws[i]
+            else:
+                distance = ms[i] - rows[row]
+                factor = exp(distance)
+                term = (ws[i] + ss[i]) * factor
+            at = row + s_at
+            rows[at], rows[at + 1] = add_compensated(rows[at], rows[at + 1], term)
+            if moments and factor != 0:  # the distance may be -inf
+                t_term, q_term = ts[i], qs[i]
+                if not at_top:
+                    t_term = (t_term + (ws[i] + ss[i]) * distance) * factor
+                    q_term = (q_term + ws[i]) * factor * factor
+                at = row + t_at
+                rows[at], rows[at + 1] = add_compensated(rows[at], rows[at + 1], t_term)
+                at = row + q_at
+                rows[at], rows[at + 1] = add_compensated(rows[at], rows[at + 1], q_term)
+        if step == 2:
+            for row in range(0, width * count, width):
+                rows[row + s_at] += rows[row + s_at + 1]
+                if moments:
+                    rows[row + t_at] += rows[row + t_at + 1]
+                    rows[row + q_at] += rows[row + q_at + 1]
 
     return kernel
 

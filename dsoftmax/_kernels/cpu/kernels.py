@@ -80,6 +80,13 @@ def group_states(element: Scalar, moments: bool) -> Any:
     return groups.states(element, moments)
 
 
+def group_merge(moments: bool) -> Any:
+    """States, or moments, of groups from those of parts."""
+    from . import groups
+
+    return groups.merge(moments)
+
+
 def group_map(element: Scalar, logarithm: bool) -> Any:
     """The softmax, or its logarithm, of elements whose groups have states."""
     from . import groups

@@ -199,6 +199,20 @@ def _group_states(kernel: Function, address: Address, element: Any, moments: boo
     return right
 
 
+def _group_merge(kernel: Function, address: Address, moments: bool) -> bool:
+    m, numbers = np.array([1.0, 3, 2, 3]), np.array([5, 5, 6, 5])
+    w, s, t, q = np.array([2.0, 1, 3, 1]), np.array([0.5, 0.25, 1, 0.5]), -m, m / 8
+    table = np.zeros((2, GROUP_MOMENTS if moments else GROUP_STATE))
+    table[:, 0] = -np.inf
+    for step, size in ((0, 4), (1, 4), (2, 0)):
+        kernel(step, *map(_at, (m, w, s, t, q, numbers)), 5, size, _at(table), 2)
+    f = np.exp(-2)
+    first = [3, 2, 0.75 + 2.5 * f, -6 - 6 * f, 0.75 + 2.125 * f * f]
+    columns = [0, 1, 2, 4, 6] if moments else [0, 1, 2]
+    expected = np.array([first, [2, 3, 1, -2, 0.25]])[:, : len(columns)]
+    return _close(table[:, columns], expected, np.float64)
+
+
 def _group_map(kernel: Function, address: Address, element: Any, logarithm: bool) -> bool:
     x, numbers = _grouped(element)
     table = np.array([[np.nan, np.nan], [9, 0.25], [12, 0.5], [9.5, 2]])
@@ -220,6 +234,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.best_rows: _best_rows,
     kernels.group_labels: _group_labels,
     kernels.group_map: _group_map,
+    kernels.group_merge: _group_merge,
     kernels.group_states: _group_states,
     kernels.load: _load,
     kernels.store: _store,
