@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import dashboard, operations, reference
+    from . import dashboard, grouped, operations, reference
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
     from ._normalizer import Normalizer
@@ -26,6 +26,7 @@ __all__ = [
     "effective_sample_size",
     "entropy",
     "expectation",
+    "grouped",
     "log_softmax",
     "logsumexp",
     "operations",
@@ -48,6 +49,7 @@ _HOMES = {
     "effective_sample_size": "_statistics",
     "entropy": "_statistics",
     "expectation": "_statistics",
+    "grouped": "grouped",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
     "operations": "operations",

@@ -73,11 +73,11 @@ def merge(*moments: Moments) -> Moments:
     xp = common_namespace(*(part.m for part in moments))
     m = reduce(xp.maximum, (part.m for part in moments))  # propagates NaN
     with quiet():
-        terms = zip(*(_scaled(xp, part, m) for part in moments), strict=True)
+        terms = zip(*(scaled(xp, part, m) for part in moments), strict=True)
         return Moments(m, *(compensated_sum(xp, several) for several in terms))
 
 
-def _scaled(xp: Any, part: Moments, m: Array) -> tuple[Array, ...]:
+def scaled(xp: Any, part: Moments, m: Array) -> tuple[Array, ...]:
     """What a part adds to w, s, t and q at the maximum m.
 
     Below it x - m is (x - m_k) + g, and what equals m_k is one of the rest.

@@ -56,11 +56,16 @@ def map_blocks(
 
 
 def reduce_within_blocks(
-    stage: Stage, x: da.Array, axes: Axes, drop: Axes = (), length: int = 1
+    stage: Stage,
+    x: da.Array,
+    axes: Axes,
+    drop: Axes = (),
+    length: int | tuple[float, ...] = 1,
 ) -> da.Array:
     """Apply a stage to blocks that hold their slices whole.
 
-    ``axes`` get a new ``length``, or are dropped. The stage has to return blocks of that shape.
+    ``axes`` get a new ``length``, or are dropped. The stage has to return blocks of that shape;
+    (nan,) is for one block of a length that only it knows.
     """
     index = tuple(range(x.ndim))
     out = tuple(i for i in index if i not in drop)
@@ -109,7 +114,7 @@ def fan_in(
     x: da.Array,
     axes: Axes,
     split_every: SplitEvery = None,
-    slice_bytes: int = 24,
+    slice_bytes: float = 24,
     together: bool = True,
 ) -> dict[int, int]:
     """How many blocks along each axis one merge takes.

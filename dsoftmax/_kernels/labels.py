@@ -15,7 +15,7 @@ from .._algebra.dtypes import dtype_name, dtype_of
 from .._algebra.normalizer import State, common_namespace, log_d, quiet
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import Terms, laid_out
-from .choose import kernels_for, kernels_with_masks
+from .choose import kernels_for
 
 Array = Any
 
@@ -55,7 +55,7 @@ def of_block(classes: Classes, axes: tuple[int, ...]) -> Labelled:
     if where is None:
         normalizer = kernels_for(x).of_block(x, axes)
     else:
-        normalizer = kernels_with_masks(x, where).of_block(x, axes, where=where)
+        normalizer = kernels_for(x).of_block(x, axes, where=where)
     place = labels - classes.start
     found = (labels != LEFT_OUT) & (place >= 0) & (place < x.shape[axis])
     if x.shape[axis] == 0:

@@ -20,7 +20,7 @@ from .._algebra.moments import is_empty
 from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import Terms, laid_out, plain
-from .choose import kernels_for, kernels_with_masks
+from .choose import kernels_for
 
 Array = Any
 
@@ -56,7 +56,7 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
         x, where = x[None, :], None if where is None else where[None, :]
     x = xp.astype(x, working, copy=False)
     v = xp.astype(v if v.ndim > 1 else v[:, None], working, copy=False)
-    kernels = kernels_for(x) if where is None else kernels_with_masks(x, where)
+    kernels = kernels_for(x) if where is None else kernels_for(x)
     masked = {} if where is None else {"where": where}  # which CUDA's kernels do not take
     m, w, s = kernels.of_block(x, (x.ndim - 1,), **masked)
     # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.

@@ -31,6 +31,7 @@ _KEYS = "|".join(sorted({operation.key for operation in _ALL}, key=len, reverse=
 _ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
 _SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
 _SHARED = tuple({f"{one.states}-{one.monoid.name}" for one in OPERATIONS if one.states})
+_KEYS = f"(?:grouped-)?(?:{_KEYS})"  # of groups the functions have the same names
 _FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
 _FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
 _WITHIN = re.compile(rf"({_KEYS})$")

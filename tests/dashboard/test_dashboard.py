@@ -24,6 +24,7 @@ from dsoftmax import (
     effective_sample_size,
     entropy,
     expectation,
+    grouped,
     log_softmax,
     logsumexp,
     softmax,
@@ -144,6 +145,8 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: cross_entropy(x[:, None], [0] * 800), "cross-entropy", [8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
+        (lambda x: grouped.softmax(x, x > 0), "grouped-softmax", [8, 1, 8]),
+        (lambda x: grouped.logsumexp(x, x > 0)[1], "grouped-logsumexp", [8, 1]),
     ],
 )
 def test_jobs_and_their_parts_are_found(client, function, kind, sizes):

@@ -28,27 +28,40 @@ STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 
 def every_kernel():
     """The arguments of `compiled` for each kernel."""
+    yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
+    yield from ((kernels.group_merge, moments) for moments in (False, True))
     for working in (np.float32, np.float64):
-        yield kernels.rows, working, True, False
-        yield kernels.columns, working, "weighted", False
-        for masked in (False, True):
-            yield kernels.rows, working, False, masked
-            for moments in (False, True):
-                yield kernels.row_sums, working, moments, masked
-            for kind in ("plain", "moments", "values"):
-                yield kernels.columns, working, kind, masked
-        yield kernels.best_rows, working
-        yield kernels.best_columns, working
-        yield kernels.log_sums, working
-        yield kernels.running_sums, working
-        # A block of these dtypes, alone or with weights, or weights of them.
-        for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
-            yield kernels.load, name, False, working
-            if name not in ("bool", "int8", "uint8", "bfloat16"):  # byte-swapped
-                yield kernels.load, name, True, working
-        for name, item in STORED:
-            if item == np.dtype(working).itemsize:
-                yield kernels.store, name, working
+        yield from _of_slices(working)
+        yield from _of_elements(working)
+
+
+def _of_slices(working):
+    yield kernels.rows, working, True, False
+    yield kernels.columns, working, "weighted", False
+    for masked in (False, True):
+        yield kernels.rows, working, False, masked
+        for moments in (False, True):
+            yield kernels.row_sums, working, moments, masked
+        for kind in ("plain", "moments", "values"):
+            yield kernels.columns, working, kind, masked
+    yield kernels.best_rows, working
+    yield kernels.best_columns, working
+    yield kernels.log_sums, working
+    yield kernels.running_sums, working
+    for either in (False, True):
+        yield kernels.group_states, working, either
+        yield kernels.group_map, working, either
+
+
+def _of_elements(working):
+    # A block of these dtypes, alone or with weights, or weights of them.
+    for name in SMALL if working is np.float32 else (*SMALL, *LARGE):
+        yield kernels.load, name, False, working
+        if name not in ("bool", "int8", "uint8", "bfloat16"):  # byte-swapped
+            yield kernels.load, name, True, working
+    for name, item in STORED:
+        if item == np.dtype(working).itemsize:
+            yield kernels.store, name, working
 
 
 KERNELS = tuple(every_kernel())

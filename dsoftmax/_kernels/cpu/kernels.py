@@ -71,3 +71,31 @@ def store(dtype: str, working: Scalar) -> Any:
     from . import codecs
 
     return codecs.store(dtype, working)
+
+
+def group_labels(word: Scalar) -> Any:
+    """From labels to numbers of groups."""
+    from . import groups
+
+    return groups.labels(word)
+
+
+def group_states(element: Scalar, moments: bool) -> Any:
+    """The states, or moments, of groups whose elements are anywhere."""
+    from . import groups
+
+    return groups.states(element, moments)
+
+
+def group_merge(moments: bool) -> Any:
+    """States, or moments, of groups from those of parts."""
+    from . import groups
+
+    return groups.merge(moments)
+
+
+def group_map(element: Scalar, logarithm: bool) -> Any:
+    """The softmax, or its logarithm, of elements whose groups have states."""
+    from . import groups
+
+    return groups.apply(element, logarithm)

@@ -24,6 +24,13 @@ SHORT = 16
 SCRATCH_BYTES = 80 * 1024
 MAXIMA_AT = 64 * 1024  # in there; 16 KiB are enough for the rows of a segment of top-k
 
+# Of the kernels of groups: how many exponentials are taken at a time, the scratch memory for them,
+# and the width of a table of states: m, w, s and its error, or with moments also t and q with
+# theirs. A state does not cross a line of the cache if the table begins with one.
+GROUP_TILE = 512
+GROUP_SCRATCH_BYTES = 2 * 8 * GROUP_TILE
+GROUP_STATE, GROUP_MOMENTS = 4, 8
+
 
 class Record(Structure):
     """Integers of 64 bits with names; what is not given is 0."""

@@ -1,0 +1,271 @@
+"""An array and labels along one of its axes: arguments, errors that say what to do, and blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+
+from ._algebra.dtypes import dtype_name, result_dtype, type_name
+from ._arguments import Array, as_any_array, as_array, check_axis
+from ._graph.alignment import check_blocks
+from ._graph.stage import Stage
+from ._graph.tree import map_blocks
+from ._kernels import as_block
+from ._kernels.factorize import KINDS, has_missing, in_order, places_of, product
+from ._kernels.groups import Labelled
+
+_COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
+
+
+class Grouping(NamedTuple):
+    """An array and the labels along one of its axes.
+
+    Attributes
+    ----------
+    function : str
+        Who asks, for errors; the names of its tasks have "-" for "." and "_".
+    x : array
+        NumPy's or Dask's; the keys are Dask's too if it is, with its number of axes and, along the
+        axis, its chunks.
+    keys : tuple of arrays
+    axis : int
+        From 0.
+    expected : tuple of pairs of arrays, or None
+        The expected labels of each key, as from `in_order`.
+    categories : tuple
+        The labels that the integers of a key stand for, or None.
+    """
+
+    function: str
+    x: Array
+    keys: tuple[Array, ...]
+    axis: int
+    expected: tuple[tuple[Array, Array], ...] | None
+    categories: tuple[Array | None, ...]
+
+    @property
+    def key(self) -> str:
+        """What the names of its tasks begin with."""
+        return self.function.replace(".", "-").replace("_", "-")
+
+    @property
+    def is_lazy(self) -> bool:
+        return isinstance(self.x, da.Array)
+
+    @property
+    def dtype(self) -> Any:
+        """Of the results."""
+        return np.dtype(result_dtype(self.x))
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """How many labels of each key are expected."""
+        if self.expected is None:
+            return None
+        return tuple(len(order) for _, order in self.expected)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `as_labelled` takes beside blocks."""
+        kinds = tuple(key.dtype.kind for key in self.keys)
+        return {
+            "function": self.function,
+            "axis": self.axis,
+            "ndim": self.x.ndim,
+            "kinds": kinds,
+            "expected": self.expected,
+        }
+
+    @property
+    def labelled(self) -> Any:
+        """The array and its labels in one block, or as a Dask array of such blocks."""
+        if not self.is_lazy:
+            return as_labelled(self.x, *self.keys, **self.options)
+        stage = Stage(f"{self.key}-terms", as_labelled, self.x.dtype, **self.options)
+        return map_blocks(stage, self.x, *self.keys)
+
+
+def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) -> Grouping:
+    """The arguments of a function on groups, or errors that say what to do."""
+    x = as_array(x, function)
+    block = x._meta if isinstance(x, da.Array) else x
+    _check_block(block, function)
+    if axis is None or isinstance(axis, tuple) or x.ndim == 0:
+        raise TypeError(
+            f"{function}: axis is {axis!r} and x has shape {tuple(x.shape)}; labels go along one "
+            "axis, an int"
+        )
+    (axis,) = check_axis(axis, tuple(x.shape), function)
+    several = isinstance(by, tuple)
+    if several and not by:
+        raise ValueError(f"{function}: by is an empty tuple; pass labels, or a tuple of keys")
+    names = [f"by[{i}]" for i in range(len(by))] if several else ["by"]
+    read = [_as_key(key, function, name) for key, name in zip(by if several else (by,), names)]  # noqa: B905
+    keys, categories = (tuple(column) for column in zip(*read, strict=True))
+    for key, name in zip(keys, names, strict=True):
+        _check_length(function, x, axis, key, name)
+    if any(isinstance(a, da.Array) for a in (x, *keys)):
+        x, keys = _as_dask(x, axis, keys)
+    expected = None
+    if expected_groups is not None:
+        if several and not (isinstance(expected_groups, tuple) and len(expected_groups) == len(by)):
+            raise TypeError(
+                f"{function}: expected_groups is a {type_name(expected_groups)}, and by has "
+                f"{len(by)} keys; pass a tuple with the labels of each"
+            )
+        given = expected_groups if several else (expected_groups,)
+        expected = tuple(
+            _as_expected(*one, function) for one in zip(given, keys, categories, strict=True)
+        )
+    return Grouping(function, x, keys, axis, expected, categories)
+
+
+def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
+    """Labels as a vector, and the categories that they stand for if they are pandas' codes."""
+    categories = None
+    if hasattr(by, "codes") and hasattr(by, "categories"):
+        categories = np.asarray(by.categories)
+        codes = np.asarray(by.codes)
+        by = np.ma.array(codes, mask=codes < 0) if (codes < 0).any() else codes
+    key = as_any_array(by, function, name)
+    if not isinstance(key, (np.ndarray, da.Array)):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(by)}; pass labels of NumPy or Dask, as "
+            f"numpy.asarray({name})"
+        )
+    if key.ndim != 1:
+        raise ValueError(
+            f"{function}: {name} has shape {tuple(key.shape)}; pass one label for each place along "
+            "axis (several keys are a tuple of arrays)"
+        )
+    if key.dtype.kind not in KINDS or dtype_name(key.dtype) == "bfloat16":
+        raise TypeError(
+            f"{function}: {name} has dtype {key.dtype}, which has no order; pass integers, "
+            "strings, dates or booleans"
+        )
+    return key, categories
+
+
+def _check_length(function: str, x: Array, axis: int, key: Array, name: str) -> None:
+    n, m = x.shape[axis], key.shape[0]
+    if n == m:
+        return
+    if not (math.isnan(n) or math.isnan(m)):
+        raise ValueError(
+            f"{function}: {name} has length {m} and x has length {n} along axis {axis}; give one "
+            "label for each"
+        )
+    lazy = isinstance(x, da.Array) and isinstance(key, da.Array)
+    if not (lazy and math.isnan(n) and math.isnan(m) and x.numblocks[axis] == key.numblocks[0]):
+        raise ValueError(
+            f"{function}: the chunk sizes of x, of shape {tuple(x.shape)}, or {name}, of shape "
+            f"{tuple(key.shape)}, are unknown and may not agree; call .compute_chunk_sizes() on "
+            "the one with nan"
+        )
+
+
+def _as_dask(x: Array, axis: int, keys: tuple[Array, ...]) -> tuple[da.Array, tuple[da.Array, ...]]:
+    """x and the keys as Dask arrays of as many axes, cut alike."""
+    if not isinstance(x, da.Array):
+        along = next(key.chunks[0] for key in keys if isinstance(key, da.Array))
+        x = da.from_array(x, chunks=tuple(along if i == axis else -1 for i in range(x.ndim)))
+    along, place = x.chunks[axis], tuple(slice(None) if i == axis else None for i in range(x.ndim))
+    cut = []
+    for key in keys:
+        if not isinstance(key, da.Array):
+            key = da.from_array(key, chunks=(along,))
+        elif key.chunks[0] != along and not math.isnan(key.shape[0]):
+            key = key.rechunk((along,))
+        cut.append(key if x.ndim == 1 else key[place])
+    return x, tuple(cut)
+
+
+def _as_expected(
+    expected: Any, key: Array, categories: Array | None, function: str
+) -> tuple[Array, Array]:
+    if isinstance(expected, da.Array):
+        raise TypeError(
+            f"{function}: expected_groups is a Dask array, which would be computed here; pass "
+            "its values, as expected_groups.compute() gives"
+        )
+    labels = np.asarray(expected)
+    if labels.ndim != 1:
+        raise ValueError(
+            f"{function}: expected_groups has shape {labels.shape}; pass a list of labels"
+        )
+    own = (key if categories is None else categories).dtype
+    kinds = (labels.dtype.kind, own.kind)
+    comparable = "O" in kinds or any(set(kinds) <= set(family) for family in _COMPARABLE)
+    if not comparable and labels.size and key.size:
+        raise TypeError(
+            f"{function}: expected_groups has dtype {labels.dtype}, which no label in by of dtype "
+            f"{own} can equal; convert one of them"
+        )
+    if has_missing(labels):
+        raise ValueError(
+            f"{function}: expected_groups has a label that is missing (NaN, None or NaT), whose "
+            "elements are of no group; leave it out"
+        )
+    try:
+        ordered, order = in_order(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"{function}: labels in expected_groups have no order ({error}); make them of one kind"
+        ) from None
+    again = np.flatnonzero(ordered[1:] == ordered[:-1])
+    if again.size:
+        raise ValueError(
+            f"{function}: expected_groups has {ordered[again[0]].item()!r} twice; name each group "
+            "once"
+        )
+    if categories is None:
+        return ordered, order
+    codes = places_of(labels, in_order(categories))
+    return in_order(np.where(codes < 0, -2 - np.arange(len(codes)), codes))
+
+
+# Of blocks.
+
+
+def _check_block(x: Array, function: str) -> None:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(
+            f"{function}: x is a {type_name(x)}, and groups are of NumPy and Dask arrays of NumPy "
+            "blocks; convert it, as with numpy.asarray"
+        )
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{function}: x is masked; pass x.filled(-inf), so that these elements have "
+            "probability 0, or give them a label that is missing"
+        )
+
+
+def as_labelled(
+    x: Array,
+    *keys: Array,
+    function: str,
+    axis: int,
+    ndim: int,
+    kinds: tuple[str, ...],
+    expected: tuple[tuple[Array, Array], ...] | None,
+) -> Labelled:
+    x = as_block(x, ndim)
+    _check_block(x, function)
+    vectors = tuple(np.ma.asarray(k).ravel() if np.ma.isMA(k) else np.ravel(k) for k in keys)
+    shapes: dict[str, Any] = {"x": ((x.shape[axis],), ())}
+    names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
+    for vector, name, kind in zip(vectors, names, kinds, strict=True):
+        shapes[name] = (vector.shape, ())
+        if kind != "O" and vector.dtype.kind != kind:
+            raise TypeError(
+                f"{function}: a block of {name} has dtype {vector.dtype}, which its Dask array "
+                "does not say; convert the blocks first, as with map_blocks(..., dtype=...)"
+            )
+    check_blocks(function, shapes)
+    if expected is None:
+        return Labelled(x, vectors)
+    places = tuple(places_of(*pair) for pair in zip(vectors, expected, strict=True))
+    return Labelled(x, (product(tuple(len(order) for _, order in expected), places),))

@@ -1,0 +1,165 @@
+"""Where operations on groups run: in memory, within blocks, or over a tree that joins labels.
+
+Data are never shuffled: the states of the groups go to the elements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+
+from ._algebra.dtypes import dtype_name
+from ._algebra.moments import effective_sample_size, entropy
+from ._algebra.states import of_dtype
+from ._arguments import Array, check_split_every
+from ._graph.choose import Reread
+from ._graph.stage import Stage
+from ._graph.tree import (
+    SplitEvery,
+    bytes_of,
+    fan_in,
+    map_blocks,
+    reduce_within_blocks,
+    slices_in_one_block,
+    tree_reduce,
+)
+from ._group_arguments import Grouping, as_labelled
+from ._kernels import groups, log_sum
+from ._kernels.groups import Groups
+from ._reread import second_reads
+
+_GROUP_BYTES, _MOMENTS_BYTES = 32, 48  # a label, m, w and s; and t and q
+
+
+def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: Reread) -> Array:
+    """The softmax of each group, or its logarithm: an array like x, lazy if x or labels are."""
+    axis = given.axis
+    if not given.is_lazy:
+        y = groups.whole(given.labelled, axis, logarithm)
+        return of_dtype(y, dtype_name(given.dtype))
+    check_split_every(split_every, given.x.ndim, given.function)
+    options = given.options | {"logarithm": logarithm, "result": dtype_name(given.dtype)}
+    arrays = (given.x, *given.keys)
+    if slices_in_one_block(given.x, (axis,)):
+        stage = Stage(given.key, _whole, given.dtype, nbytes=bytes_of(given.x), **options)
+        return map_blocks(stage, *arrays)
+    states = _states(given, split_every)
+    again = second_reads(given.function, arrays, given.labelled, states, (axis,), reread)
+    stage = Stage(f"{given.key}-rescale", _rescaled, given.dtype, **options)
+    return map_blocks(stage, *again, states)
+
+
+class Statistic(NamedTuple):
+    """A number that comes of the state of each group, or of its moments, and that of no element."""
+
+    of_state: Callable[[Any], Array]
+    moments: bool
+    of_nothing: float
+
+
+LOGSUMEXP = Statistic(log_sum, False, -math.inf)
+ENTROPY = Statistic(entropy, True, 0.0)
+EFFECTIVE_SAMPLE_SIZE = Statistic(effective_sample_size, True, 0.0)
+
+
+def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> Any:
+    """A statistic of each group: (labels, values), or values if labels are expected."""
+    axis, shape = given.axis, given.shape
+    options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
+    options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
+    if not given.is_lazy:
+        states: Any = groups.of_block(given.labelled, axis, statistic.moments)
+        values = _values(states, **options)
+    else:
+        check_split_every(split_every, given.x.ndim, given.function)
+        states = _states(given, split_every, statistic.moments)
+        length = (math.nan,) if shape is None else (options["length"],)
+        stage = Stage(given.key, _values, given.dtype, **options)
+        values = reduce_within_blocks(stage, states, (axis,), (), length)
+    if shape is None:
+        labels = tuple(_labels_of(given, states, i) for i in range(len(given.keys)))
+        return (labels if len(labels) > 1 else labels[0]), values
+    if len(shape) == 1:
+        return values
+    return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
+
+
+def _states(given: Grouping, split_every: SplitEvery, moments: bool = False) -> da.Array:
+    """The states of the groups as opaque blocks of an array, one for each block of other axes."""
+    if moments:  # which several statistics have in common, and so one name
+        given = given._replace(function="grouped.softmax")
+    axis, sums, joined, key = given.axis, np.dtype(np.float64), given.labelled, given.key
+    options: dict[str, Any] = {"axis": axis, "moments": moments, "nbytes": bytes_of(given.x)}
+    name = f"{key}-moments" if moments else f"{key}-normalizer"
+    of_block = Stage(name, groups.of_block, sums, **options)
+    if slices_in_one_block(joined, (axis,)):
+        return reduce_within_blocks(of_block, joined, (axis,))
+    merge = Stage(f"{key}-merge", groups.merge, sums)
+    group_bytes = _MOMENTS_BYTES if moments else _GROUP_BYTES
+    limits = fan_in(joined, (axis,), split_every, group_bytes * _most_groups(given))
+    return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
+
+
+def _most_groups(given: Grouping) -> float:
+    """How many groups a state has at most, nan where only workers know."""
+    most = max(given.x.chunks[given.axis])
+    if given.shape is not None:
+        return min(most, math.prod(given.shape)) if most == most else math.prod(given.shape)
+    known = 1
+    for key, categories in zip(given.keys, given.categories, strict=True):
+        if categories is not None:
+            known *= len(categories)
+        elif key.dtype.kind in "biu" and key.dtype.itemsize <= 2:
+            known *= 2 if key.dtype.kind == "b" else 256**key.dtype.itemsize
+        else:
+            return most
+    return min(known, most) if most == most else known
+
+
+def _labels_of(given: Grouping, states: Any, i: int) -> Array:
+    """The labels of a key, lazy if the states are."""
+    categories = given.categories[i]
+    if not isinstance(states, da.Array):
+        return _labels(states, i, categories)
+    dtype = given.keys[i].dtype if categories is None else categories.dtype
+    others = tuple(axis for axis in range(states.ndim) if axis != given.axis)
+    if any(states.numblocks[axis] > 1 for axis in others):  # all have the same labels
+        states = states.blocks[(0,) * states.ndim]
+    stage = Stage("grouped-labels", _labels, dtype, i=i, categories=categories)
+    return reduce_within_blocks(stage, states, (given.axis,), others, (math.nan,))
+
+
+# What stages call: module-level functions, so that keys are deterministic.
+
+
+def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any) -> Array:
+    block = as_labelled(x, *keys, **options)
+    return of_dtype(groups.whole(block, options["axis"], logarithm), result)
+
+
+def _rescaled(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
+    *keys, states = others
+    block = as_labelled(x, *keys, **options)
+    function = groups.log_rescale if logarithm else groups.rescale
+    return of_dtype(function(block, states, options["axis"]), result)
+
+
+def _values(
+    states: Groups, axis: int, statistic: Statistic, length: int | None, result: str
+) -> Array:
+    """A statistic of groups, in the order of the labels or at the places that these are."""
+    value = statistic.of_state(states.state)
+    if length is not None:
+        dense = np.full((length, *value.shape[1:]), statistic.of_nothing, value.dtype)
+        dense[states.labels[0]] = value
+        value = dense
+    return of_dtype(np.moveaxis(value, 0, axis), result)
+
+
+def _labels(states: Groups, i: int, categories: Array | None) -> Array:
+    labels = states.labels[i]
+    return labels if categories is None else categories[labels]

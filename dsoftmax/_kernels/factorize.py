@@ -1,0 +1,259 @@
+"""Labels as numbers: which group each element is of, for labels of any kind, and several at once.
+
+Integers (and what is stored as such: booleans, dates) in a small range are their own numbers.
+Others are hashed where that can be compiled, else sorted.  No label is NaN, None, NaT or masked:
+these are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .choose import SMALL, can_compile
+from .cpu import kernels
+from .cpu.call import address_of
+from .cpu.compiler import CannotCompileError, compiled
+
+Array = np.ndarray
+Labels = tuple[Array, ...]
+
+KINDS = "biufMmUSOT"  # of the dtypes that labels may have
+_FEWEST_SLOTS = 1 << 15
+# Integers in a range no longer than this, and as many as there are labels, are not hashed: a table
+# with a row for each takes less memory than a hash table, and a tenth of the time.
+_FEW = 1024
+
+
+class Numbered(NamedTuple):
+    """The numbers of the groups of some labels, in the order of the labels.
+
+    Attributes
+    ----------
+    numbers : array of int64
+        Of the group of each label. The first of all is ``first``, and there are ``size``; what is
+        outside of these is missing. Groups may be counted that no label is of.
+    labels_of : callable
+        The labels, one array for each key, of the groups at some places from 0.
+    """
+
+    numbers: Array
+    first: int
+    size: int
+    labels_of: Callable[[Array], Labels]
+
+    @property
+    def from_zero(self) -> Array:
+        """The numbers from 0 on; -1 is missing."""
+        places = self.numbers - self.first
+        outside = (places < 0) | (places >= self.size)
+        return np.where(outside, -1, places) if outside.any() else places
+
+    def present(self) -> Array:
+        """The places of the groups that labels are of."""
+        places = self.from_zero
+        return np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
+
+
+def numbered(keys: Labels) -> Numbered:
+    """Number labels of one or more keys: vectors of one length, whose masked entries are missing.
+
+    Raises
+    ------
+    TypeError
+        For labels that have no order, or no hash.
+    """
+    return reduce(_paired, map(_of_one, keys))
+
+
+def find(labels: Labels, sought: Labels) -> Array:
+    """The places of labels among others, which are sorted and differ; -1 where there is none."""
+    count = len(labels[0])
+    if len(labels) > 1:
+        both = numbered(tuple(map(_joined, zip(labels, sought, strict=True)))).from_zero
+        places = np.full(both.max(initial=-1) + 2, -1)
+        places[both[:count]] = np.arange(count)
+        return places[both[count:]]
+    (own,), (other,) = labels, sought
+    if not count:
+        return np.full(len(other), -1)
+    places = np.minimum(np.searchsorted(own, other), count - 1)
+    return np.where(own[places] == other, places, -1)
+
+
+def has_missing(labels: Array) -> bool:
+    """Whether one of some labels is missing."""
+    if labels.dtype.kind in "OT":
+        return any(map(_is_missing, labels.astype(object)))
+    return _missing_in(labels) is not None
+
+
+def _missing_in(labels: Array) -> Array | None:
+    """Which labels are missing, or None if none is; of objects only those that are masked."""
+    data, kind = np.ma.getdata(labels), labels.dtype.kind
+    missing = np.ma.getmaskarray(labels) if isinstance(labels, np.ma.MaskedArray) else None
+    if kind in "fMm":
+        own = np.isnat(data) if kind in "Mm" else np.isnan(data)
+        missing = own if missing is None else own | missing
+    return missing if missing is not None and missing.any() else None
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or type(label).__name__ == "NAType" or bool(label != label)
+    except (TypeError, ValueError):  # of an array, which is no label, as will be said
+        return False
+
+
+def _joined(arrays: tuple[Array, Array]) -> Array:
+    return np.concatenate(arrays)
+
+
+def _of_one(labels: Array) -> Numbered:
+    missing = _missing_in(labels)
+    labels = np.ma.getdata(labels)
+    if not labels.dtype.isnative:
+        labels = labels.astype(labels.dtype.newbyteorder("="))
+    kept = labels if missing is None else labels[~missing]
+    if labels.dtype.kind in "biuMm" and kept.size:
+        integers, least, greatest = _as_integers(kept)
+        if greatest - least < kept.size + _FEW:
+            return _of_range(labels.dtype, integers, least, greatest, missing)
+    groups, numbers = _counted(kept)
+    return Numbered(_spread(numbers, missing, -1), 0, len(groups), lambda at: (groups[at],))
+
+
+def _spread(numbers: Array, missing: Array | None, value: int) -> Array:
+    """Numbers of what is not missing, with a value between them."""
+    if missing is None:
+        return numbers
+    full = np.full(len(missing), value, np.int64)
+    full[~missing] = numbers
+    return full
+
+
+def _as_integers(labels: Array) -> tuple[Array, int, int]:
+    """Labels as int64 or uint64, the least and the greatest."""
+    kind, dtype = labels.dtype.kind, labels.dtype
+    if kind in "Mm":
+        integers = labels.view(np.int64)
+    else:
+        wide = np.uint64 if kind == "u" and dtype.itemsize == 8 else np.int64
+        integers = labels.astype(wide, copy=False)
+    return integers, int(integers.min()), int(integers.max())
+
+
+def _of_range(
+    dtype: Any, integers: Array, least: int, greatest: int, missing: Array | None
+) -> Numbered:
+    wide, count = integers.dtype.type, greatest - least + 1
+
+    def labels_of(places: Array) -> Labels:
+        labels = places.astype(wide) + wide(least)
+        return (labels.view(dtype) if dtype.kind in "Mm" else labels.astype(dtype),)
+
+    first = least
+    if wide is np.uint64 or (missing is not None and least == np.iinfo(np.int64).min):
+        integers, first = (integers - wide(least)).view(np.int64), 0
+    return Numbered(_spread(integers, missing, first - 1), first, count, labels_of)
+
+
+def _counted(labels: Array) -> tuple[Array, Array]:
+    """The different labels in order, and which of them each label is."""
+    if labels.dtype.kind in "OT":
+        return _of_objects(labels)
+    hashed = labels.dtype.kind != "f" or labels.dtype.itemsize <= 8
+    if hashed and labels.size >= SMALL and can_compile():
+        try:
+            return _hashed(labels)
+        except CannotCompileError:
+            pass
+    groups, numbers = np.unique(labels, return_inverse=True)
+    return groups, numbers.reshape(-1).astype(np.int64, copy=False)
+
+
+def _of_objects(labels: Array) -> tuple[Array, Array]:
+    """The same of objects, in Python; -1 for those that are missing."""
+    objects = labels.astype(object).tolist()
+    try:
+        different = dict.fromkeys(objects)
+        missing = dict.fromkeys(filter(_is_missing, different), -1)
+        ordered = sorted(different.keys() - missing.keys())
+    except TypeError as error:
+        raise TypeError(
+            f"labels in by have no order, or no hash ({error}); make them of one kind, as with "
+            "by.astype(str)"
+        ) from None
+    places = dict(zip(ordered, range(len(ordered)), strict=True)) | missing
+    groups = np.empty(len(ordered), object)
+    groups[:] = ordered
+    numbers = np.fromiter(map(places.__getitem__, objects), np.int64, len(objects))
+    return groups.astype(labels.dtype), numbers
+
+
+def _hashed(labels: Array) -> tuple[Array, Array]:
+    size, plain = labels.size, np.ascontiguousarray(labels)
+    if plain.dtype.kind == "f":
+        plain = plain.astype(np.float64) + 0.0  # not -0.0, which is equal
+    elif plain.dtype.kind in "biu":
+        plain = _as_integers(plain)[0]
+    word = next(w for w in (np.uint64, np.uint32, np.uint8) if not plain.itemsize % w().itemsize)
+    words = plain.itemsize // word().itemsize
+    kernel = compiled(kernels.group_labels, word)
+    numbers, groups = np.empty(size, np.int64), np.empty(1, np.int64)
+    count = _FEWEST_SLOTS
+    while True:
+        slots, firsts = np.full(count, -1), np.empty(count // 2, np.int64)
+        addresses = (address_of(a) for a in (firsts, numbers, groups))
+        kernel(address_of(plain), words, size, address_of(slots), count, *addresses)
+        if groups[0] >= 0:
+            break
+        count *= 8
+    different = labels[firsts[: groups[0]]]
+    order = np.argsort(different, kind="stable")
+    if (order[1:] > order[:-1]).all():  # they came in order
+        return different, numbers
+    rank = np.empty_like(order)
+    rank[order] = np.arange(order.size)
+    return different[order], rank[numbers]
+
+
+def _paired(a: Numbered, b: Numbered) -> Numbered:
+    """The numbers of pairs, in the order of the first and then of the second."""
+    one, other = a.from_zero, b.from_zero
+    outside = (one < 0) | (other < 0)
+    pairs = np.ma.array(one * b.size + other, mask=outside if outside.any() else False)
+    found = _of_one(pairs)
+
+    def labels_of(places: Array) -> Labels:
+        (pair,) = found.labels_of(places)
+        return a.labels_of(pair // b.size) + b.labels_of(pair % b.size)
+
+    return found._replace(labels_of=labels_of)
+
+
+def product(shape: tuple[int, ...], keys: Labels) -> Array:
+    """One number of the places along several axes, masked where one of them is negative."""
+    outside = reduce(np.logical_or, (key < 0 for key in keys))
+    number = keys[0]
+    for n, key in zip(shape[1:], keys[1:], strict=True):
+        number = number * n + key
+    return np.ma.array(number, mask=outside) if outside.any() else number
+
+
+def in_order(labels: Array) -> tuple[Array, Array]:
+    """Labels sorted, and where each of them was before."""
+    order = np.argsort(labels, kind="stable")
+    return labels[order], order
+
+
+def places_of(labels: Array, expected: tuple[Array, Array]) -> Array:
+    """Where each label is among others, which differ and are given `in_order`; -1 if it is not."""
+    (ordered, order), found = expected, numbered((labels,))
+    places = find((ordered,), found.labels_of(np.arange(found.size)))
+    if order.size:
+        places = np.where(places < 0, -1, order[places])
+    return np.append(places, -1)[found.from_zero]

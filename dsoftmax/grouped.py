@@ -1,0 +1,321 @@
+"""softmax, log_softmax and logsumexp within groups: of elements that have a label in common.
+
+Probabilities of choice in each market, of inclusion at each locus, attention in each document.
+Elements of a group may be anywhere in x, and in any of its chunks; data are never shuffled.  The
+functions have their arguments in common, and so are one file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._arguments import Array
+from ._graph.choose import Reread
+from ._graph.tree import SplitEvery
+from ._group_arguments import grouping
+from ._groups import EFFECTIVE_SAMPLE_SIZE, ENTROPY, LOGSUMEXP, reduced, rescaled
+from ._reread import check_reread
+
+__all__ = ["effective_sample_size", "entropy", "log_softmax", "logsumexp", "softmax"]
+
+
+def softmax(
+    x: Any,
+    by: Any,
+    *,
+    axis: int = -1,
+    expected_groups: Any = None,
+    split_every: SplitEvery = None,
+    reread: Reread = "auto",
+) -> Array:
+    r"""Softmax within groups, :math:`e^{x_i} / \sum_{j: g_j = g_i} e^{x_j}`.
+
+    Lazy and parallel for a Dask array, without a shuffle: each chunk gives the labels that it has,
+    with a maximum m and a normalizer d for each [1]_; these are joined by label in a tree, and a
+    second map computes :math:`e^{x - m} / d`.
+
+    Parameters
+    ----------
+    x : array_like
+        NumPy array, Dask array of NumPy blocks, or list; of floats, integers or booleans, and not
+        masked.
+    by : array_like, or tuple of such
+        The label of each place of x along ``axis``, in any order: integers, booleans, strings,
+        dates, floats, or objects that have an order and a hash; a `pandas.Categorical`. Of a tuple
+        of several keys, the groups are the combinations. NumPy's or Dask's, whichever x is; it is
+        cut as x is. What is missing (NaN, None, NaT, masked, the code -1 of a categorical) is of
+        no group.
+    axis : int, optional
+        The axis of x that the labels go along, by default the last. Along the others each place
+        has groups of its own.
+    expected_groups : array_like, or tuple of such, optional
+        The labels that count, all different, of each key; other elements are of no group, as with
+        the categories of pandas.
+    split_every : int or dict of int to int, optional
+        For a Dask array, how many partial results one task merges at most. The default is Dask's
+        ``split_every`` setting, else 16, or 4 where a chunk may have so many groups that its
+        partial result exceeds 1 MiB.
+    reread : bool or "auto", optional
+        Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
+
+    Returns
+    -------
+    array
+        Of the shape of x, and its dtype if that is floating, else float64; NaN for elements of no
+        group. Lazy, with the chunks of x, if x or by is a Dask array.
+
+    Raises
+    ------
+    TypeError
+        If x is complex, masked, not numeric, or of another library than NumPy and Dask; if by has
+        labels that have no order, or cannot equal the expected ones; or if axis is no int.
+    ValueError
+        If by is not one-dimensional, or its length is not that of x along axis; if axis is out of
+        range (`numpy.exceptions.AxisError`); if expected_groups has a label twice, or one that is
+        missing. Raised at the call; where only a worker can tell (of the values of labels, and of
+        lengths that are unknown), in the computation.
+
+    See Also
+    --------
+    logsumexp : The logarithm of the sum in each group.
+    dsoftmax.softmax : Of whole slices.
+
+    Notes
+    -----
+    A group that holds NaN or +inf, or nothing but -inf, gives NaN, and touches no other. Sums are
+    kept in float64 (or better), compensated within a chunk.
+
+    For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
+    and one per chunk for the result. A group takes 32 bytes of a partial result, and the task that
+    merges the last of them holds all groups; see ``docs/groups.md``.
+
+    References
+    ----------
+    .. [1] M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018,
+       arXiv:1805.02867, section 3.1.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dsoftmax import grouped
+    >>> utility = da.from_array([0.0, 1.0, 0.0, 3.0, 0.0], chunks=2)
+    >>> market = ["Oslo", "Bergen", "Bergen", "Oslo", "Oslo"]
+    >>> grouped.softmax(utility, market)
+    dask.array<grouped-softmax-rescale, shape=(5,), dtype=float64, chunksize=(2,), ...>
+    >>> grouped.softmax(utility, market).compute().round(3)
+    array([0.045, 0.731, 0.269, 0.909, 0.045])
+    """
+    name = "grouped.softmax"
+    given = grouping(name, x, by, axis, expected_groups)
+    return rescaled(given, False, split_every, check_reread(reread, name))
+
+
+def log_softmax(
+    x: Any,
+    by: Any,
+    *,
+    axis: int = -1,
+    expected_groups: Any = None,
+    split_every: SplitEvery = None,
+    reread: Reread = "auto",
+) -> Array:
+    r"""Logarithm of the softmax within groups, :math:`x_i - \log \sum_{j: g_j = g_i} e^{x_j}`.
+
+    Exact where ``log(softmax(x, by))`` has underflowed to -inf.
+
+    Parameters
+    ----------
+    x : array_like
+        NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
+    by : array_like, or tuple of such
+        The label of each place of x along ``axis``, as in `softmax`.
+    axis : int, optional
+        The axis of x that the labels go along, by default the last.
+    expected_groups : array_like, or tuple of such, optional
+        The labels that count, as in `softmax`.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+    reread : bool or "auto", optional
+        Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
+
+    Returns
+    -------
+    array
+        As of `softmax`: of the shape of x, NaN for elements of no group; lazy, with the chunks of
+        x, if x or by is a Dask array.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Notes
+    -----
+    Computed as (x - m) - log d, as `dsoftmax.log_softmax` is.
+
+    Examples
+    --------
+    >>> from dsoftmax import grouped
+    >>> grouped.log_softmax([1000.0, 1.0, 7.0], [1, 1, 2])
+    array([   0., -999.,    0.])
+    """
+    name = "grouped.log_softmax"
+    given = grouping(name, x, by, axis, expected_groups)
+    return rescaled(given, True, split_every, check_reread(reread, name))
+
+
+def logsumexp(
+    x: Any,
+    by: Any,
+    *,
+    axis: int = -1,
+    expected_groups: Any = None,
+    split_every: SplitEvery = None,
+) -> Any:
+    r"""Logarithm of the sum of exponentials of each group, :math:`\log \sum_{j: g_j = g} e^{x_j}`.
+
+    In one pass over x, without a shuffle.
+
+    Parameters
+    ----------
+    x : array_like
+        NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
+    by : array_like, or tuple of such
+        The label of each place of x along ``axis``, as in `softmax`.
+    axis : int, optional
+        The axis of x that the labels go along, by default the last; groups take its place.
+    expected_groups : array_like, or tuple of such, optional
+        The labels, all different, of each key, in the order of the result. Others do not count.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+
+    Returns
+    -------
+    labels : array, or tuple of arrays
+        Only without ``expected_groups``: the labels that there are, sorted; one array for each key
+        of a tuple. Missing labels are not among them.
+    values : array
+        The logarithm for each, in the dtype of x if that is floating, else float64. With
+        ``expected_groups`` it has an axis for each key, as long as there are labels, and is -inf
+        for an empty group. Lazy if x or by is a Dask array; of a length that is not known (nan)
+        without ``expected_groups``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Notes
+    -----
+    A group that is all -inf gives -inf, one with +inf and without NaN +inf. See
+    `dsoftmax.logsumexp` for how small terms are kept.
+
+    Examples
+    --------
+    >>> from dsoftmax import grouped
+    >>> labels, values = grouped.logsumexp([0.0, 1.0, 0.0], ["b", "a", "b"])
+    >>> labels.tolist(), values.round(3).tolist()
+    (['a', 'b'], [1.0, 0.693])
+    >>> grouped.logsumexp([0.0, 1.0, 0.0], ["b", "a", "b"], expected_groups=["c", "b"]).round(3)
+    array([ -inf, 0.693])
+    """
+    given = grouping("grouped.logsumexp", x, by, axis, expected_groups)
+    return reduced(given, LOGSUMEXP, split_every)
+
+
+def entropy(
+    x: Any,
+    by: Any,
+    *,
+    axis: int = -1,
+    expected_groups: Any = None,
+    split_every: SplitEvery = None,
+) -> Any:
+    r"""Entropy of the softmax within each group in nats, :math:`-\sum_i p_i \log p_i`.
+
+    In one pass over x, without a shuffle; see `dsoftmax.entropy`.
+
+    Parameters
+    ----------
+    x : array_like
+        NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
+    by : array_like, or tuple of such
+        The label of each place of x along ``axis``, as in `softmax`.
+    axis : int, optional
+        The axis of x that the labels go along, by default the last; groups take its place.
+    expected_groups : array_like, or tuple of such, optional
+        The labels, all different, of each key, in the order of the result. Others do not count.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+
+    Returns
+    -------
+    labels : array, or tuple of arrays
+        Only without ``expected_groups``, as of `logsumexp`.
+    values : array
+        One for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        softmax.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Examples
+    --------
+    >>> from dsoftmax import grouped
+    >>> labels, values = grouped.entropy([0.0, 0.0, 5.0], ["a", "a", "b"])
+    >>> labels.tolist(), values.round(3).tolist()
+    (['a', 'b'], [0.693, 0.0])
+    """
+    given = grouping("grouped.entropy", x, by, axis, expected_groups)
+    return reduced(given, ENTROPY, split_every)
+
+
+def effective_sample_size(
+    x: Any,
+    by: Any,
+    *,
+    axis: int = -1,
+    expected_groups: Any = None,
+    split_every: SplitEvery = None,
+) -> Any:
+    r"""Effective sample size of each group, :math:`1 / \sum_i p_i^2`.
+
+    In one pass over x, without a shuffle; see `dsoftmax.effective_sample_size`.
+
+    Parameters
+    ----------
+    x : array_like
+        NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
+    by : array_like, or tuple of such
+        The label of each place of x along ``axis``, as in `softmax`.
+    axis : int, optional
+        The axis of x that the labels go along, by default the last; groups take its place.
+    expected_groups : array_like, or tuple of such, optional
+        The labels, all different, of each key, in the order of the result. Others do not count.
+    split_every : int or dict of int to int, optional
+        How many partial results one task merges at most, as in `softmax`.
+
+    Returns
+    -------
+    labels : array, or tuple of arrays
+        Only without ``expected_groups``, as of `logsumexp`.
+    values : array
+        One for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        softmax.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `softmax`.
+
+    Examples
+    --------
+    >>> from dsoftmax import grouped
+    >>> labels, values = grouped.effective_sample_size([0.0, 0.0, 5.0], ["a", "a", "b"])
+    >>> labels.tolist(), values.tolist()
+    (['a', 'b'], [2.0, 1.0])
+    """
+    given = grouping("grouped.effective_sample_size", x, by, axis, expected_groups)
+    return reduced(given, EFFECTIVE_SAMPLE_SIZE, split_every)
