@@ -52,10 +52,7 @@ def of_block(classes: Classes, axes: tuple[int, ...]) -> Labelled:
     x, _, where, _ = laid_out(classes.x)
     labels = moved(classes.labels, x)
     xp = common_namespace(x, labels)
-    if where is None:
-        normalizer = kernels_for(x).of_block(x, axes)
-    else:
-        normalizer = kernels_for(x).of_block(x, axes, where=where)
+    normalizer = kernels_for(x).of_block(x, axes, where=where)
     place = labels - classes.start
     found = (labels != LEFT_OUT) & (place >= 0) & (place < x.shape[axis])
     if x.shape[axis] == 0:

@@ -56,8 +56,8 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
         x, where = x[None, :], None if where is None else where[None, :]
     x = xp.astype(x, working, copy=False)
     v = xp.astype(v if v.ndim > 1 else v[:, None], working, copy=False)
-    kernels = kernels_for(x) if where is None else kernels_for(x)
-    masked = {} if where is None else {"where": where}  # which CUDA's kernels do not take
+    kernels = kernels_for(x)
+    masked = {} if where is None else {"where": where}
     m, w, s = kernels.of_block(x, (x.ndim - 1,), **masked)
     # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.
     shift = xp.where(m == -float("inf"), 0.0, m)

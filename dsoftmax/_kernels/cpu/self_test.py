@@ -22,13 +22,13 @@ from .protocol import (
     Selection,
     Work,
 )
+from .samples import close, in_memory, place_of, scores, scratch_memory
 
 Array = np.ndarray
 Function = Callable[..., None]
 Address = Callable[..., int]
 
 _SLICES, _LENGTH, _BEST = 3, 37, 5  # several vectors, and not whole ones
-_LINE = 64  # scratch memory begins with a line of the cache
 
 
 def passes(
@@ -43,20 +43,20 @@ def passes(
 
 def _load(kernel: Function, address: Address, name: str, swapped: bool, working: Any) -> bool:
     values = np.arange(_LENGTH) % (2 if name == "bool" else 100)
-    stored = _in_memory(values, name)
+    stored = in_memory(values, name)
     if swapped:
         stored = stored.byteswap()
     tile = np.zeros(_LENGTH, working)
-    kernel(_at(stored), _at(tile), stored.itemsize, _LENGTH)
+    kernel(place_of(stored), place_of(tile), stored.itemsize, _LENGTH)
     return np.array_equal(tile, values)
 
 
 def _store(kernel: Function, address: Address, name: str, working: Any) -> bool:
     values = np.arange(_LENGTH)
     tile = values.astype(working)
-    stored = _in_memory(np.zeros(_LENGTH), name)
-    kernel(_at(tile), _at(stored), stored.itemsize, _LENGTH)
-    return np.array_equal(stored, _in_memory(values, name))
+    stored = in_memory(np.zeros(_LENGTH), name)
+    kernel(place_of(tile), place_of(stored), stored.itemsize, _LENGTH)
+    return np.array_equal(stored, in_memory(values, name))
 
 
 def _rows(kernel: Function, address: Address, working: Any, weighted: bool, masked: bool) -> bool:
@@ -90,8 +90,8 @@ def _computes_softmax(
     axis: int,
 ) -> bool:
     """Whether the states and, of plain ones, the softmax and its logarithm are right."""
-    x = _scores((_SLICES, _LENGTH), working)
-    b = 1 + np.abs(_scores(x.shape, np.float64))[::-1]
+    x = scores((_SLICES, _LENGTH), working)
+    b = 1 + np.abs(scores(x.shape, np.float64))[::-1]
     where = (np.arange(x.size) % 3 != 0).reshape(x.shape) | (not masked)
     y = np.empty_like(x)
     state = [np.full(x.shape[1 - axis], np.nan, x.dtype)]
@@ -106,14 +106,14 @@ def _computes_softmax(
     if kind == "weighted":
         work.load = address(kernels.load, x.dtype.name, False, working)
         work.load_b = address(kernels.load, "float64", False, np.float64)
-    scratch = _scratch(SCRATCH_BYTES)
-    work.x, work.b, work.where, work.y, work.scratch = map(_at, (x, b, where, y, scratch))
+    scratch = scratch_memory(SCRATCH_BYTES)
+    work.x, work.b, work.where, work.y, work.scratch = map(place_of, (x, b, where, y, scratch))
 
     def run(mode: int, *state: Array) -> None:
         y.fill(np.nan)
         work.mode = mode
         for name, field in zip("mwstq", state, strict=False):
-            setattr(work, name, _at(field))
+            setattr(work, name, place_of(field))
         kernel(work.address)
 
     run(REDUCE, *state)
@@ -127,7 +127,7 @@ def _computes_softmax(
     if kind == "values":
         expected += [e * b]
     right = all(
-        _close(found, right.sum(axis), x.dtype)
+        close(found, right.sum(axis), x.dtype)
         for found, right in zip(state, expected, strict=False)
     )
     if kind == "plain":
@@ -136,50 +136,50 @@ def _computes_softmax(
             log_p = np.log(p)
         for mode, given in ((APPLY, d), (REDUCE | APPLY, d)):
             run(mode, *state[:2], given)
-            right &= _close(y, p, x.dtype)
+            right &= close(y, p, x.dtype)
         for mode, given in ((APPLY, np.log(d)), (REDUCE | APPLY, d)):
             run(mode | LOGARITHM, *state[:2], given)
-            right &= _close(y, log_p, x.dtype)
+            right &= close(y, log_p, x.dtype)
     return right
 
 
 def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
-    m = _scores((_LENGTH,), working)
-    w, s = 1.0 + np.arange(_LENGTH) % 3, np.abs(_scores((_LENGTH,), np.float64))
+    m = scores((_LENGTH,), working)
+    w, s = 1.0 + np.arange(_LENGTH) % 3, np.abs(scores((_LENGTH,), np.float64))
     result, unusable = np.zeros(_LENGTH), np.ones(1, np.int64)
-    kernel(*map(_at, (m, w, s, result, unusable)), _LENGTH)
-    return unusable[0] == 0 and _close(result, m + np.log(w + s), np.float64)
+    kernel(*map(place_of, (m, w, s, result, unusable)), _LENGTH)
+    return unusable[0] == 0 and close(result, m + np.log(w + s), np.float64)
 
 
 def _running_sums(kernel: Function, address: Address, working: Any) -> bool:
-    x = _scores((_SLICES, _LENGTH), np.float64)
-    y, scratch = np.full(x.shape, np.nan, working), _scratch(SCRATCH_BYTES)
+    x = scores((_SLICES, _LENGTH), np.float64)
+    y, scratch = np.full(x.shape, np.nan, working), scratch_memory(SCRATCH_BYTES)
     m, d, lost = np.array([-np.inf, 1.0, -3.0]), np.array([0.0, 2.0, 3.0]), np.zeros(_SLICES)
     before = np.stack([m, np.log(np.maximum(d, 1))])[:, :, None].sum(0)
     record = Running(count=_SLICES, length=_LENGTH, x_row=x.strides[0], y_row=y.strides[0])
     record.x_step, record.y_step = x.itemsize, y.itemsize
-    record.x, record.y, record.scratch = map(_at, (x, y, scratch))
-    record.m, record.d, record.lost = map(_at, (m, d, lost))
+    record.x, record.y, record.scratch = map(place_of, (x, y, scratch))
+    record.m, record.d, record.lost = map(place_of, (m, d, lost))
     kernel(record.address)
     expected = np.logaddexp.accumulate(np.concatenate([before, x], axis=1), axis=1)
     after = m + np.log(d + lost)
-    return _close(y, expected[:, 1:], working) and _close(after, expected[:, -1], np.float64)
+    return close(y, expected[:, 1:], working) and close(after, expected[:, -1], np.float64)
 
 
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
-    scratch = _scratch(2 * SCRATCH_BYTES)
+    scratch = scratch_memory(2 * SCRATCH_BYTES)
     selection = _selecting(x, values, indices, scratch)
     selection.x_row, selection.x_step = x.strides
     selection.segment, selection.run, selection.together = _LENGTH, 16, 1
-    selection.rows_scratch = _at(scratch) + SCRATCH_BYTES
+    selection.rows_scratch = place_of(scratch) + SCRATCH_BYTES
     kernel(selection.address)
     return _selected(x, values, indices)
 
 
 def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_LENGTH, _SLICES), working)
-    scratch = _scratch(SCRATCH_BYTES)
+    scratch = scratch_memory(SCRATCH_BYTES)
     selection = _selecting(x, values, indices, scratch)
     selection.x_step, selection.x_row = x.strides
     kernel(selection.address)
@@ -191,8 +191,8 @@ def _group_labels(kernel: Function, address: Address, word: Any) -> bool:
     expected = np.unique(labels, axis=0, return_index=True)[1]
     slots, firsts = np.full(64, -1), np.zeros(32, np.int64)
     numbers, groups = np.zeros(len(labels), np.int64), np.zeros(1, np.int64)
-    addresses = map(_at, (firsts, numbers, groups))
-    kernel(_at(labels), 2, len(labels), _at(slots), slots.size, *addresses)
+    addresses = map(place_of, (firsts, numbers, groups))
+    kernel(place_of(labels), 2, len(labels), place_of(slots), slots.size, *addresses)
     found = firsts[: groups[0]]
     same = np.array_equal(found, np.sort(expected))
     return same and np.array_equal(labels[found[numbers]], labels)
@@ -202,8 +202,8 @@ def _group_states(kernel: Function, address: Address, element: Any, moments: boo
     x, numbers = _grouped(element)
     table = np.zeros((_SLICES, GROUP_MOMENTS if moments else GROUP_STATE))
     table[:, 0] = -np.inf
-    scratch = _scratch(GROUP_SCRATCH_BYTES)
-    kernel(_at(x), _at(numbers), 5, x.size, _at(table), _SLICES, _at(scratch))
+    scratch = scratch_memory(GROUP_SCRATCH_BYTES)
+    kernel(place_of(x), place_of(numbers), 5, x.size, place_of(table), _SLICES, place_of(scratch))
     right = True
     for k in range(_SLICES):
         own = x[numbers == 5 + k].astype(np.float64)
@@ -211,7 +211,7 @@ def _group_states(kernel: Function, address: Address, element: Any, moments: boo
         e = np.exp(t)
         expected = np.array([own.max(), 1, e.sum() - 1, (t * e).sum(), (e * e).sum() - 1])
         found = table[k, [0, 1, 2, 4, 6] if moments else [0, 1, 2]]
-        right &= _close(found, expected[: found.size], np.float64)
+        right &= close(found, expected[: found.size], np.float64)
     return right
 
 
@@ -221,20 +221,20 @@ def _group_merge(kernel: Function, address: Address, moments: bool) -> bool:
     table = np.zeros((2, GROUP_MOMENTS if moments else GROUP_STATE))
     table[:, 0] = -np.inf
     for step, size in ((0, 4), (1, 4), (2, 0)):
-        kernel(step, *map(_at, (m, w, s, t, q, numbers)), 5, size, _at(table), 2)
+        kernel(step, *map(place_of, (m, w, s, t, q, numbers)), 5, size, place_of(table), 2)
     f = np.exp(-2)
     first = [3, 2, 0.75 + 2.5 * f, -6 - 6 * f, 0.75 + 2.125 * f * f]
     columns = [0, 1, 2, 4, 6] if moments else [0, 1, 2]
     expected = np.array([first, [2, 3, 1, -2, 0.25]])[:, : len(columns)]
-    return _close(table[:, columns], expected, np.float64)
+    return close(table[:, columns], expected, np.float64)
 
 
 def _group_map(kernel: Function, address: Address, element: Any, logarithm: bool) -> bool:
     x, numbers = _grouped(element)
     table = np.array([[np.nan, np.nan], [9, 0.25], [12, 0.5], [9.5, 2]])
-    y, scratch = np.zeros_like(x), _scratch(GROUP_SCRATCH_BYTES)
-    at = (_at(x), _at(numbers), 5, x.size)
-    kernel(*at, _at(table), len(table), _at(y), _at(scratch))
+    y, scratch = np.zeros_like(x), scratch_memory(GROUP_SCRATCH_BYTES)
+    at = (place_of(x), place_of(numbers), 5, x.size)
+    kernel(*at, place_of(table), len(table), place_of(y), place_of(scratch))
     m, factor = table[np.where(numbers < 5, 0, numbers - 4)].T
     expected = (x - m) - factor if logarithm else np.exp(x - m) * factor
     return np.allclose(y, expected, rtol=100 * np.finfo(element).eps, atol=0, equal_nan=True)
@@ -242,7 +242,7 @@ def _group_map(kernel: Function, address: Address, element: Any, logarithm: bool
 
 def _grouped(element: Any) -> tuple[Array, Array]:
     """Elements and their numbers, of which 5, 6 and 7 are groups, and 4 is none."""
-    return _scores((_LENGTH,), element), 4 + np.arange(_LENGTH) * 3 % 4
+    return scores((_LENGTH,), element), 4 + np.arange(_LENGTH) * 3 % 4
 
 
 _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
@@ -262,15 +262,9 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
 }
 
 
-def _scores(shape: tuple[int, ...], working: Any) -> Array:
-    """Numbers between -9 and 9 that all differ."""
-    n = np.prod(shape)
-    return (9 * np.sin(np.arange(n) * 1.7)).reshape(shape).astype(working)
-
-
 def _selection(shape: tuple[int, ...], working: Any) -> tuple[Array, Array, Array]:
     return (
-        _scores(shape, working),
+        scores(shape, working),
         np.zeros((_SLICES, _BEST), working),
         np.zeros((_SLICES, _BEST), np.int64),
     )
@@ -280,7 +274,7 @@ def _selecting(x: Array, values: Array, indices: Array, scratch: Array) -> Selec
     arrays = dict(
         zip(
             ("x", "values", "indices", "scratch"),
-            map(_at, (x, values, indices, scratch)),
+            map(place_of, (x, values, indices, scratch)),
             strict=True,
         )
     )
@@ -291,24 +285,3 @@ def _selected(x: Array, values: Array, indices: Array) -> bool:
     expected = np.argsort(-x, axis=1)[:, :_BEST]
     found = np.take_along_axis(x, expected, axis=1)
     return np.array_equal(indices, expected) and np.array_equal(values, found)
-
-
-def _in_memory(values: Array, name: str) -> Array:
-    """Small integers in a dtype; those of bfloat16, which NumPy has not, as their bits."""
-    if name == "bfloat16":
-        return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
-    return values.astype(name)
-
-
-def _close(actual: Array, expected: Array, dtype: Any) -> bool:
-    return np.allclose(actual, expected, rtol=100 * np.finfo(dtype).eps, atol=1e-30)
-
-
-def _scratch(size: int) -> Array:
-    """Scratch memory from the beginning of a line of the cache on."""
-    memory = np.zeros(size + _LINE, np.uint8)
-    return memory[-_at(memory) % _LINE :]
-
-
-def _at(array: Array) -> int:
-    return array.ctypes.data
