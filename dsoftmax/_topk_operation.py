@@ -43,7 +43,7 @@ def best(
         )
         for name in names
     )
-    return Operation(function, monoid, tuple(results))
+    return Operation(function, monoid, tuple(results), title=_TITLES[function])
 
 
 # Called by stages: module-level functions, so that keys are deterministic.
@@ -87,6 +87,10 @@ _OF_SOFTMAX_TOPK = {
     "values": _probabilities,
     "indices": _indices,
     "log_values": _log_probabilities,
+}
+_TITLES = {
+    "softmax_topk": "K largest probabilities of the softmax",
+    "topk": "K largest elements",
 }
 # The tasks that are not named after their result.
 _TASKS = {

@@ -1,8 +1,9 @@
-"""The command line: softmax, logsumexp, entropy and the like of arrays on disk."""
+"""The command line: softmax, logsumexp, entropy, top-k and the like of arrays on disk."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import dask.array as da
 import numpy as np
 from dask.utils import parse_bytes
 
-from .. import Normalizer, __version__
+from .. import Normalizer, __version__, softmax_topk, topk
 from .._algebra.dtypes import dtype_name, is_complex, supported
 from .._arguments import Axes, check_axis, check_not_empty
 from ..operations import OPERATIONS, Operation, reduce
@@ -43,6 +44,7 @@ def _run(
     threads: int | None,
     report: str | None,
     keepdims: bool = False,
+    k: int | None = None,
 ) -> None:
     """Check, prepare DST, run, give DST its name and print; any error is one line."""
     for option, given in (("--overwrite", overwrite), ("--keepdims", keepdims)):
@@ -53,13 +55,15 @@ def _run(
     try:
         with interruptible() as ignore_signals, contextlib.ExitStack() as cleanup:
             source = open_source(src, stored)
-            plan = _plan(operation, source, axis, chunk_size, keepdims)
+            plan = _plan(operation, source, axis, chunk_size, keepdims, k)
             jobs = list(plan.extremes)
-            destination = None
-            if dst is not None:
-                destination = cleanup.enter_context(Destination(dst, overwrite, source))
+            named = {} if dst is None else {_named(dst, n): y for n, y in plan.results.items()}
+            destinations = []
+            for path, result in named.items():
+                destination = cleanup.enter_context(Destination(path, overwrite, source))
                 cleanup.callback(ignore_signals)  # while incomplete output is removed
-                jobs.append(destination.write(plan.result, plan.dropped))
+                jobs.append(destination.write(result, plan.dropped))
+                destinations.append(destination)
             client = cleanup.enter_context(connected(scheduler, threads))
             click.echo(f"dashboard  {dashboard_link(client)}", err=True)
             with reported(report):
@@ -67,28 +71,37 @@ def _run(
                 values = compute(operation.key, client, jobs)
                 seconds = time.perf_counter() - start
                 ignore_signals()
-                if destination is not None:
+                for destination in destinations:
+                    destination.check()
+                for destination in destinations:
                     destination.commit()
     except (StorageError, JobError) as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as signalled:
         click.echo(f"Interrupted{'' if dst is None else f': {dst} is not written'}", err=True)
         raise SystemExit(128 + signalled.number) from None
-    _print_summary(plan, values[: len(plan.extremes)], seconds, dst)
+    _print_summary(plan, values[: len(plan.extremes)], seconds, ", ".join(named))
+
+
+def _named(dst: str, name: str) -> str:
+    """Where one of several results goes: y-values.npy for y.npy."""
+    root, suffix = os.path.splitext(dst.rstrip("/"))
+    return f"{root}-{name}{suffix}" if name and root else dst
 
 
 @dataclass(frozen=True)
 class _Plan:
     """The arrays to read and to compute, lazily.
 
-    ``dropped`` are the axes of the source that the result does not have. ``label`` names the
-    numbers to summarise; ``extremes`` are the least and greatest of them, without NaN, and how many
-    are NaN; just the number if there is one, and empty if there is none.
+    ``results`` come by names that tell them apart; one alone has none. ``dropped`` are the axes of
+    the source that they do not have. ``label`` names the numbers to summarise; ``extremes`` are the
+    least and greatest of them, without NaN, and how many are NaN; just the number if there is one,
+    and empty if there is none.
     """
 
     source: StoredArray
     x: da.Array
-    result: da.Array
+    results: dict[str, da.Array]
     dropped: Axes
     label: str
     slices: int
@@ -96,7 +109,12 @@ class _Plan:
 
 
 def _plan(
-    operation: Operation, source: StoredArray, axis: Axes | None, limit: int | None, keepdims: bool
+    operation: Operation,
+    source: StoredArray,
+    axis: Axes | None,
+    limit: int | None,
+    keepdims: bool,
+    k: int | None = None,
 ) -> _Plan:
     name = dtype_name(source.dtype)
     if is_complex(name) or not supported(name):
@@ -107,6 +125,12 @@ def _plan(
         axes = check_axis(axis, source.shape, operation.key)
         if operation.rescale is not None:
             check_not_empty(source, axes, operation.key)
+        if k is not None and axis is not None and len(axis) > 1:
+            given = ",".join(map(str, axis))
+            raise ValueError(
+                f"{operation.key}: --axis is {given}; give one axis, or leave it out for the "
+                "flattened array"
+            )
     except ValueError as error:
         raise StorageError(str(error)) from error
     if limit is None:
@@ -115,29 +139,54 @@ def _plan(
     chunks = plan_chunks(source.shape, source.dtype.itemsize, limit, source.grain, order)
     x = source.read(chunks)
     numbers: Any
-    if operation.rescale is None:
-        label, numbers = operation.name, reduce(operation, x, axes, keepdims)
-        numbers = result = numbers.rechunk(
-            plan_chunks(numbers.shape, numbers.dtype.itemsize, limit)
-        )
+    if k is not None:
+        label, numbers, results = _best(operation, x, k, axes if axis else None)
+        results = {name: _merged(result, limit) for name, result in results.items()}
+    elif operation.rescale is None:
+        label, numbers = operation.name, _merged(reduce(operation, x, axes, keepdims), limit)
+        results = {"": numbers}
     else:  # with one set of states, as `operations.rescale` does not share its own
         normalizer = Normalizer.of(x, axes)
         label, numbers = "logsumexp", normalizer.logsumexp()
-        result = getattr(normalizer, operation.name)(x)
+        results = {"": getattr(normalizer, operation.name)(x)}
+    (result, *_) = results.values()
     dropped = axes if result.ndim < x.ndim else ()
-    return _Plan(source, x, result, dropped, label, numbers.size, _extremes(numbers))
+    return _Plan(source, x, results, dropped, label, numbers.size, _extremes(numbers))
+
+
+def _best(
+    operation: Operation, x: da.Array, k: int, axes: Axes | None
+) -> tuple[str, da.Array, dict[str, da.Array]]:
+    """The label, the first of each slice, and the k best with their indices."""
+    functions: dict[str, Any] = {"softmax_topk": softmax_topk, "topk": topk}
+    function = functions[operation.name]
+    try:
+        values, indices = function(x, k, axes[0] if axes else None)
+    except ValueError as error:
+        raise StorageError(str(error)) from error
+    kind = "probability" if function is softmax_topk else "element"
+    first = values[(slice(None),) * (axes[0] if axes else 0) + (slice(1),)]
+    label = f"{'smallest' if k < 0 else 'largest'} {kind}"
+    return label, first, {"values": values, "indices": indices}
+
+
+def _merged(result: Any, limit: int) -> da.Array:
+    """A result that is smaller than its source, in chunks as large."""
+    return result.rechunk(plan_chunks(result.shape, result.dtype.itemsize, limit))
 
 
 def _extremes(numbers: da.Array) -> tuple[da.Array, ...]:
     if numbers.size < 2:
         return (numbers.min(),) if numbers.size else ()
+    if numbers.dtype.kind in "biu":
+        return numbers.min(), numbers.max(), (numbers != numbers).sum()
     nan, infinity = da.isnan(numbers), numbers.dtype.type(np.inf)
     least, greatest = da.where(nan, infinity, numbers), da.where(nan, -infinity, numbers)
     return least.min(), greatest.max(), nan.sum()
 
 
-def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, dst: str | None) -> None:
-    x, result = plan.x, plan.result
+def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, written: str) -> None:
+    x, (result, *_) = plan.x, plan.results.values()
     rows = {
         "shape": x.shape,
         "dtype": result.dtype,
@@ -147,8 +196,8 @@ def _print_summary(plan: _Plan, extremes: list[Any], seconds: float, dst: str | 
     }
     if plan.source.decoding is not None:
         rows["decoded"] = plan.source.decoding
-    if dst is not None:
-        rows["written to"] = dst
+    if written:
+        rows["written to"] = written
     click.echo("\n".join(f"{name:<19}  {value}" for name, value in rows.items()))
 
 
@@ -161,15 +210,26 @@ def _range(extremes: list[Any], slices: int) -> str:
 
 
 def _add_command(operation: Operation) -> None:
-    """Add a command that writes an array of the shape of SRC, or one number per slice."""
+    """Add a command that writes an array of the shape of SRC, or one number per slice, or k."""
     files = "are .npy files or Zarr arrays (directories; DST ends in .npy or .zarr)."
     title, maps = operation.title or operation.name, operation.rescale is not None
+    best = any(result.length is not None for result in operation.results)
 
     def command(src: str, dst: str | None, **options: Any) -> None:
         _run(operation, src, dst, **options)
 
     if maps:
         command.__doc__ = f"Write the {title} of SRC to DST.\n\nBoth {files}"
+    elif best:
+        command.__doc__ = (
+            f"Write the {title} of SRC, and their indices.\n\nThey are two arrays: with y.npy as "
+            "DST y-values.npy and y-indices.npy, best first along --axis, or of the flattened "
+            f"array. SRC and DST {files}"
+        )
+        many = "How many" + (
+            "." if operation.name == "softmax_topk" else "; -K for the K smallest."
+        )
+        command = click.option("--k", "-k", type=int, required=True, help=many)(command)
     else:
         command.__doc__ = (
             f"Print the {title} of SRC, or write it to DST.\n\nWith --axis there is one per slice: "
@@ -177,10 +237,10 @@ def _add_command(operation: Operation) -> None:
         )
         keepdims = "Keep the reduced axes in DST, with length 1."
         command = click.option("--keepdims", is_flag=True, help=keepdims)(command)
-    command = click.argument("dst", required=maps)(common_options(command))
+    command = click.argument("dst", required=maps or best)(common_options(command))
     main.command(operation.key)(click.argument("src")(command))
 
 
 for _operation in OPERATIONS:
-    if _operation.arrays == 1 and all(result.length is None for result in _operation.results):
+    if _operation.arrays == 1:
         _add_command(_operation)

@@ -92,6 +92,11 @@ class Destination:
         )
         return written.sum()
 
+    def check(self) -> None:
+        """Raise StorageError if the name has been taken meanwhile."""
+        if not self._replaces and self.path.exists():
+            raise StorageError(f"{self.path} has appeared meanwhile, and is left alone")
+
     def commit(self) -> None:
         """Give the complete array its final name; an old array of that name is removed.
 
@@ -100,8 +105,7 @@ class Destination:
         StorageError
             If the name has been taken meanwhile, or the rename fails.
         """
-        if not self._replaces and self.path.exists():
-            raise StorageError(f"{self.path} has appeared meanwhile, and is left alone")
+        self.check()
         try:
             if self._replaces and self._partial.is_dir():  # no rename replaces a directory
                 self.path.rename(self._replaced)

@@ -95,6 +95,7 @@ class ZarrArray(StoredArray):
             names = dimension_names(source)
             if names is not None:
                 names = [name for axis, name in enumerate(names) if axis not in dropped]
+                names = names if len(names) == array.ndim else None  # its axis is a new one
             if _cut_between(like, array):
                 chunks, shards = source.chunks, source.shards
         try:

@@ -12,8 +12,12 @@ import dsoftmax
 from dsoftmax.cli import commands as cli
 from dsoftmax.operations import OPERATIONS
 
-# Those that give one number for each slice or each element.
-COMMANDS = [one.key for one in OPERATIONS if all(result.length is None for result in one.results)]
+# Those of one array that give one number for each slice or each element.
+COMMANDS = [
+    one.key
+    for one in OPERATIONS
+    if one.arrays == 1 and all(result.length is None for result in one.results)
+]
 COMMAND = [sys.executable, "-m", "dsoftmax"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(dsoftmax.__file__).parents[1])}
 
