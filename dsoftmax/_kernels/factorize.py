@@ -80,6 +80,9 @@ def find(labels: Labels, sought: Labels) -> Array:
     (own,), (other,) = labels, sought
     if not count:
         return np.full(len(other), -1)
+    if own.dtype == np.int64 == other.dtype and int(own[-1]) - int(own[0]) == count - 1:
+        inside = (other >= own[0]) & (other <= own[-1])  # in a row
+        return np.where(inside, other - own[0], -1)
     places = np.minimum(np.searchsorted(own, other), count - 1)
     return np.where(own[places] == other, places, -1)
 

@@ -129,8 +129,11 @@ def whole(block: Labelled, axis: int, logarithm: bool) -> Array:
 
 
 def _applied(block: Labelled, found: Numbered, groups: Groups, axis: int, logarithm: bool) -> Array:
-    rows, state = _rows(block.x, axis), groups.state
+    rows = _rows(block.x, axis)
+    if not len(groups.labels[0]):
+        return np.full(block.x.shape, np.nan, rows.dtype)
     places = find(groups.labels, found.labels_of(np.arange(found.size)))
+    state, unknown = mapped(lambda field: field[places], groups.state), places < 0
     with quiet():
         # A maximum of +inf has no softmax, in the whole group, as in SciPy.
         inverse = np.where(state.m == np.inf, np.nan, 1 / state.d)
@@ -138,8 +141,8 @@ def _applied(block: Labelled, found: Numbered, groups: Groups, axis: int, logari
 
     def table(field: Array) -> Array:
         """The numbers of each group of the block, after NaN for what is of none."""
-        nothing = np.full((1, *field.shape[1:]), np.nan, field.dtype)
-        field = np.concatenate([nothing, field])[places + 1]
+        if unknown.any():
+            field[unknown] = np.nan
         return np.append(field.dtype.type(np.nan), field)
 
     numbers, first, _ = _flat(found, rows)
