@@ -19,11 +19,11 @@ def default(operation: Any) -> Operation:
 
 
 def others(quick: bool) -> list[Case]:
-    """Those of `dsoftmax.operations.OPERATIONS` that no suite has."""
+    """Those of `dsoftmax.operations.OPERATIONS`, of one array, that no suite has."""
     from dsoftmax.operations import OPERATIONS
 
     named = {name for suite in SUITES.values() for name in suite.operations}
-    rest = map(default, (op for op in OPERATIONS if op.name not in named))
+    rest = map(default, (op for op in OPERATIONS if op.arrays == 1 and op.name not in named))
     return list(suite("others", "", rest).cases(quick))
 
 

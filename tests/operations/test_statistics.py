@@ -402,7 +402,7 @@ class TestErrors:
 
     def test_as_operations(self, x):
         assert_allclose(reduce(ENTROPY, x, 1), entropy(X, 1), rtol=1e-14)
-        with pytest.raises(ValueError, match="reduce: the operation expectation takes values; use"):
+        with pytest.raises(ValueError, match="operation expectation takes 2 arrays; call"):
             reduce(expectation_of(("float64",)), x)
 
 
