@@ -406,6 +406,7 @@ class TestErrors:
             reduce(expectation_of(("float64",)), x)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("command", ["entropy", "effective-sample-size"])
 def test_commands(tmp_path, command):
     function = getattr(dsoftmax, command.replace("-", "_"))
