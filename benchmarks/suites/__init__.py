@@ -7,7 +7,7 @@ from typing import Any
 
 from ..case import Case, Suite
 from ..operation import Operation, suite
-from . import dashboard, first, gpu, graphs, memory, speed, topk
+from . import dashboard, first, gpu, graphs, memory, speed, statistics, topk
 
 
 def default(operation: Any) -> Operation:
@@ -33,6 +33,7 @@ SUITES = {
     suite.name: suite
     for suite in (
         speed.SUITE,
+        statistics.SUITE,
         OTHERS,
         first.SUITE,
         topk.SUITE,
