@@ -114,8 +114,8 @@ def compile_alone():
 
 
 def compile_in_groups(seed):
-    """Compile all kernels in random order, several in one process."""
-    mixed = random.Random(seed).sample(KERNELS, len(KERNELS))
+    """Compile half of the kernels in random order, several in one process."""
+    mixed = random.Random(seed).sample(KERNELS, len(KERNELS) // 2)
     size = len(mixed) // 6
     compile_in_processes([mixed[i : i + size] for i in range(0, len(mixed), size)])
 
