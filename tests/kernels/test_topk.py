@@ -3,6 +3,7 @@
 from functools import reduce
 
 import array_api_strict
+import ml_dtypes  # noqa: F401  # registers bfloat16
 import numpy as np
 import pytest
 from hypothesis import given, settings
