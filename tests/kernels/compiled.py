@@ -9,12 +9,13 @@ import random
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import portable, running
+from dsoftmax._kernels import groups, portable, running
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import kernels
 from dsoftmax._kernels.cpu import running as running_cpu
@@ -23,6 +24,7 @@ from dsoftmax._kernels.cpu.compiler import compiled
 
 SMALL = ("bool", "int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float32")
 LARGE = ("int32", "uint32", "int64", "uint64", "float64")
+TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 
 
@@ -151,7 +153,7 @@ def call(dtype, weights, axis, shape):
     state, expected = cpu.of_block(x, (axis,), b), portable.of_block(x, (axis,), b)
     np.testing.assert_array_equal(state.m, expected.m)
     np.testing.assert_allclose(state.w, expected.w, rtol=1e-13, atol=1e-13)
-    tolerance = 1e-5 if state.m.dtype == "f4" else 1e-12
+    tolerance = TOLERANCES[state.m.dtype.name]
     np.testing.assert_allclose(state.s, expected.s, rtol=tolerance, atol=tolerance)
     if b is None and state.m.size > 16:
         actual, expected = cpu.log_sum(state), portable.log_sum(state)
@@ -169,6 +171,7 @@ def call(dtype, weights, axis, shape):
             found, expected = (
                 getattr(k, name)(x, (axis,), *further, mask) for k in (cpu, portable)
             )
+            tolerance = TOLERANCES[found[0].dtype.name]  # x may be float32 and its weights float64
             for one, other in zip(found[1:], expected[1:], strict=True):
                 np.testing.assert_allclose(one, other, rtol=tolerance, atol=100 * tolerance)
     y, expected = cpu.softmax(x, (axis,), where), portable.softmax(x, (axis,), where)
@@ -178,6 +181,25 @@ def call(dtype, weights, axis, shape):
         order = np.argsort(-x.astype("f8"), axis=axis, kind="stable").take(range(5), axis=axis)
         np.testing.assert_array_equal(indices, order)
         np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=axis))
+
+
+def call_grouped(dtype):
+    """Compare softmaxes within groups with sums by `numpy.bincount`."""
+    rng = np.random.default_rng(4)
+    x, by = rng.normal(size=10_000).astype(dtype), rng.integers(0, 3000, 10_000)
+    d = np.bincount(by, np.exp(x.astype("f8")))
+    halves = slice(5000), slice(5000, None)
+    for labels in (by * 10**10, by.astype("U5"), by.astype("S5")):  # words of 8, 4 and 1 bytes
+        for moments in (False, True):
+            parts = (groups.Labelled(x[half], (labels[half],)) for half in halves)
+            found = groups.merge(*(groups.of_block(part, 0, moments) for part in parts))
+            order = np.searchsorted(found.labels[0], labels)
+            log_sum = (found.state.m + np.log(found.state.d))[order]
+            np.testing.assert_allclose(log_sum, np.log(d[by]), rtol=TOLERANCES[dtype], atol=1e-12)
+    for logarithm in (False, True):
+        y = groups.whole(groups.Labelled(x, (by,)), 0, logarithm)
+        y = np.exp(y) if logarithm else y
+        np.testing.assert_allclose(y, np.exp(x) / d[by], rtol=TOLERANCES[dtype])
 
 
 def call_at_random(seed):
@@ -192,7 +214,8 @@ def call_at_random(seed):
 
 def call_all(seed):
     """Call all; print whether Numba was needed."""
-    calls = list(every_call())
-    for arguments in random.Random(seed).sample(calls, len(calls)):
-        call(*arguments)
+    calls = [partial(call, *arguments) for arguments in every_call()]
+    calls += [partial(call_grouped, dtype) for dtype in TOLERANCES]
+    for one in random.Random(seed).sample(calls, len(calls)):
+        one()
     print("numba" in sys.modules)

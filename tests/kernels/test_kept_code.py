@@ -269,7 +269,7 @@ for dtype in (np.float32, np.float64):
 def test_no_library_of_vector_functions_is_called(tmp_path):
     run(VECTOR_LIBRARY, tmp_path)
     contents = files(tmp_path)
-    assert len(contents) == 4
+    assert len(contents) == 6
     for content in contents.values():
         assert {name for name, is_defined in symbols(content) if not is_defined} <= {
             *machine_code.C_FUNCTIONS
