@@ -15,6 +15,8 @@ CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cum
 	normalizer operations reference shared_memory softmax statistics topk weights where)
 LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
 	dsoftmax --ignore dsoftmax/dashboard $(EVERYWHERE)
+# Files are shared out between two processes; some of their tests take several gigabytes.
+PYTEST := -m pytest --numprocesses 2 --dist loadgroup
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
 .PHONY: help demo quick test lint lowest benchmark clean
@@ -28,10 +30,10 @@ demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, 
 	$(BIN)/dsoftmax softmax $(OUT)/log-posterior.zarr $(OUT)/posterior.zarr
 
 quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three minutes; or some, with TESTS=...
-	$(VENV)-quick/bin/python -m pytest $(or $(TESTS),$(CORE))
+	$(VENV)-quick/bin/python $(PYTEST) $(or $(TESTS),$(CORE))
 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python $(PYTEST) $(TESTS)
 
 lint: $(VENV)/installed-test ## Style and types, with ruff and mypy
 	$(BIN)/ruff check .
@@ -44,7 +46,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/python -m pytest $(LOWEST) \
+	$(VENV)-lowest/bin/python $(PYTEST) $(LOWEST) \
 		-W "ignore:the rational private module:DeprecationWarning"
 	$(VENV)-lowest/bin/python -m pytest tests/graph/test_schedulers.py \
 		tests/kernels/test_kept_code.py::$(ONE_SYMBOL)

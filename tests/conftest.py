@@ -14,8 +14,13 @@ FOLDERS_OF_SYSTEMS = {"cluster", "dashboard"}
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.parent.name in FOLDERS_OF_SYSTEMS:
+        folder = item.path.parent.name
+        is_of_system = folder in FOLDERS_OF_SYSTEMS
+        if is_of_system:
             item.add_marker(pytest.mark.system)
+        # What several processes take in turn: a file, for its fixtures; all clusters, in one.
+        group = "clusters" if is_of_system else f"{folder}-{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _no_compute(dsk, keys, **kwargs):
