@@ -113,15 +113,14 @@ def test_every_two_kernels_in_both_orders(folder):
 
 def test_processes_that_fill_a_folder_together(folder, tmp_path):
     processes = [
-        subprocess.Popen(**command(calling(call_at_random, seed), tmp_path)) for seed in range(6)
+        subprocess.Popen(**command(calling(call_at_random, seed), tmp_path)) for seed in range(4)
     ]
-    assert [process.wait() for process in processes] == [0] * 6
+    assert [process.wait() for process in processes] == [0] * 4
     kept, whole = files(tmp_path), files(folder)
     assert len(kept) > 10
     assert all(whole[name] == content for name, content in kept.items())
-    run(calling(call_all, 6), tmp_path)
-    for seed in range(3):
-        assert run(calling(call_all, seed), tmp_path).split() == ["False"]
+    run(calling(call_all, 4), tmp_path)
+    assert run(calling(call_all, 5), tmp_path).split() == ["False"]
     assert files(tmp_path) == whole
 
 
