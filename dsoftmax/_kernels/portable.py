@@ -169,8 +169,9 @@ def _moments_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None) -> Mom
 
 
 def _sums_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None, *values: Array) -> Sums:
-    parts = _, _, top, rest = _parts(xp, axes, x, where, joint_name(x, *values))
-    terms = xp.where(top, 1.0, rest)
+    parts = _, m, top, rest = _parts(xp, axes, x, where, joint_name(x, *values))
+    # Not 1 at a maximum of -inf: there large values would be a sum that overflows, times 0.
+    terms = xp.where(top, xp.astype(m > -float("inf"), rest.dtype), rest)
 
     def product(v: Array) -> Array:
         v = xp.astype(v, rest.dtype, copy=False)

@@ -113,6 +113,19 @@ def test_values_that_are_not_finite_count_as_in_a_sum(v, chunks):
     assert_array_equal(expectation(as_lazy(zero, chunks), np.where(X < 0, v, V), 1), [np.nan] * 6)
 
 
+@pytest.mark.parametrize("chunks", [None, 3000, 5000, 20_000], ids=str)  # compiled from 4096 on
+@pytest.mark.parametrize("values", [[np.inf], [-np.inf], [np.inf, -np.inf], [np.nan]], ids=str)
+def test_values_that_are_not_finite_in_long_arrays(values, chunks):
+    rng = np.random.default_rng(0)
+    x, v = as_lazy(rng.normal(size=20_000), chunks), rng.normal(size=20_000)
+    finite = expectation(x, v)
+    v[7 : 20_000 : 20_000 // len(values)] = values
+    with np.errstate(invalid="ignore"):
+        assert_array_equal(expectation(x, v), np.sum(values))
+    where = as_lazy(np.isfinite(v), chunks)
+    assert_allclose(expectation(x, v, where=where), finite, rtol=0.01, atol=0.001)
+
+
 @pytest.mark.parametrize("dtype", ["bool", "i1", "u2", "i8", "f2", "f4", "f8", "g", ">f4"])
 def test_dtypes(dtype):
     x = (np.random.default_rng(0).random((4, 90)) * 3).astype(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .exp import SCALE, scaled_exp
 from .memory import add_compensated, copy, inlined, prefetch
-from .row_steps import addition
+from .row_steps import addition, closed_lanes
 from .row_sums import LOWEST
 from .simd import (
     VECTOR_BYTES,
@@ -174,14 +174,18 @@ def sums(working: Any, moments: bool) -> tuple[Callable[..., Any], ...]:
         return scaled_exp(t) * unscale64
 
     @inlined
+    def of_both(total: int, error: int) -> Any:
+        return closed_lanes(load(total, float64, n), load(error, float64, n))
+
+    @inlined
     def finish(state: int, length: int) -> None:
         """Have the state of all rows in m, w, s, t and q."""
         m, reference = load(state + at.m, working, n), load(state + at.reference, working, n)
         if any_greater(m, reference):
             move(state, reference, m)
-        s = (load(state + at.s, float64, n) + load(state + at.s_error, float64, n)) * unscale
-        t = (load(state + at.t, float64, n) + load(state + at.t_error, float64, n)) * unscale
-        q = (load(state + at.q, float64, n) + load(state + at.q_error, float64, n)) * unscale
+        s = of_both(state + at.s, state + at.s_error) * unscale
+        t = of_both(state + at.t, state + at.t_error) * unscale
+        q = of_both(state + at.q, state + at.q_error) * unscale
         w = where_equal(m, -infinity, float64(length), load(state + at.w, float64, n))
         # What is NaN equals nothing, not itself either.
         store(where_equal(s, s, m, nan), state + at.m)

@@ -120,3 +120,9 @@ def add_compensated(total: Any, error: Any, term: Any) -> Any:
     new = total + term
     virtual = new - total
     return new, error + ((total - (new - virtual)) + (term - virtual))
+
+
+@inlined
+def closed(total: Any, error: Any) -> Any:
+    """The sum of what `add_compensated` added; of an infinite total the error is NaN."""
+    return total + error if error == error else total

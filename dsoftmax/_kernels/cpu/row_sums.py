@@ -16,9 +16,9 @@ import numpy as np
 
 from .exp import SCALE, scaled_exp
 from .masks import count
-from .memory import add_compensated, exp, inlined, pointer, prefetch
+from .memory import add_compensated, closed, exp, inlined, pointer, prefetch
 from .protocol import TILE_BYTES, WORK
-from .row_steps import addition, reductions, tiles
+from .row_steps import addition, closed_lanes, reductions, tiles
 from .simd import (
     VECTOR_BYTES,
     count_equal,
@@ -58,11 +58,11 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
     def moved(s: float, t: float, q: float, shift: float) -> Any:
         """The sums over exp(x - r) as sums over exp(x - r + shift), where shift <= 0."""
         factor = exp(shift)
-        if factor == 0:  # NaN stays, and the shift may be -inf
+        if not moments:  # as in a plain sum, 0 times an infinite value is NaN
+            return s * factor, t * factor, q
+        if factor == 0:  # NaN stays in s, and the shift may be -inf
             return s * factor, 0.0, 0.0
-        if moments:
-            return s * factor, (t + s * shift) * factor, q * factor * factor
-        return s * factor, t * factor, q
+        return s * factor, (t + s * shift) * factor, q * factor * factor
 
     def kernel(work: int) -> None:
         given = pointer(work, int64)
@@ -125,7 +125,8 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
                     m = top
                     if m > reference + one:
                         shift = float64(reference) - float64(m)
-                        s, t, q = moved(s + s_error, t + t_error, q + q_error, shift)
+                        s, t, q = closed(s, s_error), closed(t, t_error), closed(q, q_error)
+                        s, t, q = moved(s, t, q, shift)
                         s_error, t_error, q_error = 0.0, 0.0, 0.0
                         reference = m
                 if not (steady and top < m):
@@ -143,8 +144,8 @@ def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
                 t, t_error = add_compensated(t, t_error, t_terms)
                 q, q_error = add_compensated(q, q_error, q_terms)
 
-            s, t = (s + s_error) / scale, (t + t_error) / scale
-            q = (q + q_error) / scale / scale
+            s, t = closed(s, s_error) / scale, closed(t, t_error) / scale
+            q = closed(q, q_error) / scale / scale
             if reference != m:
                 s, t, q = moved(s, t, q, float64(reference) - float64(m))
             if s != s:
@@ -229,7 +230,7 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
             e = scaled_exp(x - reference)
             s, error = add(s, error, widen(e))
             o, o_error = add(o, o_error, values_of(e, load(at + values, working, n)))
-        return total(s + error), total(o + o_error), largest(top)
+        return total(s + error), total(closed_lanes(o, o_error)), largest(top)
 
     @inlined
     def sums_of_values(
@@ -260,6 +261,6 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
             s, error = add(s, error, widen(e))
             e = where_equal(x, m, at_m, e)
             o, o_error = add(o, o_error, values_of(e, load(at + values, working, n)))
-        return total(s + error), total(o + o_error), number
+        return total(s + error), total(closed_lanes(o, o_error)), number
 
     return moments_below, moments_of_rest, values_below, sums_of_values
