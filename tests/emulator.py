@@ -5,6 +5,7 @@ would be given, and so are the launches.
 """
 
 import ctypes
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -24,14 +25,20 @@ PRELUDE = Path(__file__).with_name("emulator.hpp")
 
 
 def compile_library(code):
-    """A shared library of C++ code which may use the prelude."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, library = Path(folder, "code.cpp"), Path(folder, "code.so")
-        source.write_text(PRELUDE.read_text() + code)
-        command = [COMPILER, *FLAGS, source, "-o", library]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[:4000]
-        return ctypes.CDLL(str(library))  # the file may go, what is loaded stays
+    """A shared library of C++ code which may use the prelude; it is kept for other processes."""
+    code = PRELUDE.read_text() + code
+    digest = hashlib.sha256(repr((COMPILER, FLAGS, code)).encode()).hexdigest()
+    kept = Path(__file__).parent / "__pycache__" / f"emulated-{digest[:16]}.so"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            source, library = Path(folder, "code.cpp"), Path(folder, "code.so")
+            source.write_text(code)
+            command = [COMPILER, *FLAGS, source, "-o", library]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr[:4000]
+            library.replace(kept)  # complete, or not there
+    return ctypes.CDLL(str(kept))
 
 
 @cache

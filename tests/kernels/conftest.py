@@ -1,4 +1,4 @@
-"""Kernels for tests of blocks: of a device that is emulated, or of every kind."""
+"""Kernels for tests of blocks: of an emulated device, of those that are compiled, of every kind."""
 
 import pytest
 
@@ -9,6 +9,8 @@ from dsoftmax._kernels.cuda import block as cuda
 from ..blocks import ON_HOST
 from ..emulator import Emulator
 
+COMPILED = [pytest.param(cpu, id="cpu"), pytest.param(cuda, id="cuda", marks=ON_HOST)]
+
 
 @pytest.fixture
 def device(monkeypatch):
@@ -18,9 +20,19 @@ def device(monkeypatch):
     return emulator
 
 
-@pytest.fixture(params=["portable", "cpu", pytest.param("cuda", marks=ON_HOST)])
+@pytest.fixture(params=COMPILED)
+def compiled(request):
+    """Kernels whose oracle are the portable ones."""
+    return _ready(request)
+
+
+@pytest.fixture(params=[pytest.param(portable, id="portable"), *COMPILED])
 def kernels(request):
-    """The kernels of a kind, of NumPy blocks."""
-    if request.param == "cuda":
+    """Kernels of every kind for NumPy blocks."""
+    return _ready(request)
+
+
+def _ready(request):
+    if request.param is cuda:
         request.getfixturevalue("device")
-    return {"portable": portable, "cpu": cpu, "cuda": cuda}[request.param]
+    return request.param

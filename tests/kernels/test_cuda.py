@@ -14,21 +14,9 @@ from dsoftmax._kernels.cuda import block as gpu
 from dsoftmax._kernels.cuda import plan as cuda_plan
 from dsoftmax._kernels.cuda.source import ELEMENTS, every_kernel
 
-from ..blocks import ADVERSARIAL, EMULATED, Block, applied, assert_right, every_axes
-from ..emulator import COMPILER, Emulator
+from ..blocks import ADVERSARIAL, EMULATED, ON_HOST, Block, applied, assert_right, every_axes
 
-pytestmark = [
-    pytest.mark.emulated,
-    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with"),
-]
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """The device that `gpu` uses; it has a list of the kernels that ran."""
-    emulator = Emulator()
-    monkeypatch.setattr(gpu, "device", emulator)
-    return emulator
+pytestmark = [*ON_HOST]
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from dsoftmax._kernels.cuda import block as gpu
 from dsoftmax._kernels.cuda import plan as cuda_plan
 from dsoftmax._kernels.cuda.source import every_kernel
 
-from ..blocks import ADVERSARIAL, every_axes
-from ..emulator import COMPILER, Emulator
+from ..blocks import ADVERSARIAL, ON_HOST, every_axes
 from ..oracle import EPS
 from .sums_like_portable import (
     assert_masked,
@@ -25,18 +24,7 @@ from .sums_like_portable import (
     some_values,
 )
 
-pytestmark = [
-    pytest.mark.emulated,
-    pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with"),
-]
-
-
-@pytest.fixture
-def device(monkeypatch):
-    """The device that `gpu` uses; it has a list of the kernels that ran."""
-    emulator = Emulator()
-    monkeypatch.setattr(gpu, "device", emulator)
-    return emulator
+pytestmark = [*ON_HOST]
 
 
 LONG = [((200_003,), 0), ((50_001, 4), 0), ((4, 50_001), 1), ((9000, 30), 0)]
@@ -94,9 +82,9 @@ def test_blocks_at_the_end_of_memory(dtype, shape, device):
     x[...] = v[...] = np.arange(x.size).reshape(shape) % 11
     where[...] = mask(shape)
     for axes in every_axes(len(shape)):
-        assert_masked(x, axes, where)
-        assert_moments(x, axes, where)
-        assert_sums(x, axes, (v,), where)
+        assert_masked(gpu, x, axes, where)
+        assert_moments(gpu, x, axes, where)
+        assert_sums(gpu, x, axes, (v,), where)
 
 
 def _at_the_end_of_memory(shape, dtype):
@@ -117,17 +105,17 @@ def test_many_slices_for_few_thread_blocks(device, monkeypatch):
     for shape in ((50, 30, 40), (3, 20_000)):
         x, where, v = block(shape, "float64"), mask(shape), some_values(shape)
         for axes in every_axes(len(shape)):
-            assert_masked(x, axes, where)
-            assert_moments(x, axes, where)
-            assert_sums(x, axes, (v,), where)
+            assert_masked(gpu, x, axes, where)
+            assert_moments(gpu, x, axes, where)
+            assert_sums(gpu, x, axes, (v,), where)
 
 
 def test_outer_loops_are_parts(device):
     shape = (7, 3, cuda_plan.LONG_RUN + 5)
     x, where, v = block(shape, "float32"), mask(shape), some_values(shape, "float32")
-    assert_masked(x, (0, 2), where)
-    assert_moments(x, (0, 2), where)
-    assert_sums(x, (0, 2), (v,), where)
+    assert_masked(gpu, x, (0, 2), where)
+    assert_moments(gpu, x, (0, 2), where)
+    assert_sums(gpu, x, (0, 2), (v,), where)
     assert set(device.launched) > {
         "merge_float32",
         "merge_moments_float32",
@@ -141,9 +129,9 @@ def test_more_loops_than_the_kernels_take(device):
     axes = tuple(range(0, 20, 2))
     where, v = mask(x.shape), some_values(x.shape)
     where[0, 0, 0] = True
-    assert_masked(x, axes, where)
-    assert_moments(x, axes, where)
-    assert_sums(x, axes, (v,), where)
+    assert_masked(gpu, x, axes, where)
+    assert_moments(gpu, x, axes, where)
+    assert_sums(gpu, x, axes, (v,), where)
     assert device.launched == []
 
 
@@ -165,13 +153,13 @@ def test_a_mask_is_of_what_is_read_twice():
 
 
 def test_every_kernel_was_run(device):
-    """The kernels beyond those of test_kernels_gpu.py are those that this module asks for."""
+    """The kernels beyond those of test_cuda.py are those that this module asks for."""
     for dtype in ("float32", "float64"):
         x, where = block((100, 40), dtype), mask((100, 40))
-        assert_masked(x, (1,), where)
+        assert_masked(gpu, x, (1,), where)
         long = block((20_000,), dtype)
-        assert_moments(long, (0,))
-        assert_sums(long, (0,), (long,))
+        assert_moments(gpu, long, (0,))
+        assert_sums(gpu, long, (0,), (long,))
     riding = {
         kernel.name
         for kernel in every_kernel()
