@@ -11,7 +11,7 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace, is_array_api_obj
+from array_api_compat import is_array_api_obj
 
 from ._algebra.dtypes import (
     dtype_name,
@@ -20,6 +20,7 @@ from ._algebra.dtypes import (
     supported,
     type_name,
 )
+from ._algebra.namespace import array_namespace
 
 Array = Any
 Axes = tuple[int, ...]
@@ -46,7 +47,7 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         For a dtype without exponentials (objects, strings, dates, complex unless ``complex_ok``);
         and as `as_any_array`.
     """
-    array = as_any_array(x, function, name)
+    array = x if type(x) is np.ndarray else as_any_array(x, function, name)
     dtype = dtype_name(array.dtype)
     if is_complex(dtype) and not complex_ok:
         raise TypeError(

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace
 
 from . import _kernels
 from ._algebra.dtypes import accumulator_dtype, dtype_name, dtype_of
+from ._algebra.namespace import array_namespace
 from ._algebra.states import expanded, of_dtype, part_of, unwrap_scalar
 from ._graph.alignment import check_blocks
 from ._graph.choose import Reread

@@ -14,12 +14,11 @@ from typing import Any
 import dask
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace
-from array_api_compat import numpy as xp_numpy
 from dask.array.optimization import optimize
 from dask.base import normalize_token
 
 from . import _kernels
+from ._algebra import numpy_arrays
 from ._algebra.dtypes import (
     accumulator_dtype,
     dtype_name,
@@ -34,6 +33,7 @@ from ._algebra.dtypes import (
 )
 from ._algebra.moments import Moments
 from ._algebra.moments import identity as identity_of_moments
+from ._algebra.namespace import array_namespace
 from ._algebra.normalizer import State, identity
 from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, unwrap_scalar
 from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
@@ -356,7 +356,7 @@ class Normalizer:
         """The identity for states of a shape, and of a dtype unless ``name`` is None."""
         given = None if name is None else dtype_of(np, result_name(name))
         nothing = identity_of_moments if statistics else identity
-        return cls(nothing(xp_numpy, shape, name or "float64"), axis, given, ndim, neutral=True)
+        return cls(nothing(numpy_arrays, shape, name or "float64"), axis, given, ndim, neutral=True)
 
     @property
     def m(self) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from . import _kernels
 from ._algebra.dtypes import (
@@ -19,6 +19,7 @@ from ._algebra.dtypes import (
     result_name,
     working_name,
 )
+from ._algebra.namespace import array_namespace
 from ._arguments import (
     Array,
     Axes,
@@ -75,6 +76,10 @@ def as_terms(
     the names of tasks that join blocks, if not the name of the function.
     """
     weights, dtype = None, result_dtype(x)
+    if b is None and where is None and not values:
+        axes = check_axis(axis, x.shape, function)
+        check_split_every(split_every, x.ndim, function)
+        return x, axes, dtype
     if b is not None:
         weights = as_array(b, function, "b", complex_ok=True)
         # A Python scalar adapts to the dtype of x, an array promotes it.
@@ -88,8 +93,6 @@ def as_terms(
     shape = check_broadcast(function, dict(zip(names.arrays, terms.arrays, strict=True)))
     axes = check_axis(axis, shape, function)
     check_split_every(split_every, len(shape), function)
-    if len(terms.arrays) == 1:
-        return x, axes, dtype
     if not lazy:
         return terms.of(_with_axes(a, len(shape)) for a in terms.arrays), axes, dtype
     arrays = aligned(*(_with_axes(_as_dask(a, terms.arrays), len(shape)) for a in terms.arrays))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..case import Case, Suite
 from ..operation import Operation, suite
-from . import dashboard, first, gpu, graphs, memory, speed, statistics, topk
+from . import dashboard, first, gpu, graphs, memory, small, speed, statistics, topk
 
 
 def default(operation: Any) -> Operation:
@@ -36,6 +36,7 @@ SUITES = {
         statistics.SUITE,
         OTHERS,
         first.SUITE,
+        small.SUITE,
         topk.SUITE,
         topk.PAPER,
         memory.SUITE,

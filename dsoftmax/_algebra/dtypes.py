@@ -10,7 +10,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+
+from . import numpy_arrays
+from .namespace import array_namespace
 
 _INTEGERS = ("bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
 _LONG = np.dtype(np.longdouble).name  # float128, float96, or float64 where there is no such type
@@ -95,6 +97,7 @@ def supported(name: str) -> bool:
     return name in _WORKING
 
 
+@cache
 def promoted_name(*names: str) -> str:
     """The name of the dtype that several promote to by NumPy's rules, whatever their library.
 
@@ -104,13 +107,8 @@ def promoted_name(*names: str) -> str:
     if brain:
         half = "float32" if "float16" in names else "float16"
         names = tuple(half if name == "bfloat16" else name for name in names)
-    name = names[0] if len({*names}) == 1 else _promoted(*sorted({*names}))
+    name = names[0] if len({*names}) == 1 else np.result_type(*sorted({*names})).name
     return "bfloat16" if brain and name == "float16" else name
-
-
-@cache
-def _promoted(*names: str) -> str:
-    return np.result_type(*names).name
 
 
 def holds(name: str, other: str) -> bool:
@@ -125,6 +123,15 @@ def holds(name: str, other: str) -> bool:
 
 def dtype_of(xp: Any, name: str) -> Any:
     """The dtype object of that name in an array namespace."""
+    return _numpy_dtype(name) if xp is numpy_arrays or xp is np else _dtype_in(xp, name)
+
+
+@cache
+def _numpy_dtype(name: str) -> Any:
+    return _dtype_in(np, name)
+
+
+def _dtype_in(xp: Any, name: str) -> Any:
     dtype = getattr(xp, name, None)
     if isinstance(dtype, type) and issubclass(dtype, np.generic):
         return np.dtype(dtype)
@@ -138,7 +145,9 @@ def dtype_of(xp: Any, name: str) -> Any:
 def result_dtype(x: Any, b: Any = None) -> Any:
     """The dtype of a result for x and weights b, an array or a Python scalar, which adapts to x."""
     name = result_name(dtype_name(x.dtype))
-    if hasattr(b, "dtype"):
+    if b is None:
+        pass
+    elif hasattr(b, "dtype"):
         name = result_name(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype)))
     elif isinstance(b, complex):
         name = _COMPLEX.get(working_name(name), name)

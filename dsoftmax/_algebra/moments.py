@@ -18,9 +18,8 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from .dtypes import accumulator_name, dtype_of
+from .namespace import array_namespace
 from .normalizer import (
     State,
     common_namespace,

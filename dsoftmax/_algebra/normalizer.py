@@ -22,9 +22,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .dtypes import accumulator_name, dtype_name, dtype_of, is_complex, real_name, working_name
+from .namespace import array_namespace
 
 Array = Any
 
@@ -113,19 +113,22 @@ def distance(xp: Any, state: Any, m: Array) -> Array:
     both are the same infinity, and so not to be selected there.
     """
     dtype = dtype_of(xp, real_name(dtype_name(state.w.dtype)))
-    return xp.astype(state.m, dtype) - xp.astype(m, dtype)
+    return xp.astype(state.m, dtype, copy=False) - xp.astype(m, dtype, copy=False)
 
 
 def compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
     """The sum of some arrays, rounded about once however many there are (Knuth's TwoSum)."""
     terms = iter(terms)
     total = next(terms)
-    error = 0 * total
+    error = None
     for term in terms:
         new = add(xp, total, term)
         virtual = new - total
-        error = error + ((total - (new - virtual)) + (term - virtual))
+        lost = (total - (new - virtual)) + (term - virtual)
+        error = lost if error is None else error + lost
         total = new
+    if error is None:
+        return total
     return xp.where(xp.isfinite(total) & (error != 0), total + error, total)  # -0.0 stays
 
 
@@ -136,8 +139,11 @@ def add(xp: Any, a: Array, b: Array) -> Array:
 
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
+    if _is_positive(state):
+        with quiet():
+            return log_d_of_positive(state) + state.m
+    xp = array_namespace(state.m)
     value, direction = signed_log_sum(state)
-    xp = array_namespace(value)
     if not is_complex(direction.dtype):
         return xp.where(direction < 0, float("nan"), value)
     # An infinite or zero sum has the phase of its signs, as in log(sum(exp(x))).
@@ -159,9 +165,27 @@ def signed_log_sum(state: State) -> tuple[Array, Array]:
 
 def log_d(state: Any) -> Array:
     """log(d) of a real state, in the accumulator's precision; NaN where d is negative."""
+    if _is_positive(state):
+        return log_d_of_positive(state)
     xp = array_namespace(state.m)
     value, direction = _signed_log_d(xp, state)
     return xp.where(direction < 0, float("nan"), value)
+
+
+def log_d_of_positive(state: Any) -> Array:
+    """The same as `log_d` where w > 0 and s >= 0, as without weights; NaN where w and s are 0."""
+    xp = array_namespace(state.m)
+    with quiet():
+        base, other = xp.maximum(state.w, state.s), xp.minimum(state.w, state.s)
+        return xp.log1p(other / base) + xp.log(base)
+
+
+def _is_positive(state: Any) -> bool:
+    """Whether w > 0 and s >= 0 everywhere, as is known of NumPy's alone: to ask a device waits."""
+    _, w, s, *_ = state
+    if not isinstance(w, np.ndarray) or w.dtype.kind != "f":
+        return False
+    return bool(np.minimum.reduce(w, None, initial=1) > 0 <= np.minimum.reduce(s, None, initial=0))
 
 
 def _signed_log_d(xp: Any, state: Any) -> tuple[Array, Array]:

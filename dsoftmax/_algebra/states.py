@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .dtypes import dtype_name, dtype_of, holds
+from .namespace import array_namespace
 from .normalizer import quiet
 
 Array = Any

@@ -12,9 +12,8 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from .moments import is_empty
+from .namespace import array_namespace
 from .normalizer import (
     State,
     common_namespace,

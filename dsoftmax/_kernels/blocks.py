@@ -38,12 +38,12 @@ class Terms(NamedTuple):
     @property
     def arrays(self) -> tuple[Array, ...]:
         """Those that there are, x first."""
-        return tuple(a for a in (self.x, self.b, self.where, *self.values) if a is not None)
+        return tuple([a for a in (self.x, self.b, self.where, *self.values) if a is not None])
 
     def of(self, arrays: Iterable[Array]) -> Terms:
         """The same terms of other arrays, in the order of ``arrays``."""
         rest = iter(arrays)
-        x, b, where = (None if a is None else next(rest) for a in self[:3])
+        x, b, where = [None if a is None else next(rest) for a in self[:3]]
         return Terms(x, b, where, tuple(rest))
 
     @property
@@ -106,7 +106,7 @@ def plain(x: Any, fill: float = -np.inf) -> Array:
         masked = x.mask is not np.ma.nomask
         x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x
         x = np.ma.getdata(x, subok=False)
-    return np.require(x, requirements="A") if isinstance(x, np.ndarray) else x
+    return x.copy("A") if isinstance(x, np.ndarray) and not x.flags.aligned else x
 
 
 def laid_out(x: Array | Terms) -> Terms:
@@ -127,10 +127,11 @@ def laid_out(x: Array | Terms) -> Terms:
     if where is not None and isinstance(x.x, np.ma.MaskedArray):
         where = where & ~np.ma.getmaskarray(x.x)
     terms = Terms(data, b, where, tuple(map(_unmasked, x.values)))
-    if len(terms.arrays) == 1:
+    arrays = terms.arrays
+    if len(arrays) == 1:
         return terms
-    arrays = [moved(a, data) for a in terms.arrays]
-    return terms.of(common_namespace(*arrays).broadcast_arrays(*arrays))
+    here = [moved(a, data) for a in arrays]
+    return terms.of(common_namespace(*here).broadcast_arrays(*here))
 
 
 def unmasked_terms(x: Array | Terms) -> Terms:

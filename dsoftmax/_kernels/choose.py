@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from . import portable
 from .cpu import block as on_cpu
 from .cpu.compiler import CannotCompileError
@@ -21,10 +23,11 @@ SMALL = 1 << 12
 
 def kernels_for(*blocks: Array) -> ModuleType:
     """The module of the kernels that take all of these blocks."""
+    x = blocks[0]
+    if isinstance(x, np.ndarray) and x.size < SMALL and _numba_is_installed():
+        return portable
     if not all(map(on_cpu.supports, blocks)):
         return on_cuda if all(map(on_cuda.supports, blocks)) else portable
-    if blocks[0].size < SMALL and _numba_is_installed():
-        return portable
     return on_cpu if can_compile() else portable
 
 

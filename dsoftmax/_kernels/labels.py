@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from .._algebra.dtypes import dtype_name, dtype_of
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, log_d, quiet
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import Terms, laid_out

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace
-
 from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, promoted_name, working_name
 from .._algebra.moments import is_empty
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import Terms, laid_out, plain

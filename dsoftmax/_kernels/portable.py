@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from array_api_compat import array_namespace, device, is_numpy_array
+from array_api_compat import device
 
 from .._algebra.dtypes import (
     accumulator_name,
@@ -24,12 +24,23 @@ from .._algebra.dtypes import (
 from .._algebra.moments import Moments
 from .._algebra.moments import identity as moments_of_nothing
 from .._algebra.moments import merge as merge_moments
-from .._algebra.normalizer import State, add, identity, log_d, merge, quiet, sign
+from .._algebra.namespace import array_namespace
+from .._algebra.normalizer import (
+    State,
+    identity,
+    log_d,
+    log_d_of_positive,
+    merge,
+    quiet,
+    sign,
+)
 from .._algebra.normalizer import log_sum as log_sum  # that of any library
 from .._algebra.states import concatenated
 from .._algebra.sums import Sums
 from .._algebra.sums import merge as merge_sums
+from .complex_sums import of_complex_panel
 from .layout import joint_name
+from .pairwise import summed
 
 Array = Any
 Axes = tuple[int, ...]
@@ -93,9 +104,7 @@ def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
         shifted = _shifted(xp, x, m)
         # A maximum of +inf has no softmax: inf - inf, in the whole slice, as in SciPy.
         d = xp.where(m == float("inf"), float("nan"), d)
-        y = xp.exp(shifted) / xp.astype(d, shifted.dtype)
-        y = y if where is None else xp.where(where, y, 0.0)
-        return xp.astype(y, _result_dtype(xp, x), copy=False)
+        return _output(xp, x, xp.exp(shifted) / xp.astype(d, shifted.dtype), where, 0.0)
 
 
 def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None) -> Array:
@@ -106,21 +115,33 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
     xp = array_namespace(x)
     with quiet():
         shifted = _shifted(xp, x, m)
-        y = shifted - xp.astype(logarithm, shifted.dtype)
-        y = y if where is None else xp.where(where, y, -float("inf"))
-        return xp.astype(y, _result_dtype(xp, x), copy=False)
+        return _output(xp, x, shifted - xp.astype(logarithm, shifted.dtype), where, -float("inf"))
 
 
 def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The softmax of a block that holds its slices whole."""
-    state = of_block(x, axes, where=where)
-    return rescale(x, state.m, state.d, where)
+    if not 0 < math.prod(x.shape) <= PANEL:
+        state = of_block(x, axes, where=where)
+        return rescale(x, state.m, state.d, where)
+    xp = array_namespace(x)
+    with quiet():  # of one panel, whose exponentials serve for the sum and for the result
+        parts = _parts(xp, axes, x, where, dtype_name(x.dtype))
+        m, w, s = _state(xp, axes, parts)
+        d = w + s + (m - m)  # NaN where m is infinite, as in `rescale`
+        return _output(xp, x, parts.e / xp.astype(d, parts.e.dtype, copy=False), where, 0.0)
 
 
 def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    state = of_block(x, axes, where=where)
-    return log_rescale(x, state.m, log_d(state), where)
+    if not 0 < math.prod(x.shape) <= PANEL:
+        state = of_block(x, axes, where=where)
+        return log_rescale(x, state.m, log_d(state), where)
+    xp = array_namespace(x)
+    with quiet():
+        parts = _parts(xp, axes, x, where, dtype_name(x.dtype))
+        logarithm = log_d_of_positive(_state(xp, axes, parts))
+        y = parts.below - xp.astype(logarithm, parts.below.dtype, copy=False)
+        return _output(xp, x, y, where, -float("inf"))
 
 
 def _panels(shape: tuple[int, ...], axis: int, pieces: int) -> Iterator[tuple[Any, ...]]:
@@ -153,99 +174,67 @@ def _of_panel(xp: Any, axes: Axes, x: Array, b: Array | None, where: Array | Non
         weights = xp.astype(b, dtype_of(xp, accumulator_name(name)), copy=False)
         x, b = _absorb_special_weights(xp, x, weights)
     if is_complex(name):
-        return _of_complex_panel(xp, x, axes, b)
-    _, m, top, rest = _parts(xp, axes, x, None, name)
+        return of_complex_panel(xp, x, axes, b)
+    m, _, top, _, rest = _parts(xp, axes, x, None, name)
     assert b is not None
     # Weights at +inf count as infinite, so that both signs of them give inf - inf.
     weights = xp.where(m == float("inf"), b * float("inf"), b)
-    return State(m, _sum(xp, xp.where(top, weights, 0.0), axes), _sum(xp, rest * b, axes))
+    return State(m, summed(xp, xp.where(top, weights, 0.0), axes), summed(xp, rest * b, axes))
 
 
 def _moments_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None) -> Moments:
-    parts = x, m, _, rest = _parts(xp, axes, x, where, dtype_name(x.dtype))
-    below = xp.astype(x - m, rest.dtype, copy=False)
+    parts = _parts(xp, axes, x, where, dtype_name(x.dtype))
+    rest = parts.rest
+    below = xp.astype(parts.below, rest.dtype, copy=False)
     t = xp.where(rest == 0, 0.0, below) * rest  # below may be -inf; so gradients are 0 there, too
-    return Moments(*_state(xp, axes, parts), *(_sum(xp, terms, axes) for terms in (t, rest * rest)))
+    q = rest * rest
+    return Moments(*_state(xp, axes, parts), *(summed(xp, terms, axes) for terms in (t, q)))
 
 
 def _sums_of_panel(xp: Any, axes: Axes, x: Array, where: Array | None, *values: Array) -> Sums:
-    parts = _, m, top, rest = _parts(xp, axes, x, where, joint_name(x, *values))
+    parts = _parts(xp, axes, x, where, joint_name(x, *values))
     # Not 1 at a maximum of -inf: there large values would be a sum that overflows, times 0.
-    terms = xp.where(top, xp.astype(m > -float("inf"), rest.dtype), rest)
+    at_top = xp.astype(parts.m > -float("inf"), parts.rest.dtype)
+    terms = xp.where(parts.top, at_top, parts.rest)
 
     def product(v: Array) -> Array:
-        v = xp.astype(v, rest.dtype, copy=False)
+        v = xp.astype(v, terms.dtype, copy=False)
         return terms * (v if where is None else xp.where(where, v, 0.0))
 
-    return Sums(*_state(xp, axes, parts), tuple(_sum(xp, product(v), axes) for v in values))
+    return Sums(*_state(xp, axes, parts), tuple(summed(xp, product(v), axes) for v in values))
 
 
-_Parts = tuple[Array, Array, Array, Array]
+class _Parts(NamedTuple):
+    """Of a panel: m, x - m, which elements equal m and count, exp(x - m), and that of the rest.
+
+    The last one is in the dtype of sums, and belongs to its first sum: see `summed`.
+    """
+
+    m: Array
+    below: Array
+    top: Array
+    e: Array
+    rest: Array
 
 
 def _parts(xp: Any, axes: Axes, x: Array, where: Array | None, name: str) -> _Parts:
-    """x as it is computed with, m, which elements equal m and count, exp(x - m) of the rest."""
     # To float before anything is subtracted: 0 - 1 is 255 in uint8.
     x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
     if where is not None:
         x = xp.where(where, x, -float("inf"))
     m = xp.max(x, axis=axes, keepdims=True) if axes else x
     top = x == m
+    below = x - m
+    e = xp.exp(below)
     accumulator = dtype_of(xp, accumulator_name(name))
-    rest = xp.astype(xp.where(top, 0.0, xp.exp(x - m)), accumulator, copy=False)
-    return x, m, top if where is None else top & where, rest
+    rest = xp.astype(xp.where(top, 0.0, e), accumulator, copy=False)
+    return _Parts(m, below, top if where is None else top & where, e, rest)
 
 
 def _state(xp: Any, axes: Axes, parts: _Parts) -> State:
-    _, m, top, rest = parts
+    m, _, top, _, rest = parts
     w = xp.count_nonzero(top, axis=axes, keepdims=True) if axes else top
-    return State(m, xp.astype(w, rest.dtype), _sum(xp, rest, axes))
-
-
-def _of_complex_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
-    """The same of complex terms, of which the one with the largest real part is the maximum."""
-    real = xp.real(x)
-    m = xp.max(real, axis=axes, keepdims=True) if axes else real
-    at_max = real == m
-    # Where the real part is -inf the term is 0, whatever the phase; else the phase has to be known.
-    rest = xp.where(xp.isfinite(xp.imag(x)), xp.exp(x - m), float("nan"))
-    rest = xp.where(at_max | (real == -float("inf")), 0.0, rest)
-    top = xp.exp(1j * xp.imag(x))
-    if b is not None:
-        top, rest = top * b, rest * b
-    extreme = xp.abs(m) == float("inf")
-    if not (is_numpy_array(x) and not extreme.any()):  # to ask a device would wait for it
-        top = xp.where(extreme, _extreme(xp, x, top, b), top)
-    accumulator = dtype_of(xp, accumulator_name(dtype_name(top.dtype)))
-    terms = (xp.astype(a, accumulator, copy=False) for a in (xp.where(at_max, top, 0.0), rest))
-    return State(m, *(_sum(xp, a, axes) for a in terms))
-
-
-def _extreme(xp: Any, x: Array, direction: Array, b: Array | None) -> Array:
-    """b exp(x) where x has an infinite real part: an infinity or a zero in a known direction.
-
-    As C99 has it (G.6.3.1), and so NumPy: of an infinity each part is infinite, or 0 where the
-    direction has none of it; of a zero each part has its sign. They are sums of constants, since
-    a product with an infinity gives NaN in the other part.
-    """
-    known = xp.isfinite(xp.imag(x))
-    re, im = xp.real(direction), xp.imag(direction)
-    re = xp.where(known, re, 1.0 if b is None else xp.sign(xp.real(b)))
-
-    def part(value: Array, plus: complex, minus: complex, otherwise: complex) -> Array:
-        negative = xp.where(value < 0, minus, xp.full_like(direction, otherwise))
-        return xp.where(value > 0, plus, negative)
-
-    inf = float("inf")
-    across = part(im, complex(0, inf), complex(0, -inf), 0)
-    across = xp.where(known, across, complex(0, float("nan")))
-    infinity = add(xp, part(re, inf, -inf, 0), across)
-    zero = add(
-        xp,
-        part(re, complex(0, -0.0), complex(-0.0, -0.0), complex(0, -0.0)),
-        part(im, complex(-0.0, 0), complex(-0.0, -0.0), complex(-0.0, 0)),
-    )
-    return xp.where(xp.real(x) > 0, infinity, zero)
+    return State(m, xp.astype(w, rest.dtype), summed(xp, rest, axes))
 
 
 def _absorb_special_weights(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
@@ -264,29 +253,11 @@ def _absorb_special_weights(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
     return x, xp.where(infinite, sign(xp, b), xp.where(xp.isnan(b), 1.0, b))
 
 
-def _sum(xp: Any, terms: Array, axes: Axes) -> Array:
-    """A pairwise sum over each axis in turn.
-
-    NumPy adds pairwise along the last axis only, other libraries promise nothing: along the first
-    axis 10^7 equal terms would lose three digits.
-    """
-    for axis in axes:
-        before = (slice(None),) * axis
-        while (n := terms.shape[axis]) > 8:
-            half = n // 2
-            halves = (slice(0, half), slice(half, 2 * half))
-            total = add(xp, *(terms[(*before, one, ...)] for one in halves))
-            if n % 2:
-                last = terms[(*before, slice(n - 1, n), ...)]
-                total = xp.concat([total, last], axis=axis)
-            terms = total
-        terms = xp.sum(terms, axis=axis, keepdims=True, dtype=terms.dtype)
-    return terms
-
-
 def _shifted(xp: Any, x: Array, m: Array) -> Array:
     return xp.astype(x, dtype_of(xp, working_name(dtype_name(x.dtype))), copy=False) - m
 
 
-def _result_dtype(xp: Any, x: Array) -> Any:
-    return dtype_of(xp, result_name(dtype_name(x.dtype)))
+def _output(xp: Any, x: Array, y: Array, where: Array | None, out: float) -> Array:
+    """y in the dtype of results of x, and ``out`` where an element takes no part."""
+    y = y if where is None else xp.where(where, y, out)
+    return xp.astype(y, dtype_of(xp, result_name(dtype_name(x.dtype))), copy=False)

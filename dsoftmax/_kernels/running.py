@@ -17,9 +17,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, result_name
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace, quiet
 from .._algebra.prefix import Prefix, factor, two_sum
 from .blocks import masked_like, plain

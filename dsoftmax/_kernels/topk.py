@@ -18,9 +18,10 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import laid_out

@@ -134,6 +134,8 @@ def _states(
 
 def _few_columns(x: Array, axes: Axes) -> int:
     """How many columns a block has that are few, long and side by side, as of a table; or 0."""
+    if len(axes) == x.ndim:
+        return 0
     columns = math.prod(x.shape[len(axes) :])
     row_bytes = columns * np.dtype(working_name(dtype_name(x.dtype))).itemsize
     reduced_are_first = sorted(axes) == list(range(len(axes)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
+import threading
 from collections.abc import Iterator
 
 import numpy as np
 
-from ..._algebra.dtypes import working_name
-from ..layout import from_block, joint_name, to_block
+from ..layout import from_block, to_block
 from ..modes import REDUCE
 from .plan import ARRAYS, Kind, plan
 from .protocol import SCRATCH_BYTES, Work
@@ -34,23 +35,18 @@ class Call:
         short: int = SHORT_ROW,
     ) -> None:
         arrays = (x, b, where, y)
-        joint = dtype or joint_name(x, b)
         self.shape = x.shape
-        self.plan = plan(
-            x.shape,
-            reduced,
-            tuple(None if a is None else a.dtype for a in arrays),
-            tuple((0,) * x.ndim if a is None else a.strides for a in arrays),
-            np.dtype(working_name(joint)).type,  # type: ignore[arg-type]  # it is hashable
-            kind,
-            short,
-        )
-        self.addresses = tuple(0 if a is None else address_of(a) for a in arrays)
+        layout = [None if a is None else (a.dtype, a.strides) for a in arrays]
+        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short)
+        self.addresses = [0 if a is None else address_of(a) for a in arrays]
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 
     def offsets(self) -> Iterator[tuple[int, ...]]:
         """Offsets in bytes of the arrays in each pass of the outer loops."""
         loops = self.plan.outer
+        if not loops:
+            yield (0,) * len(ARRAYS)
+            return
         for index in itertools.product(*(range(loop.length) for loop in loops)):
             yield tuple(
                 sum(i * loop.strides[k] for i, loop in zip(index, loops, strict=True))
@@ -68,13 +64,12 @@ class Call:
     def run(self, mode: int, *state: Array) -> None:
         """Run the kernel over all loops; the state is m, w, s and the further sums of the kind."""
         plan = self.plan
-        scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
         work = Work.from_buffer_copy(plan.work)
-        work.scratch = -(-address_of(scratch) // CACHE_LINE) * CACHE_LINE
+        work.scratch = scratch_address()
         work.mode = mode
         fields = [(name, address_of(a), a.itemsize) for name, a in zip("mwstq", state)]  # noqa: B905
         for i, offsets in enumerate(self.offsets()):
-            work.x, work.b, work.where, work.y = map(sum, zip(self.addresses, offsets, strict=True))
+            work.x, work.b, work.where, work.y = map(operator.add, self.addresses, offsets)
             for name, start, item in fields:
                 setattr(work, name, start + i * item * plan.states)
             plan.kernel(work.address)
@@ -94,3 +89,19 @@ class Call:
 def address_of(x: Array) -> int:
     """Where the elements of an array begin."""
     return x.__array_interface__["data"][0]
+
+
+class _Scratch(threading.local):
+    """Scratch memory for the kernels of one thread, which come one after the other."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(2 * SCRATCH_BYTES + CACHE_LINE, np.uint8)
+        self.address = -(-address_of(self.memory) // CACHE_LINE) * CACHE_LINE
+
+
+_scratch = _Scratch()
+
+
+def scratch_address() -> int:
+    """Where 2 * SCRATCH_BYTES are that this thread may use, at a line of the cache."""
+    return _scratch.address

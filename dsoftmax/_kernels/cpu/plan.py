@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name
+from ..._algebra.dtypes import dtype_name, promoted_name, working_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
@@ -17,6 +17,7 @@ from .tuning import CACHE_BYTES, FEW, MANY
 
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
+Layout = tuple[np.dtype, Strides]
 Kind = Literal["plain", "weighted", "moments", "values"]
 
 # Of a block, in the order of the strides of a loop, with their names in the record of a kernel.
@@ -40,9 +41,11 @@ class Plan(NamedTuple):
 def plan(
     shape: tuple[int, ...],
     reduced: tuple[bool, ...],
-    dtypes: tuple[np.dtype | None, ...],
-    strides: tuple[Strides, ...],
-    working: type,
+    x: Layout,
+    b: Layout | None,
+    where: Layout | None,
+    y: Layout | None,
+    dtype: str | None,
     kind: Kind,
     short: int,
 ) -> Plan:
@@ -53,21 +56,26 @@ def plan(
     shape : tuple of int
     reduced : tuple of bool
         For each axis, whether slices run along it.
-    dtypes, strides : tuple
-        Of x, of weights or values, of the mask and of the output; None where there is no such
-        array, and strides of 0.
-    working : type
-        The dtype of the tiles.
+    x, b, where, y : (dtype, strides)
+        Of the elements, of weights or values, of the mask and of the output; None where there is
+        no such array.
+    dtype : str or None
+        What exponentials are computed in, if not what x and b promote to.
     kind : "plain", "weighted", "moments" or "values"
         What is taken of a slice: see `columns.columns`.
     short : int
         Rows that are shorter are worked on side by side, where there are many.
     """
+    layouts = (x, b, where, y)
+    strides = tuple(layout[1] if layout else (0,) * len(shape) for layout in layouts)
     loops = loops_of(shape, reduced, strides)
     if sum(loop.reduced for loop in loops) > 1:
         axes = longest(loop for loop in loops if loop.reduced).axes
         one = tuple(i in axes for i in range(len(shape)))
-        return plan(shape, one, dtypes, strides, working, kind, short)._replace(at_once=False)
+        return plan(shape, one, *layouts, dtype, kind, short)._replace(at_once=False)
+    dtypes = tuple(layout[0] if layout else None for layout in layouts)
+    joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
+    working = np.dtype(working_name(joint)).type
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
@@ -83,7 +91,7 @@ def plan(
         plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
-    masked = dtypes[2] is not None
+    masked = where is not None
     if side_by_side:
         kernel = compiled(kernels.columns, working, kind, masked)
         work = _columns(plane, row, column)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 
@@ -11,11 +10,10 @@ from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.prefix import Prefix
 from ..loops import NO_LOOP, longest, loops_of
 from . import kernels
-from .call import address_of
+from .call import address_of, scratch_address
 from .compiler import address, compiled
 from .plan import codec
-from .protocol import SCRATCH_BYTES, Running
-from .tuning import CACHE_LINE
+from .protocol import Running
 
 Array = np.ndarray
 
@@ -41,11 +39,10 @@ def of_block(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array
     m, d, lost = (
         np.array(field.transpose(order), np.float64, order="C").reshape(-1) for field in state
     )
-    scratch = np.empty(SCRATCH_BYTES + CACHE_LINE, np.uint8)
     record = Running(count=rows.length, length=slices.length)
     record.x_row, record.y_row = rows.strides[:2]
     record.x_step, record.y_step = slices.strides[:2]
-    record.scratch = math.ceil(address_of(scratch) / CACHE_LINE) * CACHE_LINE
+    record.scratch = scratch_address()
     if x.dtype != np.float64 or record.x_step != x.itemsize:
         record.load = codec(x.dtype, np.float64)
     if y.dtype != working or record.y_step != y.itemsize:

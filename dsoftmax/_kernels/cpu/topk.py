@@ -13,7 +13,7 @@ from ..._algebra.normalizer import State
 from ..loops import NO_LOOP, longest, loops_of
 from ..modes import REDUCE
 from . import block, kernels
-from .call import address_of
+from .call import address_of, scratch_address
 from .compiler import address, compiled
 from .plan import codec
 from .protocol import MAXIMA, SCRATCH_BYTES, TILE_BYTES, Selection, Work
@@ -51,7 +51,7 @@ def of_block(
 
     def to_block(a: np.ndarray) -> np.ndarray:
         shape = [a.shape[-1] if i == axis else x.shape[i] for i in order]
-        return a.reshape(shape).transpose(np.argsort(order))
+        return a.reshape(shape).transpose(sorted(range(x.ndim), key=order.__getitem__))
 
     normalizer = block.of_block(x, (axis,)) if normalized and not fused else None
     if fused:
@@ -75,11 +75,10 @@ def _select(
     segment = min(slices.length, SEGMENT_BYTES // min(max(abs(step), 1), CACHE_LINE))
     shape = (len(values), math.ceil(slices.length / segment) if fused else 0, row.length)
     states = State(np.empty(shape, working), np.empty(shape), np.empty(shape))
-    scratch = np.empty(2 * SCRATCH_BYTES + CACHE_LINE, np.uint8)
-    aligned = math.ceil(address_of(scratch) / CACHE_LINE) * CACHE_LINE
+    scratch = scratch_address()
     in_a_row = row if side_by_side else slices
     contiguous = x.dtype == working and in_a_row.strides[0] == item
-    work = Work(x_row=row.strides[0], x_step=step, scratch=aligned + SCRATCH_BYTES)
+    work = Work(x_row=row.strides[0], x_step=step, scratch=scratch + SCRATCH_BYTES)
     work.load = 0 if contiguous else codec(x.dtype, working)
     work.mode = REDUCE | MAXIMA
     selection = Selection(
@@ -94,7 +93,7 @@ def _select(
         load=work.load,
         rows=address(kernels.rows, working, False, False) if fused else 0,
         work=work.address,
-        scratch=aligned,
+        scratch=scratch,
         rows_scratch=work.scratch,
     )
     kernel = compiled(kernels.best_columns if side_by_side else kernels.best_rows, working)
@@ -102,6 +101,7 @@ def _select(
         offset = sum(j * loop.strides[0] for j, loop in zip(index, outer, strict=True))
         selection.x = address_of(x) + offset
         selection.values, selection.indices = address_of(values[i]), address_of(indices[i])
-        selection.m, selection.w, selection.s = (address_of(field[i]) for field in states)
+        if fused:
+            selection.m, selection.w, selection.s = (address_of(field[i]) for field in states)
         kernel(selection.address)
     return states
