@@ -17,14 +17,17 @@ ENV PATH=/opt/dsoftmax/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     MALLOC_TRIM_THRESHOLD_=65536 \
     OMP_NUM_THREADS=1 \
-    NUMBA_CACHE_DIR=/tmp/numba
+    NUMBA_CACHE_DIR=/var/cache/dsoftmax
 # The workers are not root: whoever reaches the scheduler can run code on them.
 RUN groupadd --gid 1000 dask \
  && useradd --uid 1000 --gid 1000 --create-home dask \
- && mkdir /data /certificates \
- && chown dask:dask /data /certificates
+ && mkdir /data /certificates /var/cache/dsoftmax \
+ && chown dask:dask /data /certificates /var/cache/dsoftmax
 COPY docker/make-certificates examples/cluster_demo.py /opt/demo/
 WORKDIR /data
 USER dask
 # The large layer last: storage drivers without copy-on-write repeat it in every later one.
 COPY --from=build /opt/dsoftmax /opt/dsoftmax
+# The kernels, for the processor that this runs on: else each worker compiles them at its start.
+ARG COMPILE="float32 float64"
+RUN dsoftmax compile $COMPILE

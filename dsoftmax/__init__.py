@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import dashboard, grouped, operations, reference
+    from ._compile import compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
     from ._normalizer import Normalizer
@@ -20,6 +21,7 @@ __all__ = [
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "compile",
     "cross_entropy",
     "cumulative_logsumexp",
     "dashboard",
@@ -43,6 +45,7 @@ _HOMES = {
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "compile": "_compile",
     "cross_entropy": "_cross_entropy",
     "cumulative_logsumexp": "_cumulative",
     "dashboard": "dashboard",

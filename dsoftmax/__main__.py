@@ -1,21 +1,16 @@
 """The entry point of the command ``dsoftmax`` and of ``python -m dsoftmax``."""
 
 import os
-import signal
 import sys
+
+from .cli.imports import interrupts_end_the_process
 
 
 def main() -> None:
-    """Run the command line, and handle what happens before its import and after its end.
+    """Run the command line, and handle what happens before its import and after its end."""
+    with interrupts_end_the_process():
+        from .cli.commands import main as command
 
-    The imports take a second; Ctrl-C during them ends the process at once, without a traceback.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not ignored, as under nohup
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from .cli.commands import main as command
-
-    signal.signal(signal.SIGINT, before)
     try:
         command(prog_name="dsoftmax")
     except OSError as error:  # from standard output: jobs report their own errors

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..case import Case, Suite
 from ..operation import Operation, suite
-from . import dashboard, first, gpu, graphs, memory, small, speed, statistics, topk
+from . import dashboard, first, gpu, graphs, memory, small, speed, statistics, tasks, topk
 
 
 def default(operation: Any) -> Operation:
@@ -37,6 +37,7 @@ SUITES = {
         OTHERS,
         first.SUITE,
         small.SUITE,
+        tasks.SUITE,
         topk.SUITE,
         topk.PAPER,
         memory.SUITE,

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
-from dask.utils import parse_bytes
 
-from .._arguments import Axes
+Axes = tuple[int, ...]
 
 
 def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> Axes | None:
@@ -24,6 +23,8 @@ def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, .
 def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | None) -> int | None:
     if value is None:
         return None
+    from dask.utils import parse_bytes
+
     try:
         limit = parse_bytes(value)
     except ValueError:

@@ -54,6 +54,33 @@ def test_merge_is_total_and_commutative(x, y):
     np.testing.assert_array_equal(log_sum(merged), log_sum(state_of([*x, *y])))
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", "g", "c16"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 3)], ids=str)
+def test_small_states_merge_together_to_the_same_bits(monkeypatch, shape, dtype):
+    rng = np.random.default_rng(0)
+    special_values = [-np.inf, 0.0, -0.0, 1.0, np.nan, np.inf]
+    for count in (3, 16):
+        m = np.where(
+            rng.random((count, *shape)) < 0.1,
+            rng.choice(special_values, (count, *shape)),
+            rng.normal(size=(count, *shape)).round(1) * 4,
+        )
+        w, s = rng.integers(-1, 4, m.shape), rng.normal(size=m.shape)
+        wide = np.result_type(dtype, "f8")
+        narrow = np.zeros(0, dtype).real.dtype
+        states = [
+            State(a.astype(narrow), b.astype(wide), c.astype(wide))
+            for a, b, c in zip(m[..., None], w[..., None], s[..., None], strict=True)
+        ]
+        together = merge(*states)
+        with monkeypatch.context() as patch:
+            patch.setattr(normalizer, "SMALL", 0)
+            one_by_one = merge(*states)
+        for a, b in zip(together, one_by_one, strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+            np.testing.assert_array_equal(np.signbit(a.real), np.signbit(b.real))
+
+
 @given(
     st.lists(floats(), max_size=12),
     st.lists(floats(), max_size=12),

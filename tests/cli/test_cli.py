@@ -11,8 +11,8 @@ import zarr
 from distributed import Client
 from scipy import special
 
-from dsoftmax.cli import commands as cli
 from dsoftmax.cli import job
+from dsoftmax.cli import run as cli
 from dsoftmax.cli.npy import NpyFile
 from dsoftmax.operations import OPERATIONS
 

@@ -37,10 +37,11 @@ def test_an_interrupted_job_leaves_nothing(tmp_path, number, dst):
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy"}
 
 
-def test_an_interrupt_during_the_imports(tmp_path):
-    # the first of them, and it takes long
+# The first of the program, and the first of a command.
+@pytest.mark.parametrize("module", ["click", "dask"])
+def test_an_interrupt_during_the_imports(tmp_path, module):
     program = "import sys, time; print('importing', file=sys.stderr, flush=True); time.sleep(60)"
-    (tmp_path / "click.py").write_text(program)
+    (tmp_path / f"{module}.py").write_text(program)
     with start(tmp_path, "logsumexp", "x.npy") as process:
         wait_for("importing", process)
         os.killpg(process.pid, signal.SIGINT)

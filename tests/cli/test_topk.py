@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 import dsoftmax
-from dsoftmax.cli import commands as cli
+from dsoftmax.cli import run as cli
 from dsoftmax.cli.npy import NpyFile
 from dsoftmax.operations import OPERATIONS
 

@@ -171,9 +171,9 @@ def call(dtype, weights, axis, shape):
             found, expected = (
                 getattr(k, name)(x, (axis,), *further, mask) for k in (cpu, portable)
             )
-            tolerance = TOLERANCES[found[0].dtype.name]  # x may be float32 and its weights float64
+            near = TOLERANCES[found[0].dtype.name]  # x may be float32 and its weights float64
             for one, other in zip(found[1:], expected[1:], strict=True):
-                np.testing.assert_allclose(one, other, rtol=tolerance, atol=100 * tolerance)
+                np.testing.assert_allclose(one, other, rtol=near, atol=100 * near)
     y, expected = cpu.softmax(x, (axis,), where), portable.softmax(x, (axis,), where)
     np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=200 * eps, atol=eps**2)
     if topk_cpu.supports(x):
@@ -212,10 +212,14 @@ def call_at_random(seed):
             break
 
 
-def call_all(seed):
-    """Call all; print whether Numba was needed."""
-    calls = [partial(call, *arguments) for arguments in every_call()]
-    calls += [partial(call_grouped, dtype) for dtype in TOLERANCES]
+def call_all(seed, *dtypes):
+    """Call all, or those of blocks and weights of some dtypes; print whether Numba was needed."""
+    calls = [
+        partial(call, *one)
+        for one in every_call()
+        if not dtypes or (one[0] in dtypes and one[1] in (None, *dtypes))
+    ]
+    calls += [partial(call_grouped, dtype) for dtype in TOLERANCES if dtype in dtypes or not dtypes]
     for one in random.Random(seed).sample(calls, len(calls)):
         one()
     print("numba" in sys.modules)

@@ -12,7 +12,8 @@ import platformdirs
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from dsoftmax._kernels.cpu import compiler, kept_code, kernels, machine_code, self_test
+from dsoftmax._kernels.cpu import compiler, every, kept_code, kernels, machine_code, self_test
+from dsoftmax._kernels.cpu.compiler import name_of
 
 from .compiled import (
     KERNELS,
@@ -53,17 +54,20 @@ def files(folder):
     return {path.name: path.read_bytes() for path in Path(folder, "dsoftmax").iterdir()}
 
 
-def name_of(factory, *parameters):
-    words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
-    return "-".join((*words, kept_code.fingerprint()))
-
-
 def symbols(content):
     """The symbols of an object file that a linker sees, and whether they are defined there."""
     table = ELFFile(io.BytesIO(content)).get_section_by_name(".symtab")
     for symbol in table.iter_symbols():
         if symbol.entry.st_info.bind != "STB_LOCAL":
             yield symbol.name, symbol.entry.st_shndx != "SHN_UNDEF"
+
+
+def test_the_kernels_for_some_dtypes_are_all_that_these_need(folder, tmp_path):
+    dtypes = ("float32", "float64")
+    (tmp_path / "dsoftmax").mkdir()
+    for kernel in every.needed(dtypes):
+        shutil.copy(folder / "dsoftmax" / f"{name_of(*kernel)}.o", tmp_path / "dsoftmax")
+    assert run(calling(call_all, 0, *dtypes), tmp_path).split() == ["False"]
 
 
 def test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c(folder):

@@ -12,7 +12,7 @@ ROOT = Path(dsoftmax.__file__).parent
 FLOORS = (
     {"_algebra"},
     {"_kernels", "_graph"},
-    {"_arguments", "_operation", "_reread"},
+    {"_arguments", "_compile", "_operation", "_reread"},
     {"_group_arguments", "_terms", "_topk_operation"},
     {"_engine", "_groups"},
     {"operations", "_topk"},

@@ -36,7 +36,7 @@ Array = np.ndarray
 Axes = tuple[int, ...]
 
 _INTEGERS = [f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)]
-_NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
+NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float64"])
 
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
@@ -47,7 +47,7 @@ def supports(x: Any) -> bool:
     """Whether x is a block for these kernels: NumPy's, not empty, of a dtype they know."""
     return (
         isinstance(x, np.ndarray)
-        and dtype_name(x.dtype) in _NAMES
+        and dtype_name(x.dtype) in NAMES
         and x.size > 0
         and x.flags.aligned
         and not any(stride % x.itemsize for stride in x.strides)

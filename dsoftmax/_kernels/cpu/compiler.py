@@ -50,6 +50,22 @@ def address(factory: Factory, *parameters: Any) -> int:
     return _kernel(factory, parameters).address
 
 
+def kept(factory: Factory, *parameters: Any) -> bool:
+    """Whether the code of that function, which is compiled if need be, is on disk."""
+    from . import kept_code
+
+    _kernel(factory, parameters)
+    return any(True for _ in kept_code.read(name_of(factory, *parameters)))
+
+
+def name_of(factory: Factory, *parameters: Any) -> str:
+    """The name of a kernel's code on disk."""
+    from . import kept_code
+
+    words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
+    return "-".join((*words, str(kept_code.fingerprint())))
+
+
 def _kernel(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
     key = (factory, *parameters)
     kernel = _kernels.get(key)
@@ -91,12 +107,10 @@ def _load_or_compile(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
             raise RuntimeError(f"the compiled kernel {code.entry} computes wrong numbers")
         return Kernel(function, entry)
 
-    words = (getattr(word, "__name__", str(word)) for word in (factory, *parameters))
-    fingerprint = kept_code.fingerprint()
-    name = "-".join((*words, str(fingerprint)))
-    for kept in kept_code.read(name) if fingerprint else ():
+    fingerprint, name = kept_code.fingerprint(), name_of(factory, *parameters)
+    for code in kept_code.read(name) if fingerprint else ():
         try:
-            return usable(kept)
+            return usable(code)
         except CannotCompileError:
             raise
         except Exception:  # of any kind: if it is not of the kept code, it will come again

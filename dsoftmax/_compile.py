@@ -1,0 +1,80 @@
+"""compile: compiled kernels on disk before they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ._algebra.dtypes import parsed_name
+from ._kernels.cpu.block import NAMES
+from ._kernels.cpu.compiler import CannotCompileError
+from ._kernels.cpu.every import compile_all
+
+
+def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A001
+    """Compile the kernels for blocks of some dtypes, and keep their code on disk.
+
+    Without it, each kernel is compiled by the first process that needs it, in seconds, in which
+    many workers that start together do the same work. Once the code is on disk, a process loads a
+    kernel in milliseconds. That is `dsoftmax compile` on the command line.
+
+    Parameters
+    ----------
+    dtypes : iterable of dtypes, optional
+        Those of the arrays, or of weights and values beside them, as names or dtypes: floats,
+        integers, booleans. The default takes a minute or two on one core.
+
+    Returns
+    -------
+    int
+        The number of kernels that are on disk for these dtypes.
+
+    Raises
+    ------
+    TypeError
+        If dtypes is not an iterable of dtypes, or one has no compiled kernels, as complex numbers
+        have none.
+    RuntimeError
+        If nothing can be compiled here, or the code cannot be kept, since no folder for it can be
+        written to. The second happens after everything is compiled, for this process.
+
+    See Also
+    --------
+    softmax : What is computed with them.
+
+    Notes
+    -----
+    Code is kept in the package's ``__pycache__``, else in the user's cache directory, or in
+    ``NUMBA_CACHE_DIR`` if that is set. It is for the processor it was compiled on and the versions
+    of Numba, NumPy and dsoftmax: elsewhere it is not used, and compiled anew. ``NUMBA_CPU_NAME``
+    names another processor, in both places.
+
+    Arrays in memory with fewer than 4096 elements need none of it.
+
+    Examples
+    --------
+    On all workers of a cluster:
+
+    >>> client.run(dsoftmax.compile, ["float32"])  # doctest: +SKIP
+    """
+    hint = 'give names or dtypes of real numbers, such as ("float32", "int16")'
+    if isinstance(dtypes, (str, bytes)) or not isinstance(dtypes, Iterable):
+        raise TypeError(f"compile: dtypes is {dtypes!r}; {hint}")
+    names = []
+    for one in dtypes:
+        name = parsed_name(one)
+        if name not in NAMES:
+            raise TypeError(f"compile: dtypes has {one!r}, which has no compiled kernels; {hint}")
+        names.append(name)
+    try:
+        count, on_disk = compile_all(names)
+    except CannotCompileError as error:
+        raise RuntimeError(
+            f"compile: nothing can be compiled here ({error.__cause__!r})"
+        ) from error
+    if on_disk < count:
+        raise RuntimeError(
+            f"compile: {count - on_disk} of {count} kernels cannot be kept on disk; set "
+            "NUMBA_CACHE_DIR to a folder that can be written to"
+        )
+    return on_disk

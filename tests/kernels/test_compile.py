@@ -1,0 +1,86 @@
+"""dsoftmax.compile: the kernels that blocks of some dtypes need, on disk before they are needed."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import dsoftmax
+from dsoftmax._kernels.cpu import compiler, every, kept_code, kernels
+from dsoftmax._kernels.cpu.block import NAMES
+from dsoftmax.cli.commands import main
+
+from . import compiled
+
+LOAD = (kernels.load, "float32", False, np.float32)
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """An empty folder for code, in a process that has none."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiler, "_kernels", {})
+    monkeypatch.setattr(compiler, "_failures", [])
+    return tmp_path
+
+
+def test_all_dtypes_need_every_kernel_but_those_that_load_odd_ones():
+    needed = set(every.needed(NAMES))
+    assert needed <= set(compiled.KERNELS)
+    for factory, *parameters in set(compiled.KERNELS) - needed:
+        _, swapped, working = parameters
+        assert factory is kernels.load
+        assert swapped or working is np.float32
+
+
+def test_code_is_on_disk_afterwards(fresh, monkeypatch):
+    monkeypatch.setattr(every, "needed", lambda names: [LOAD])
+    assert dsoftmax.compile(["float32"]) == 1
+    (file,) = fresh.glob("dsoftmax/*.o")
+    assert file.stem == compiler.name_of(*LOAD)
+    written = file.stat().st_mtime_ns
+    done = CliRunner().invoke(main, ["compile", "float32"], catch_exceptions=False)
+    assert (done.exit_code, done.output) == (0, "1 kernels on disk\n")
+    assert file.stat().st_mtime_ns == written
+
+
+def test_where_no_code_can_be_kept(fresh, monkeypatch):
+    monkeypatch.setattr(every, "needed", lambda names: [LOAD])
+    monkeypatch.setattr(kept_code, "folders", lambda: iter(()))
+    with pytest.raises(RuntimeError, match="compile: 1 of 1 kernels cannot be kept on disk; set"):
+        dsoftmax.compile()
+
+
+def test_where_nothing_can_be_compiled(fresh, monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    with (
+        pytest.warns(RuntimeWarning, match="without compiled kernels"),
+        pytest.raises(RuntimeError, match="nothing can be compiled here .*NUMBA_DISABLE_JIT"),
+    ):
+        dsoftmax.compile()
+    done = CliRunner().invoke(main, ["compile"])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: compile: nothing can be compiled here")
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "message"),
+    [
+        ("float32", "dtypes is 'float32'; give names or dtypes of real numbers"),
+        (32, "dtypes is 32; give"),
+        (["float32", "complex64"], "dtypes has 'complex64', which has no compiled kernels"),
+        ([np.longdouble], "which has no compiled kernels"),
+        (["float31"], "dtypes has 'float31'"),
+    ],
+)
+def test_refusals(dtypes, message):
+    with pytest.raises(TypeError, match=message):
+        dsoftmax.compile(dtypes)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["f4", np.float32, np.dtype(">f4"), "bfloat16", ml_dtypes.bfloat16], ids=str
+)
+def test_dtypes_by_name_or_as_they_are(monkeypatch, dtype):
+    monkeypatch.setattr("dsoftmax._compile.compile_all", lambda names: (len(names),) * 2)
+    assert dsoftmax.compile([dtype]) == 1
