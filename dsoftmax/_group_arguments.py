@@ -14,7 +14,7 @@ from ._graph.alignment import check_blocks
 from ._graph.stage import Stage
 from ._graph.tree import map_blocks
 from ._kernels import as_block
-from ._kernels.factorize import KINDS, has_missing, in_order, places_of, product
+from ._kernels.factorize import KINDS, Coded, has_missing, in_order, places_of, product
 from ._kernels.groups import Labelled
 
 _COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
@@ -26,7 +26,8 @@ class Grouping(NamedTuple):
     Attributes
     ----------
     function : str
-        Who asks, for errors; the names of its tasks have "-" for "." and "_".
+        Who asks, for errors. The names of tasks are "grouped-", and the last part of it with "-"
+        for "_".
     x : array
         NumPy's or Dask's; the keys are Dask's too if it is, with its number of axes and, along the
         axis, its chunks.
@@ -49,7 +50,7 @@ class Grouping(NamedTuple):
     @property
     def key(self) -> str:
         """What the names of its tasks begin with."""
-        return self.function.replace(".", "-").replace("_", "-")
+        return "grouped-" + self.function.rpartition(".")[2].replace("_", "-")
 
     @property
     def is_lazy(self) -> bool:
@@ -128,8 +129,10 @@ def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
     categories = None
     if hasattr(by, "codes") and hasattr(by, "categories"):
         categories = np.asarray(by.categories)
-        codes = np.asarray(by.codes)
-        by = np.ma.array(codes, mask=codes < 0) if (codes < 0).any() else codes
+        by = by.codes
+        if not isinstance(by, da.Array):  # whose blocks have their missing ones masked
+            codes = np.asarray(by)
+            by = np.ma.array(codes, mask=codes < 0) if (codes < 0).any() else codes
     key = as_any_array(by, function, name)
     if not isinstance(key, (np.ndarray, da.Array)):
         raise TypeError(
@@ -218,8 +221,8 @@ def _as_expected(
     again = np.flatnonzero(ordered[1:] == ordered[:-1])
     if again.size:
         raise ValueError(
-            f"{function}: expected_groups has {ordered[again[0]].item()!r} twice; name each group "
-            "once"
+            f"{function}: expected_groups has {ordered[again].tolist()[0]!r} twice; name each "
+            "group once"
         )
     if categories is None:
         return ordered, order
@@ -254,7 +257,9 @@ def as_labelled(
 ) -> Labelled:
     x = as_block(x, ndim)
     _check_block(x, function)
-    vectors = tuple(np.ma.asarray(k).ravel() if np.ma.isMA(k) else np.ravel(k) for k in keys)
+    vectors = tuple(
+        k.ravel() if isinstance(k, (Coded, np.ma.MaskedArray)) else np.ravel(k) for k in keys
+    )
     shapes: dict[str, Any] = {"x": ((x.shape[axis],), ())}
     names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
     for vector, name, kind in zip(vectors, names, kinds, strict=True):

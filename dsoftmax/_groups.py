@@ -47,9 +47,9 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, nbytes=bytes_of(given.x), **options)
         return map_blocks(stage, *arrays)
-    states = _states(given, split_every)
+    states = states_of(given, split_every)
     again = second_reads(given.function, arrays, given.labelled, states, (axis,), reread)
-    stage = Stage(f"{given.key}-rescale", _rescaled, given.dtype, **options)
+    stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
     return map_blocks(stage, *again, states)
 
 
@@ -71,14 +71,12 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
     axis, shape = given.axis, given.shape
     options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
     options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
+    states = states_of(given, split_every, statistic.moments)
     if not given.is_lazy:
-        states: Any = groups.of_block(given.labelled, axis, statistic.moments)
-        values = _values(states, **options)
+        values = state_values(states, **options)
     else:
-        check_split_every(split_every, given.x.ndim, given.function)
-        states = _states(given, split_every, statistic.moments)
         length = (math.nan,) if shape is None else (options["length"],)
-        stage = Stage(given.key, _values, given.dtype, **options)
+        stage = Stage(given.key, state_values, given.dtype, **options)
         values = reduce_within_blocks(stage, states, (axis,), (), length)
     if shape is None:
         labels = tuple(_labels_of(given, states, i) for i in range(len(given.keys)))
@@ -88,8 +86,14 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
     return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
 
 
-def _states(given: Grouping, split_every: SplitEvery, moments: bool = False) -> da.Array:
-    """The states of the groups as opaque blocks of an array, one for each block of other axes."""
+def states_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -> Any:
+    """The states of the groups, or their moments.
+
+    Lazy if x is: opaque blocks of an array, one for each block of other axes.
+    """
+    if not given.is_lazy:
+        return groups.of_block(given.labelled, given.axis, moments)
+    check_split_every(split_every, given.x.ndim, given.function)
     if moments:  # which several statistics have in common, and so one name
         given = given._replace(function="grouped.softmax")
     axis, sums, joined, key = given.axis, np.dtype(np.float64), given.labelled, given.key
@@ -124,12 +128,12 @@ def _labels_of(given: Grouping, states: Any, i: int) -> Array:
     """The labels of a key, lazy if the states are."""
     categories = given.categories[i]
     if not isinstance(states, da.Array):
-        return _labels(states, i, categories)
+        return state_labels(states, i, categories)
     dtype = given.keys[i].dtype if categories is None else categories.dtype
     others = tuple(axis for axis in range(states.ndim) if axis != given.axis)
     if any(states.numblocks[axis] > 1 for axis in others):  # all have the same labels
         states = states.blocks[(0,) * states.ndim]
-    stage = Stage("grouped-labels", _labels, dtype, i=i, categories=categories)
+    stage = Stage("grouped-labels", state_labels, dtype, i=i, categories=categories)
     return reduce_within_blocks(stage, states, (given.axis,), others, (math.nan,))
 
 
@@ -141,14 +145,14 @@ def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any)
     return of_dtype(groups.whole(block, options["axis"], logarithm), result)
 
 
-def _rescaled(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
+def rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
     *keys, states = others
     block = as_labelled(x, *keys, **options)
     function = groups.log_rescale if logarithm else groups.rescale
     return of_dtype(function(block, states, options["axis"]), result)
 
 
-def _values(
+def state_values(
     states: Groups, axis: int, statistic: Statistic, length: int | None, result: str
 ) -> Array:
     """A statistic of groups, in the order of the labels or at the places that these are."""
@@ -160,6 +164,6 @@ def _values(
     return of_dtype(np.moveaxis(value, 0, axis), result)
 
 
-def _labels(states: Groups, i: int, categories: Array | None) -> Array:
+def state_labels(states: Groups, i: int, categories: Array | None) -> Array:
     labels = states.labels[i]
     return labels if categories is None else categories[labels]

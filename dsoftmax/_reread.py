@@ -95,7 +95,7 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
     if not choice.again:
         _log.info("reread of %r: held, since %s", x, choice.why)
         return x
-    _warn_of_generators(x)
+    warn_of_generators(x)
     barrier = None if after is None else checkpoint(after)
     return copy_graph(x, tokenize(x.name, "reread", barrier), barrier)
 
@@ -142,7 +142,7 @@ def second_reads(
         how = "read twice" if choice.again else "held"
         _log.info("%s of %r over axis %s: %s, since %s", function, x, axes, how, choice.why)
         if choice.again:
-            _warn_of_generators(x)
+            warn_of_generators(x)
     if not any(choice.again for choice in choices):
         return arrays
     # A copy that fuses into the next map waits for the states by itself: each slice for its own.
@@ -177,14 +177,15 @@ def _apart(x: da.Array, states: da.Array) -> bool:
     return bool(layers) and layers.isdisjoint(task_layers(states))
 
 
-def _warn_of_generators(x: da.Array) -> None:
+def warn_of_generators(x: da.Array, remedy: str = "hold it with reread=False, ") -> None:
+    """Warn if a second reading of an array would draw other random numbers."""
     seen: dict[Any, Any] = {}
     for name, layer in task_layers(x).items():
         if draws(uses(some_tasks(layer), seen)):
             warnings.warn(
                 f"{key_split(name)!r} draws from a random generator, so that reading its array "
-                "twice gives different values; hold it with reread=False, persist it, or seed "
-                "each block separately, as dask.array.random does",
+                f"twice gives different values; {remedy}persist it, or seed each block separately, "
+                "as dask.array.random does",
                 stacklevel=_depth() + 1,
             )
             return

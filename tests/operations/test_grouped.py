@@ -500,6 +500,7 @@ def test_errors_of_arguments(error, arguments, text):
         (TypeError, {"axis": 0.5}, "axis is 0.5; use"),
         (TypeError, {"axis": (0,)}, r"axis is \(0,\)"),
         (ValueError, {"expected_groups": [1, 2, 1]}, "expected_groups has 1 twice"),
+        (ValueError, {"expected_groups": np.array([2, 2], object)}, "expected_groups has 2 twice"),
         (ValueError, {"expected_groups": [1, np.nan]}, "expected_groups has a label that is miss"),
         (ValueError, {"expected_groups": [[1]]}, r"expected_groups has shape \(1, 1\)"),
         (TypeError, {"expected_groups": ["1"]}, "expected_groups has dtype <U1, which no label in"),
