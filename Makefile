@@ -9,12 +9,13 @@ TESTS :=
 # What needs no optional dependency, without what takes long; `lowest` leaves out the tests of the
 # kernels, which operations call, and some of theirs.
 EVERYWHERE := -m "not emulated and not gpu and not huge and not system"
-CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project \
-	dsoftmax --ignore dsoftmax/dashboard $(EVERYWHERE)
+DOCTESTS := dsoftmax --ignore dsoftmax/dashboard --ignore dsoftmax/dataframe.py \
+	--ignore-glob "dsoftmax/_frame*.py"
+CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project $(DOCTESTS) $(EVERYWHERE)
 CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cumulative grouped inputs \
 	normalizer operations reference shared_memory softmax statistics topk weights where)
 LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
-	dsoftmax --ignore dsoftmax/dashboard $(EVERYWHERE)
+	$(DOCTESTS) $(EVERYWHERE)
 # Files are shared out between two processes; some of their tests take several gigabytes.
 PYTEST := -m pytest --numprocesses 2 --dist loadgroup
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c

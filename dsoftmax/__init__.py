@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import dashboard, grouped, operations, reference
+    from . import dashboard, dataframe, grouped, operations, reference
     from ._compile import compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
@@ -25,6 +25,7 @@ __all__ = [
     "cross_entropy",
     "cumulative_logsumexp",
     "dashboard",
+    "dataframe",
     "effective_sample_size",
     "entropy",
     "expectation",
@@ -49,6 +50,7 @@ _HOMES = {
     "cross_entropy": "_cross_entropy",
     "cumulative_logsumexp": "_cumulative",
     "dashboard": "dashboard",
+    "dataframe": "dataframe",
     "effective_sample_size": "_statistics",
     "entropy": "_statistics",
     "expectation": "_statistics",

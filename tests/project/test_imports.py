@@ -16,6 +16,7 @@ OPTIONAL = {
     "numba",
     "pandas",
     "polars",
+    "pyarrow",
     "scipy",
     "torch",
     "xarray",
@@ -54,7 +55,7 @@ def test_what_the_package_offers():
     names, functions = run.stdout.splitlines()
     assert names.split() == [
         *("Normalizer", "TopK", "TopKWithLog", "compile", "cross_entropy"),
-        *("cumulative_logsumexp", "dashboard", "effective_sample_size", "entropy"),
+        *("cumulative_logsumexp", "dashboard", "dataframe", "effective_sample_size", "entropy"),
         *("expectation", "grouped", "log_softmax", "logsumexp", "operations", "reference"),
         *("reread", "softmax", "softmax_matmul", "softmax_topk", "topk"),
     ]
