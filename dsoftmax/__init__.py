@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import dashboard, dataframe, grouped, operations, reference
+    from . import dashboard, dataframe, grouped, operations, reference, xarray
     from ._compile import compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
@@ -39,6 +39,7 @@ __all__ = [
     "softmax_matmul",
     "softmax_topk",
     "topk",
+    "xarray",
 ]
 
 # Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
@@ -64,6 +65,7 @@ _HOMES = {
     "softmax_matmul": "_softmax_matmul",
     "softmax_topk": "_topk",
     "topk": "_topk",
+    "xarray": "xarray",
 }
 
 

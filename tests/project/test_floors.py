@@ -19,6 +19,8 @@ FLOORS = (
     {"_normalizer_blocks", "_normalizer_dict"},
     {"_cross_entropy", "_cumulative", "_normalizer", "_softmax", "_softmax_matmul", "_statistics"},
     {"dataframe", "grouped"},
+    {"_named"},
+    {"xarray"},
     {"reference"},
     {"cli", "dashboard"},
 )

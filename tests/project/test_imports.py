@@ -57,7 +57,7 @@ def test_what_the_package_offers():
         *("Normalizer", "TopK", "TopKWithLog", "compile", "cross_entropy"),
         *("cumulative_logsumexp", "dashboard", "dataframe", "effective_sample_size", "entropy"),
         *("expectation", "grouped", "log_softmax", "logsumexp", "operations", "reference"),
-        *("reread", "softmax", "softmax_matmul", "softmax_topk", "topk"),
+        *("reread", "softmax", "softmax_matmul", "softmax_topk", "topk", "xarray"),
     ]
     assert functions == "show naive_softmax"
     assert set(names.split()) == set(dsoftmax.__all__)

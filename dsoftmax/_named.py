@@ -1,0 +1,234 @@
+"""DataArrays and Datasets: names of dimensions as axes, and results with the names again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+
+from . import grouped
+from ._algebra.dtypes import type_name
+from ._arguments import Array
+from ._statistics import expectation
+
+Named = Any  # a DataArray or Dataset
+Dims = Any  # a name, several in a list or tuple, or None for all
+
+
+def mapped(
+    function: Callable[..., Array],
+    of_groups: Callable[..., Array],
+    x: Named,
+    dim: Dims,
+    by: Any,
+    where: Any,
+    **options: Any,
+) -> Named:
+    """An array function that keeps the shape; ``of_groups`` is that of `dsoftmax.grouped`."""
+    name = _name(function)
+
+    def whole(one: Any, axes: tuple[int, ...]) -> Any:
+        mask = _beside(one, where, name, "where")
+        return _like(one, function(one.data, axes, where=mask, **options))
+
+    def within(one: Any, _: Any) -> Any:
+        axis, keys = _labels(one, dim, by, where, name)
+        return _like(one, of_groups(one.data, _as_arrays(keys), axis=axis, **options))
+
+    return _over(x, dim, name, whole) if by is None else _over(x, None, name, within)
+
+
+def reduced(
+    function: Callable[..., Array],
+    of_groups: Callable[..., Array],
+    x: Named,
+    dim: Dims,
+    by: Any,
+    where: Any,
+    **options: Any,
+) -> Named:
+    """An array function that gives a number for each slice, or for each group of one."""
+    name = _name(function)
+
+    def whole(one: Any, axes: tuple[int, ...]) -> Any:
+        mask = _beside(one, where, name, "where")
+        return _reduce(one, axes, lambda data, axis: function(data, axis, where=mask, **options))
+
+    def within(one: Any, _: Any) -> Any:
+        axis, keys = _labels(one, dim, by, where, name)
+        return _of_groups(one, axis, keys, name, of_groups, **options)
+
+    return _over(x, dim, name, whole) if by is None else _over(x, None, name, within)
+
+
+def expectations(
+    x: Any, values: tuple[Any, ...], dim: Dims, where: Any, split_every: Any
+) -> tuple[Any, ...]:
+    """The mean of each of some values, which are DataArrays or names of coordinates."""
+    name = "xarray.expectation"
+    if not isinstance(x, xr.DataArray):
+        raise TypeError(
+            f"{name}: x is a {type_name(x)}; pass a DataArray of xarray (of a Dataset, a variable)"
+        )
+    given = [x[one] if isinstance(one, str) and one in x.coords else one for one in values]
+    data = tuple(_beside(x, one, name, "values") for one in given)
+    axes = x.get_axis_num(_names(x, dim, name))
+    mask = _beside(x, where, name, "where")
+    means = expectation(x.data, data, axes, where=mask, split_every=split_every)
+    found = []
+    for one, mean in zip(given, means, strict=True):
+        y = _reduce(x, axes, lambda _, axis, mean=mean: mean).rename(one.name)
+        y.attrs = dict(one.attrs) if _keeps_attrs() else {}
+        found.append(y)
+    return tuple(found)
+
+
+def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ...]], Any]) -> Named:
+    """Call with x and the axes that ``dim`` names, or with each variable of a Dataset.
+
+    As in xarray's own functions, a variable is reduced over those of the dimensions that it has.
+    """
+    if not isinstance(x, (xr.DataArray, xr.Dataset)):
+        raise TypeError(f"{function}: x is a {type_name(x)}; pass a DataArray or Dataset of xarray")
+    names = _names(x, dim, function)
+    if isinstance(x, xr.DataArray):
+        return call(x, x.get_axis_num(names))
+
+    def of_variable(one: Any) -> Any:
+        return call(one, one.get_axis_num([dim for dim in names if dim in one.dims]))
+
+    return x.map(of_variable, keep_attrs=_keeps_attrs())
+
+
+def _reduce(x: Any, axes: tuple[int, ...], call: Callable[..., Array]) -> Any:
+    """A function of the data and ``axis``, as xarray reduces: with no coordinate of the axes."""
+    return x.reduce(call, axis=axes, keep_attrs=_keeps_attrs())
+
+
+def _beside(x: Any, other: Any, function: str, name: str) -> Array:
+    """The data of a DataArray, with the axes of x, or of length 1; None as it is."""
+    if other is None:
+        return None
+    if not isinstance(other, xr.DataArray):
+        raise TypeError(
+            f"{function}: {name} is a {type_name(other)}; pass a DataArray, whose dimensions are "
+            "among those of x"
+        )
+    more = [dim for dim in other.dims if dim not in x.dims]
+    if more:
+        raise ValueError(
+            f"{function}: {name} has the dimension {more[0]!r}, and x has {x.dims}; broadcast x "
+            f"first, as with x.broadcast_like({name})"
+        )
+    _, other = xr.align(x, other, join="exact", copy=False)
+    return other.variable.set_dims(x.dims).data
+
+
+def _name(function: Callable[..., Array]) -> str:
+    return f"xarray.{function.__name__}"
+
+
+def _names(x: Named, dim: Dims, function: str) -> list[Any]:
+    """The dimensions that are meant."""
+    if dim is None or dim is ...:
+        return list(x.dims)
+    names = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
+    missing = [name for name in names if name not in x.dims]
+    if missing or len(set(names)) < len(names):
+        raise ValueError(
+            f"{function}: dim is {dim!r} and x has dimensions {tuple(x.dims)}; name one of these, "
+            "several in a list, each once, or None for all"
+        )
+    return names
+
+
+def _keeps_attrs() -> bool:
+    """Whether results have the attributes of x: unless xarray is told otherwise."""
+    return xr.get_options()["keep_attrs"] is not False
+
+
+def _like(x: Any, data: Array) -> Any:
+    """The data with the names, coordinates and attributes of x."""
+    y = x.copy(deep=False, data=data)
+    y.encoding = {}  # x may be packed as integers in its file, which does not suit the data
+    if not _keeps_attrs():
+        y.attrs = {}
+    return y
+
+
+# Groups.
+
+
+def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int, list[Any]]:
+    """The axis that labels go along, and the coordinates that these are."""
+    if where is not None:
+        raise TypeError(
+            f"{function}: where is given, and by; leave elements out by a label that is missing, "
+            "as with by.where(where)"
+        )
+    keys = []
+    for key in by if isinstance(by, (list, tuple)) else [by]:
+        if isinstance(key, xr.DataArray):
+            keys.append(xr.align(x, key, join="exact", copy=False)[1])
+        elif isinstance(key, str) and key in x.coords:
+            keys.append(x[key])
+        else:
+            what = repr(key) if isinstance(key, str) else f"a {type_name(key)}"
+            raise TypeError(
+                f"{function}: by is {what} and x has coordinates {tuple(x.coords)}; pass the name "
+                "of one, or a DataArray, or several of these in a list"
+            )
+    dims = {key.dims for key in keys}
+    if len(dims) != 1 or len(keys[0].dims) != 1 or keys[0].dims[0] not in x.dims:
+        raise ValueError(
+            f"{function}: by has dimensions {[key.dims for key in keys]} and x {x.dims}; pass "
+            "labels along one of the dimensions of x"
+        )
+    (along,) = keys[0].dims
+    if dim is not None and _names(x, dim, function) != [along]:
+        raise ValueError(
+            f"{function}: dim is {dim!r}, and labels go along {along!r}; leave dim out"
+        )
+    return x.get_axis_num(along), keys
+
+
+def _as_arrays(keys: list[Any]) -> Any:
+    """Labels as the functions of `grouped` take them."""
+    found = []
+    for key in keys:
+        data = key.data
+        if not isinstance(data, np.ndarray) and not dask.is_dask_collection(data):
+            index = key.to_index()  # they are of a dtype of pandas
+            data = index if hasattr(index, "codes") else np.asarray(index, dtype=object)
+        found.append(data)
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def _of_groups(
+    x: Any,
+    axis: int,
+    keys: list[Any],
+    function: str,
+    of_groups: Callable[..., Array],
+    **options: Any,
+) -> Any:
+    """A statistic of each group, whose labels are a coordinate in place of the axis."""
+    names = [key.name or "group" for key in keys]
+    if any(dask.is_dask_collection(key.data) for key in keys):
+        raise TypeError(
+            f"{function}: by is a Dask array, and the labels in it become a coordinate of the "
+            f"result; load them first, as with x[{names[0]!r}].load()"
+        )
+    by, nothing = _as_arrays(keys), np.zeros(keys[0].size)
+    several = by if len(keys) > 1 else (by,)
+    labels = tuple(grouped.logsumexp(nothing, key)[0] for key in several)
+    expected = labels if len(keys) > 1 else labels[0]
+    values = of_groups(x.data, by, axis=axis, expected_groups=expected, **options)
+    coords = x.coords.to_dataset().drop_dims(x.dims[axis], errors="ignore").coords
+    dims = (*x.dims[:axis], *names, *x.dims[axis + 1 :])
+    attrs = x.attrs if _keeps_attrs() else None
+    y = xr.DataArray(values, coords, dims, name=x.name, attrs=attrs)
+    return y.assign_coords({name: (name, one) for name, one in zip(names, labels, strict=True)})
