@@ -47,6 +47,7 @@ LAYOUTS = {
     "row-1e7": Layout("one row, 10^7", (10**7,), 0, (16,)),
     "row-1e8": Layout("one row, 10^8", (10**8,), 0, (16,), (20_000,)),
     "row-5e8": Layout("one row, 5·10^8", (5 * 10**8,), 0, (16,)),
+    "labels-1e7": Layout("10^7 with labels", (10**7,), 0, (16,), (32_000,)),
     "long-rows": Layout("rows of 50,000", (2000, 50_000), 1, (16, 1), (32, 1000)),
     "short-rows": Layout("rows of 10", (10**7, 10), 1, (16, 1), (1600, 10)),
     "columns": Layout("columns of 50,000", (50_000, 2000), 0, (1, 16), (1000, 32)),
@@ -121,6 +122,8 @@ PEERS = {
     "torch": on_torch,
     "JAX": on_jax,
     "SciPy on NumPy": on_numpy,
+    "pandas": on_numpy,
+    "dsoftmax on pandas": on_numpy,
     "dsoftmax on NumPy": on_numpy,
 }
 MOST = 10**8

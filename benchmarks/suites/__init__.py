@@ -7,7 +7,7 @@ from typing import Any
 
 from ..case import Case, Suite
 from ..operation import Operation, suite
-from . import dashboard, first, gpu, graphs, memory, small, speed, statistics, tasks, topk
+from . import dashboard, first, gpu, graphs, groups, memory, small, speed, statistics, tasks, topk
 
 
 def default(operation: Any) -> Operation:
@@ -34,6 +34,7 @@ SUITES = {
     for suite in (
         speed.SUITE,
         statistics.SUITE,
+        groups.SUITE,
         OTHERS,
         first.SUITE,
         small.SUITE,
