@@ -99,8 +99,8 @@ def merge(*states: State) -> State:
         return first
     xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
-    alike = all(state.m.shape == m.shape for state in states)
-    if xp is numpy_arrays and alike and 2 < len(states) <= SMALL // max(m.size, 1):
+    small = xp is numpy_arrays and 2 < len(states) <= SMALL // max(m.size, 1)
+    if small and len({(s.m.shape, s.m.dtype, s.w.dtype) for s in states}) == 1:
         return _merged_together(states, m)
     with quiet():
         w = compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))

@@ -69,16 +69,18 @@ def test_small_states_merge_together_to_the_same_bits(monkeypatch, shape, dtype)
         wide = np.result_type(dtype, "f8")
         narrow = np.zeros(0, dtype).real.dtype
         states = [
-            State(a.astype(narrow), b.astype(wide), c.astype(wide))
-            for a, b, c in zip(m[..., None], w[..., None], s[..., None], strict=True)
+            State(np.asarray(a).astype(narrow), np.asarray(b, wide), np.asarray(c, wide))
+            for a, b, c in zip(m, w, s, strict=True)
         ]
+        if dtype == "f8" and count > 3:  # exponentials of each are in its own precision
+            states[1] = State(*(field.astype("g") for field in states[1]))
         together = merge(*states)
         with monkeypatch.context() as patch:
             patch.setattr(normalizer, "SMALL", 0)
             one_by_one = merge(*states)
         for a, b in zip(together, one_by_one, strict=True):
             np.testing.assert_array_equal(a, b, strict=True)
-            np.testing.assert_array_equal(np.signbit(a.real), np.signbit(b.real))
+            np.testing.assert_array_equal(np.signbit(np.real(a)), np.signbit(np.real(b)))
 
 
 @given(
