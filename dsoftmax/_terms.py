@@ -193,13 +193,16 @@ def check_broadcast(function: str, arrays: Mapping[str, Array]) -> tuple[Any, ..
     Unknown lengths (nan, of Dask arrays) broadcast with 1, with nothing, and with another unknown
     length of the same number of blocks.
     """
+    first, *others = arrays.values()
+    if all(isinstance(a, np.ndarray) and a.shape == first.shape for a in others):
+        return tuple(first.shape)  # as it is known
     shape: list[Any] = []
     for i in range(-max(a.ndim for a in arrays.values()), 0):
         longer = {k: a for k, a in arrays.items() if i >= -a.ndim and a.shape[i] != 1}
-        first, *others = longer or [""]
-        shape.append(longer[first].shape[i] if longer else 1)
-        for other in others:
-            _check_lengths(function, i, (first, longer[first]), (other, longer[other]))
+        name, *names = longer or [""]
+        shape.append(longer[name].shape[i] if longer else 1)
+        for other in names:
+            _check_lengths(function, i, (name, longer[name]), (other, longer[other]))
     return tuple(shape)
 
 

@@ -99,7 +99,7 @@ def merge(*states: State) -> State:
         return first
     xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
-    small = xp is numpy_arrays and 2 < len(states) <= SMALL // max(m.size, 1)
+    small = xp is numpy_arrays and len(states) <= SMALL // max(m.size, 1)
     if small and len({(s.m.shape, s.m.dtype, s.w.dtype) for s in states}) == 1:
         return _merged_together(states, m)
     with quiet():

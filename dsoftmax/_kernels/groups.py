@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._algebra import numpy_arrays
 from .._algebra.dtypes import dtype_name, working_name
 from .._algebra.moments import Moments, scaled
 from .._algebra.normalizer import State, log_d, quiet, scaled_rest
@@ -143,17 +144,17 @@ def _applied(block: Labelled, found: Numbered, groups: Groups, axis: int, logari
         """The numbers of each group of the block, after NaN for what is of none."""
         if unknown.any():
             field[unknown] = np.nan
-        return np.append(field.dtype.type(np.nan), field)
+        return np.concatenate((np.full(1, np.nan, field.dtype), field.reshape(-1)))
 
     numbers, first, _ = _flat(found, rows)
     y = _map(rows.reshape(-1), numbers, first, table(state.m), table(factors), logarithm)
-    return np.moveaxis(y.reshape(rows.shape), 0, axis)
+    return numpy_arrays.moveaxis(y.reshape(rows.shape), 0, axis)
 
 
 def _rows(x: Array, axis: int) -> Array:
     """The block with the axis of the labels first, in a dtype that is computed in."""
     working = np.dtype(working_name(dtype_name(x.dtype)))
-    return np.ascontiguousarray(np.moveaxis(x, axis, 0), dtype=working)
+    return np.ascontiguousarray(numpy_arrays.moveaxis(x, axis, 0), dtype=working)
 
 
 def _flat(found: Numbered, rows: Array) -> tuple[Array, int, int]:
@@ -181,7 +182,7 @@ def _states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> 
     m = state[0]
     m.fill(-np.inf)
     if x.size:
-        starts = np.flatnonzero(np.append(True, places[1:] != places[:-1]))
+        starts = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
         which, x = places[starts], x.astype(dtype, copy=False)
         m[which] = np.maximum.reduceat(x, starts)
         top = x == m[places]
