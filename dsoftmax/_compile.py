@@ -53,9 +53,9 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
 
     Examples
     --------
-    On all workers of a cluster:
+    On all workers of a cluster, with its `distributed.Client`::
 
-    >>> client.run(dsoftmax.compile, ["float32"])  # doctest: +SKIP
+        client.run(dsoftmax.compile, ["float32"])
     """
     hint = 'give names or dtypes of real numbers, such as ("float32", "int16")'
     if isinstance(dtypes, (str, bytes)) or not isinstance(dtypes, Iterable):
