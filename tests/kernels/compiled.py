@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -115,30 +114,26 @@ def compile_alone():
     compile_in_processes([[kernel] for kernel in KERNELS])
 
 
-def compile_in_groups(seed):
-    """Compile half of the kernels in random order, several in one process."""
-    mixed = random.Random(seed).sample(KERNELS, len(KERNELS) // 2)
-    size = len(mixed) // 6
-    compile_in_processes([mixed[i : i + size] for i in range(0, len(mixed), size)])
+def load_in_orders(count):
+    """Load all kernels in so many random orders and their reverse, in a process each."""
+    orders = [random.Random(seed).sample(KERNELS, len(KERNELS)) for seed in range(count)]
+    print(sum(in_processes(_load, [*orders, *(order[::-1] for order in orders)])))
 
 
-def load_first():
-    """Load all kernels, for each of them in a process in which it is the first."""
-    print(sum(in_processes(_load_first, range(len(KERNELS)))))
-
-
-def _load_first(number):
+def _load(order):
     """Whether Numba was needed."""
-    _compile([KERNELS[number], *random.Random(number).sample(KERNELS, len(KERNELS))])
+    _compile(order)
     return "numba" in sys.modules
 
 
 def every_call():
     """(dtype, dtype of the weights, axis, shape) of calls that need every kernel."""
     swapped = [f">{kind}" for kind in ("i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")]
-    shapes = ((60, 70), (7, 600), (600, 7))
-    weights = (None, "float32", "float64", "int8", "bfloat16")
-    for call in itertools.product((*SMALL, *LARGE, *swapped), weights, (0, 1), shapes):
+    blocks = list(itertools.product([None], (0, 1), [(60, 70), (7, 600), (600, 7)]))
+    weights = ("float32", "float64", "int8", "bfloat16")
+    blocks += itertools.product(weights, (0, 1), [(60, 70)])
+    for dtype, block in itertools.product((*SMALL, *LARGE, *swapped), blocks):
+        call = (dtype, *block)
         with contextlib.suppress(np.exceptions.DTypePromotionError):  # bfloat16 and integers
             np.result_type(*(name for name in call[:2] if name))
             yield call
@@ -202,14 +197,10 @@ def call_grouped(dtype):
         np.testing.assert_allclose(y, np.exp(x) / d[by], rtol=TOLERANCES[dtype])
 
 
-def call_at_random(seed):
-    """Call in random order for some seconds."""
-    end = time.monotonic() + 5
-    calls = list(every_call())
-    for arguments in itertools.cycle(random.Random(seed).sample(calls, len(calls))):
+def call_some(seed):
+    """Call in random order, a few."""
+    for arguments in random.Random(seed).sample(list(every_call()), 3):
         call(*arguments)
-        if time.monotonic() > end:
-            break
 
 
 def call_all(seed, *dtypes):

@@ -128,14 +128,16 @@ def test_compiled_code_that_cannot_be_kept(tmp_path):
         assert run(WITHOUT_WARNINGS, tmp_path / "file") == "True\n"
 
 
-EVERY_KERNEL = """
-import sys, numpy as np, dsoftmax
+OF_MANY_KERNELS = """
+import itertools, sys, numpy as np, dsoftmax
 results = []
-for dtype in ("f2", "f4", "f8"):
-    x = np.random.default_rng(0).normal(size=(70, 300)).astype(dtype) * 9
-    for axis in (0, 1, None):
-        results += [dsoftmax.softmax(x, axis), dsoftmax.log_softmax(x, axis)]
-        results += [dsoftmax.logsumexp(x, axis), dsoftmax.logsumexp(x, axis, b=x * x)]
+x = np.random.default_rng(0).normal(size=(70, 300)) * 9
+for y, axis in itertools.product((x, x.astype("f4")), (0, 1)):
+    results += [dsoftmax.softmax(y, axis), dsoftmax.log_softmax(y, axis)]
+    results += [dsoftmax.logsumexp(y, axis)]
+y = x.astype("f4")
+results += [dsoftmax.softmax(x.astype("f2"), 0)]
+results += [dsoftmax.logsumexp(x, 0, b=x * x), dsoftmax.logsumexp(y, 1, b=y * y)]
 np.savez(sys.argv[1], *results)
 """
 
@@ -144,11 +146,11 @@ np.savez(sys.argv[1], *results)
 def test_other_processors_compute_the_same(features, tmp_path):
     if features and platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("there is no AVX2 on this machine")
-    program = EVERY_KERNEL.replace("sys.argv[1]", repr(str(tmp_path / "theirs.npz")))
+    program = OF_MANY_KERNELS.replace("sys.argv[1]", repr(str(tmp_path / "theirs.npz")))
     run(program, tmp_path, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
-    exec(EVERY_KERNEL.replace("sys.argv[1]", repr(str(tmp_path / "ours.npz"))), {})
+    exec(OF_MANY_KERNELS.replace("sys.argv[1]", repr(str(tmp_path / "ours.npz"))), {})
     with np.load(tmp_path / "ours.npz") as ours, np.load(tmp_path / "theirs.npz") as theirs:
-        assert len(ours.files) == 36
+        assert len(ours.files) == 15
         for name in ours.files:
             eps = np.finfo(ours[name].dtype).eps
             smallest = np.finfo(ours[name].dtype).smallest_subnormal
