@@ -1,0 +1,71 @@
+"""Random bits of Philox4x32-10: the known answers of its authors, on every array library."""
+
+import importlib
+import random
+
+import array_api_strict
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsoftmax._kernels import philox
+
+LIBRARIES = (np, array_api_strict, "torch")
+FULL = 0xFFFFFFFF
+# Of Random123 1.14, tests/kat_vectors: counter, key and result.
+KNOWN = (
+    ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+    ((FULL,) * 4, (FULL,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    (
+        (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+        (0xA4093822, 0x299F31D0),
+        (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+    ),
+)
+
+
+def signed(low, high):
+    return np.array([low | high << 32], np.uint64).view(np.int64)
+
+
+@pytest.fixture(params=LIBRARIES, ids=lambda library: getattr(library, "__name__", library))
+def xp(request):
+    if isinstance(request.param, str):
+        pytest.importorskip(request.param)
+        return importlib.import_module(request.param)
+    return request.param
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN)
+def test_known_answers(xp, counter, key, expected):
+    first, second = (xp.asarray(signed(*counter[i : i + 2])) for i in (0, 2))
+    assert tuple(int(word[0]) for word in philox.words(first, second, key)) == expected
+
+
+def test_bits_are_the_first_two_words(xp):
+    index = np.array([0, 1, 2**32 - 1, 2**32, 2**63 - 1])
+    low, high, _, _ = philox.words(index, np.zeros(1, np.int64), (7, 8))
+    expected = [int(a) + (int(b) << 32) >> 11 for a, b in zip(low, high, strict=True)]
+    assert [int(i) for i in philox.bits(xp.asarray(index), (7, 8))] == expected
+
+
+def test_indices_of_32_bits_are_refused():
+    with pytest.raises(TypeError, match="count in int64, which int32 is not; with JAX, set jax_en"):
+        philox.bits(np.zeros(1, np.int32), (7, 8))
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**128 - 1))
+def test_the_product_with_a_fraction_is_exact(factor, fraction):
+    words = tuple(np.array([fraction >> 32 * i & FULL]) for i in range(4))
+    assert int(philox.mul_shift(np.array([factor]), words)[0]) == factor * fraction >> 128
+
+
+@pytest.mark.parametrize("factor", [0, 1, 2**31, 2**32, 2**63 - 1])
+def test_the_product_at_its_ends(xp, factor):
+    chosen = random.Random(0)
+    for fraction in (0, 2**128 - 1, *(chosen.getrandbits(128) for _ in range(100))):
+        words = tuple(xp.asarray([fraction >> 32 * i & FULL], dtype=xp.int64) for i in range(4))
+        found = philox.mul_shift(xp.asarray([factor], dtype=xp.int64), words)
+        assert int(found[0]) == factor * fraction >> 128
