@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ._compile import compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
+    from ._draws import GumbelTopK, choice, gumbel_topk
     from ._normalizer import Normalizer
     from ._reread import reread
     from ._softmax import log_softmax, logsumexp, softmax
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GumbelTopK",
     "Normalizer",
     "TopK",
     "TopKWithLog",
+    "choice",
     "compile",
     "cross_entropy",
     "cumulative_logsumexp",
@@ -30,6 +33,7 @@ __all__ = [
     "entropy",
     "expectation",
     "grouped",
+    "gumbel_topk",
     "log_softmax",
     "logsumexp",
     "operations",
@@ -44,9 +48,11 @@ __all__ = [
 
 # Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
 _HOMES = {
+    "GumbelTopK": "_draws",
     "Normalizer": "_normalizer",
     "TopK": "_topk",
     "TopKWithLog": "_topk",
+    "choice": "_draws",
     "compile": "_compile",
     "cross_entropy": "_cross_entropy",
     "cumulative_logsumexp": "_cumulative",
@@ -56,6 +62,7 @@ _HOMES = {
     "entropy": "_statistics",
     "expectation": "_statistics",
     "grouped": "grouped",
+    "gumbel_topk": "_draws",
     "log_softmax": "_softmax",
     "logsumexp": "_softmax",
     "operations": "operations",

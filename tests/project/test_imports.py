@@ -30,6 +30,7 @@ import dsoftmax
 x = dask.array.ones(3, chunks=1)
 dsoftmax.softmax(x), dsoftmax.log_softmax(x), dsoftmax.logsumexp(x), dsoftmax.Normalizer.of(x)
 dsoftmax.softmax_matmul(x, x), dsoftmax.cross_entropy(x, 1)
+dsoftmax.choice(x, 2, rng=0), dsoftmax.gumbel_topk(x, 2, rng=0)
 print(*sorted({{name.split('.')[0] for name in set(sys.modules) - before}} & {OPTIONAL!r}))
 """
 
@@ -54,10 +55,11 @@ def test_what_the_package_offers():
     )
     names, functions = run.stdout.splitlines()
     assert names.split() == [
-        *("Normalizer", "TopK", "TopKWithLog", "compile", "cross_entropy"),
-        *("cumulative_logsumexp", "dashboard", "dataframe", "effective_sample_size", "entropy"),
-        *("expectation", "grouped", "log_softmax", "logsumexp", "operations", "reference"),
-        *("reread", "softmax", "softmax_matmul", "softmax_topk", "topk", "xarray"),
+        *("GumbelTopK", "Normalizer", "TopK", "TopKWithLog", "choice", "compile"),
+        *("cross_entropy", "cumulative_logsumexp", "dashboard", "dataframe"),
+        *("effective_sample_size", "entropy", "expectation", "grouped", "gumbel_topk"),
+        *("log_softmax", "logsumexp", "operations", "reference", "reread", "softmax"),
+        *("softmax_matmul", "softmax_topk", "topk", "xarray"),
     ]
     assert functions == "show naive_softmax"
     assert set(names.split()) == set(dsoftmax.__all__)

@@ -1,0 +1,287 @@
+"""Draws with replacement: cumulative sums of a block, inverted, in integers.
+
+Element i has the integer weight W_i = round(exp(x_i - m) factor), where the factor is a power of
+two that brings the sum T of a slice near 2**61.  A draw is an integer below T, and the element in
+whose part of 0 ... T - 1 it lies, in the order of the elements.  Integers add exactly: sums do not
+depend on what is added first, and so draws do not depend on the chunks, not even at their borders.
+Rounding changes a weight by less than 2**-60 of the sum.
+
+A block is worked on as *rows*, of which each is a part of one slice whose elements follow one
+another, and in tiles of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from array_api_compat import array_namespace, device
+
+from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of
+from .._algebra.normalizer import State, quiet
+from . import philox
+from .blocks import Terms, unmasked_terms
+from .gumbel import Placed, in_array
+
+Array = Any
+Axes = tuple[int, ...]
+Method = Literal["multinomial", "systematic", "stratified"]
+
+TILE = 1 << 15  # elements whose weights are in memory at a time
+MOST_SORTED = 1 << 31  # draws of the sorted methods, whose square has to be below 2**63
+_LARGEST_SUM = 61  # in bits
+# Powers of two are sums of many data, as of equal elements. None of these is near one times this.
+_UNLIKELY = 1.2345678901234567
+
+
+class Targets(NamedTuple):
+    """Where draws are to be found: arrays of shape (slices, size).
+
+    In the row of this number, in the block that begins there along the axis of the cut, at the
+    first element up to which weights in the row of this block add up to more than ``rest``.
+    """
+
+    row: Array
+    begin: Array
+    rest: Array
+
+
+class Found(NamedTuple):
+    """Draws that have been found: their numbers, slice by slice, and the indices of elements.
+
+    The slices are those of a block whose lengths are ``lengths`` along the other axes.
+    """
+
+    numbers: Array
+    indices: Array
+    lengths: tuple[int, ...]
+
+
+class Layout(NamedTuple):
+    """How slices lie in an array and its blocks.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the array.
+    axes : tuple of int
+        Of a slice: one, or all of them.
+    summed : tuple of int
+        Of a row: those of ``axes`` from the last one on along which there are several blocks.
+    starts : tuple of int
+        Where the blocks begin along the first of ``summed``.
+    """
+
+    shape: tuple[int, ...]
+    axes: Axes
+    summed: Axes
+    starts: tuple[int, ...]
+
+
+def sums(x: Array | Terms, state: State, layout: Layout) -> Array:
+    """The sums of the weights in each row of a block: int64, with length 1 along ``summed``."""
+    rows, where, m, factor, kept = _rows(x, state, layout)
+    xp = array_namespace(rows)
+    if rows.shape[1] == 0:
+        return xp.zeros(kept, dtype=xp.int64, device=device(rows))
+    parts: list[Array] = []
+    for (_, start, _), weights in _tiles(rows, where, m, factor):
+        found = xp.sum(weights, axis=1)
+        if start == 0:
+            parts.append(found)
+        else:
+            parts[-1] = parts[-1] + found
+    total = xp.concat(parts) if parts else xp.zeros(0, dtype=xp.int64, device=device(rows))
+    return xp.reshape(total, kept)
+
+
+def targets(placed: Placed, size: int, method: Method, layout: Layout, key: philox.Key) -> Targets:
+    """Where the draws of each slice are to be found, from the sums of all of its rows."""
+    total = placed.x
+    xp = array_namespace(total)
+    others = tuple(i for i in range(total.ndim) if i not in layout.axes)
+    table = xp.permute_dims(total, (*others, *layout.axes))
+    lengths = tuple(total.shape[i] for i in others)
+    slices = math.prod(lengths)
+    table = xp.reshape(table, (slices, -1) if slices else (0, 1))
+    ends = xp.cumulative_sum(table, axis=1)
+    numbers = xp.arange(slices, dtype=xp.int64, device=device(total))
+    places = [tuple(of[i] for i in others) for of in (placed.starts, layout.shape)]
+    numbers = in_array(numbers, lengths, *places)[:, None]
+    target = _integers(ends[:, -1:], numbers, size, method, key)
+    part = _search(ends, xp.broadcast_to(_counted(slices, target)[:, None], target.shape), target)
+    before = xp.concat([xp.zeros_like(ends[:, :1]), ends[:, :-1]], axis=1)
+    before = xp.take_along_axis(before, part, axis=1)
+    blocks = len(layout.starts)
+    row = part // blocks if len(layout.axes) > 1 else _counted(slices, target)[:, None] + part * 0
+    begin = xp.take(
+        xp.asarray(layout.starts, dtype=xp.int64, device=device(total)),
+        xp.reshape(part % blocks, (-1,)),
+    )
+    return Targets(row, xp.reshape(begin, part.shape), target - before)
+
+
+def find(block: Placed, state: State, wanted: Targets, layout: Layout) -> Found:
+    """Those of the draws that are in a block."""
+    rows, where, m, factor, kept = _rows(block.x, state, layout)
+    xp = array_namespace(rows)
+    lengths = tuple(n for i, n in enumerate(kept) if i not in layout.summed)
+    cut = layout.summed[0]
+    own = wanted.begin == block.starts[cut]
+    row = wanted.row
+    if len(layout.axes) > 1:  # of the whole array; make it one of the block
+        row, inside = _in_block(row, lengths, block.starts, layout.shape)
+        own = own & inside
+    if rows.shape[1] == 0:
+        own = own & False
+    (numbers,) = xp.nonzero(xp.reshape(own, (-1,)))
+    row, rest = (xp.take(xp.reshape(a, (-1,)), numbers) for a in (row, wanted.rest))
+    order = xp.argsort(rest)
+    numbers, row, rest = (xp.take(a, order) for a in (numbers, row, rest))
+    founds = [(numbers[:0], numbers[:0])]
+    for (first, start, _), weights in _tiles(rows, where, m, factor) if order.shape[0] else ():
+        if start == 0:
+            base = xp.zeros((weights.shape[0], 1), dtype=xp.int64, device=device(rows))
+        ends = base + xp.cumulative_sum(weights, axis=1)
+        hit, local = _hits(row, rest, first, base, ends)
+        if hit.shape[0]:
+            place = _search(ends, local, xp.take(rest, hit)) + start
+            at = xp.take(row, hit)
+            founds.append((xp.take(numbers, hit), _index(block, at, place, rows, layout)))
+        base = ends[:, -1:]
+    numbers, indices = (xp.concat(list(parts)) for parts in zip(*founds, strict=True))
+    return Found(numbers, indices, tuple(n for i, n in enumerate(kept) if i not in layout.axes))
+
+
+def joined(*parts: Found) -> Found:
+    """The draws of several blocks of the same slices."""
+    xp = array_namespace(parts[0].numbers)
+    numbers, indices = (xp.concat([part[i] for part in parts]) for i in (0, 1))
+    return Found(numbers, indices, parts[0].lengths)
+
+
+def in_order(found: Found, size: int, axes: Axes) -> Array:
+    """The indices of all draws of slices: an array of their shape, with ``size`` for their axis."""
+    xp = array_namespace(found.numbers)
+    indices = xp.take(found.indices, xp.argsort(found.numbers))
+    if len(axes) > 1:
+        return indices
+    return xp.moveaxis(xp.reshape(indices, (*found.lengths, size)), -1, axes[0])
+
+
+def _rows(
+    x: Array | Terms, state: State, layout: Layout
+) -> tuple[Array, Array | None, Array, Array, tuple[int, ...]]:
+    """A block as rows, its mask, m and the factor of each row, and the shape of its sums."""
+    x, _, where, _ = unmasked_terms(x)
+    xp = array_namespace(x)
+    kept = tuple(1 if i in layout.summed else n for i, n in enumerate(x.shape))
+    others = tuple(i for i in range(x.ndim) if i not in layout.summed)
+    count, length = math.prod(kept), math.prod(x.shape[i] for i in layout.summed)
+
+    def rowed(a: Array, length: int) -> Array:
+        return xp.reshape(xp.permute_dims(a, (*others, *layout.summed)), (count, length))
+
+    with quiet():
+        bits = xp.floor(xp.log2(xp.astype(state.d, xp.float64) * _UNLIKELY))
+        factor = xp.pow(xp.full_like(bits, 2.0), _LARGEST_SUM - bits)
+    m, factor = (rowed(xp.broadcast_to(a, kept), 1) for a in (state.m, factor))
+    return rowed(x, length), None if where is None else rowed(where, length), m, factor, kept
+
+
+def _tiles(
+    x: Array, where: Array | None, m: Array, factor: Array
+) -> Iterator[tuple[tuple[int, int, int], Array]]:
+    """The weights of a few rows, and of so many of their elements, as int64, from left to right.
+
+    With the number of the first row, and where the elements begin and end. Every weight is computed
+    the same way, whatever the tile.
+    """
+    xp = array_namespace(x)
+    count, length = x.shape
+    accumulator = dtype_of(xp, accumulator_name(dtype_name(x.dtype)))
+    step = max(1, TILE // max(1, length))
+    for first in range(0, count, step):
+        some = slice(first, min(first + step, count))
+        high, scale = xp.astype(m[some, :], accumulator, copy=False), factor[some, :]
+        for start in range(0, length, TILE):
+            stop = min(start + TILE, length)
+            with quiet():
+                terms = xp.exp(xp.astype(x[some, start:stop], accumulator, copy=False) - high)
+                weights = xp.round(terms * scale)
+            if where is not None:
+                weights = xp.where(where[some, start:stop], weights, 0.0)
+            yield (first, start, stop), xp.astype(weights, xp.int64)
+
+
+def _integers(total: Array, numbers: Array, size: int, method: Method, key: philox.Key) -> Array:
+    """The integers from 0 to total - 1 that are drawn, in the rows of (slices, size)."""
+    xp = array_namespace(total)
+    draw = xp.arange(size, dtype=xp.int64, device=device(total))[None, :]
+    # Elements draw with 0 in place of the number of the slice.
+    own = draw[:, :1] if method == "systematic" else draw
+    uniform = philox.mul_shift(total, philox.words(own, numbers + 1, key))
+    if method == "multinomial" or size == 0:
+        return uniform
+    # floor((draw total + uniform) / size), without a product that exceeds 63 bits.
+    quotient, rest = total // size, total % size
+    return draw * quotient + uniform // size + (draw * rest + uniform % size) // size
+
+
+def _hits(row: Array, rest: Array, first: int, base: Array, ends: Array) -> tuple[Array, Array]:
+    """Which draws, in ascending order of ``rest``, are in a tile, and in which of its rows."""
+    xp, count = array_namespace(ends), ends.shape[0]
+    if count == 1:
+        (mine,) = xp.nonzero(row == first)
+        edges = xp.concat([base[0, :], ends[0, -1:]])
+        low, high = xp.searchsorted(xp.take(rest, mine), edges)
+        hit = mine[int(low) : int(high)]
+        return hit, xp.zeros_like(hit)
+    here = (row >= first) & (row < first + count)
+    local = xp.where(here, row - first, 0)
+    here = here & (rest >= xp.take(base[:, 0], local)) & (rest < xp.take(ends[:, -1], local))
+    (hit,) = xp.nonzero(here)
+    return hit, xp.take(local, hit)
+
+
+def _search(ends: Array, row: Array, target: Array) -> Array:
+    """How many of the ascending numbers in a row are not above a target, for each target."""
+    xp, length = array_namespace(ends), ends.shape[1]
+    if ends.shape[0] == 1:
+        found = xp.searchsorted(ends[0, :], xp.reshape(target, (-1,)), side="right")
+        return xp.astype(xp.reshape(found, target.shape), xp.int64, copy=False)
+    flat = xp.reshape(ends, (-1,))
+    low = xp.zeros_like(target)
+    for bit in reversed(range(length.bit_length())):
+        ahead = low + (1 << bit)
+        at = row * length + xp.where(ahead > length, length, ahead) - 1
+        below = xp.reshape(xp.take(flat, xp.reshape(at, (-1,))), target.shape) <= target
+        low = xp.where(below & (ahead <= length), ahead, low)
+    return low
+
+
+def _in_block(
+    row: Array, lengths: tuple[int, ...], starts: Axes, shape: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """The number in a block of a row of the array, and whether it is in the block."""
+    local, inside, step = row * 0, row == row, 1
+    for i in reversed(range(len(lengths))):
+        place = row % shape[i] - starts[i]
+        row = row // shape[i]
+        inside = inside & (place >= 0) & (place < lengths[i])
+        local, step = local + place * step, step * lengths[i]
+    return local, inside
+
+
+def _index(block: Placed, row: Array, place: Array, rows: Array, layout: Layout) -> Array:
+    """The index in its slice of an element of a row."""
+    if len(layout.axes) == 1:
+        return place + block.starts[layout.axes[0]]
+    shape = tuple(block.x.shape)
+    return in_array(row * rows.shape[1] + place, shape, block.starts, layout.shape)
+
+
+def _counted(n: int, like: Array) -> Array:
+    xp = array_namespace(like)
+    return xp.arange(n, dtype=xp.int64, device=device(like))

@@ -1,0 +1,122 @@
+"""Where draws with replacement run: in memory, within blocks, or in three passes over blocks.
+
+The first pass gives the normalizer of each slice, the second the sums of the weights in each block,
+which are integers once the normalizer is known, and the third the elements.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import dask.array as da
+import numpy as np
+
+from ._arguments import Array
+from ._draw_arguments import check_maxima
+from ._engine import states
+from ._graph.stage import Stage
+from ._graph.tree import (
+    fan_in,
+    map_blocks,
+    reduce_within_blocks,
+    slices_in_one_block,
+    tree_reduce,
+)
+from ._kernels import inversion, of_block
+from ._kernels.gumbel import Placed
+from ._kernels.inversion import Found, Layout, Method, Targets
+from ._kernels.philox import Key
+from ._placed import Slices, placed
+from ._reread import check_reread, second_reads
+from ._terms import Joined
+from .operations import NORMALIZER
+
+
+class Draws(NamedTuple):
+    """What is drawn of each slice: so many, by a method, with random numbers of a key."""
+
+    size: int
+    method: Method
+    key: Key
+    layout: Layout
+    function: str
+
+
+def drawn(slices: Slices, size: int, method: Method, key: Key) -> Array:
+    """The indices that are drawn of each slice: int64, lazy if there are Dask arrays."""
+    axes, whole, function = slices.axes, slices.placed, slices.function
+    if not isinstance(whole, da.Array):
+        layout = Layout(slices.shape, axes, axes, (0,))
+        return _whole(whole, Draws(size, method, key, layout, function))
+    several = [i for i in axes if whole.numblocks[i] > 1]
+    cut = several[-1] if several else axes[0]
+    summed = tuple(i for i in axes if i >= cut)
+    starts = (0, *accumulate(whole.chunks[cut][:-1]))
+    draws = Draws(size, method, key, Layout(slices.shape, axes, summed, starts), function)
+    dtype = np.dtype(np.int64)
+    if slices_in_one_block(whole, axes):
+        stage = Stage(slices.key, _whole, dtype, nbytes=slices.nbytes, draws=draws)
+        return reduce_within_blocks(stage, whole, axes, axes[1:], size)
+    found = _in_passes(slices, draws)
+    stage = Stage(slices.key, _in_order, dtype, draws=draws)
+    return reduce_within_blocks(stage, found, axes, axes[1:], size)
+
+
+def _in_passes(slices: Slices, draws: Draws) -> da.Array:
+    """The draws that have been found in all blocks of each slice, as opaque blocks of an array."""
+    axes, key, joined = slices.axes, slices.key, slices.joined
+    blocks, dtype = joined.blocks, np.dtype(np.int64)
+
+    def again(after: da.Array) -> Joined:
+        how = check_reread("auto", slices.function)
+        arrays = second_reads(slices.function, joined.arrays, blocks, after, axes, how)
+        return joined._replace(arrays=arrays)
+
+    kept = states(key, NORMALIZER, joined, axes, nbytes=slices.nbytes)
+    ones = {i: (1,) * blocks.numblocks[i] for i in draws.layout.summed}
+    stage = Stage(f"{key}-sums", _sums, dtype, draws=draws)
+    sums = map_blocks(stage, again(kept).blocks, kept, chunks=ones)
+    gathered = sums.rechunk(dict.fromkeys(axes, -1))
+    same = Joined(Stage(f"{key}-sums", _same, dtype), (gathered,))
+    at = placed(f"{key}-targets", same, gathered.chunks)
+    one = dict.fromkeys(axes, (1,))
+    targets = map_blocks(Stage(f"{key}-targets", _targets, dtype, draws=draws), at, chunks=one)
+    last = placed(f"{key}-placed", again(targets), blocks.chunks)
+    each = {i: (1,) * blocks.numblocks[i] for i in axes}
+    found = map_blocks(
+        Stage(f"{key}-block", _found, dtype, draws=draws), last, kept, targets, chunks=each
+    )
+    merge = Stage(f"{key}-merge", inversion.joined, dtype)
+    limits = fan_in(blocks, axes, slice_bytes=16 * draws.size)
+    return tree_reduce(Stage(f"{key}-block", _same, dtype), merge, merge, found, axes, True, limits)
+
+
+# Called by stages: module-level functions, so that keys are deterministic.
+
+
+def _sums(x: Any, state: Any, draws: Draws) -> Array:
+    check_maxima(state.m, draws.function)
+    return inversion.sums(x, state, draws.layout)
+
+
+def _targets(sums: Placed, draws: Draws) -> Targets:
+    return inversion.targets(sums, draws.size, draws.method, draws.layout, draws.key)
+
+
+def _found(block: Placed, state: Any, targets: Targets, draws: Draws) -> Found:
+    return inversion.find(block, state, targets, draws.layout)
+
+
+def _in_order(found: Found, draws: Draws) -> Array:
+    return inversion.in_order(found, draws.size, draws.layout.axes)
+
+
+def _whole(block: Placed, draws: Draws) -> Array:
+    state = of_block(block.x, draws.layout.axes)
+    sums = Placed(_sums(block.x, state, draws), block.starts)
+    return _in_order(_found(block, state, _targets(sums, draws), draws), draws)
+
+
+def _same(x: Any) -> Any:
+    return x
