@@ -4,23 +4,39 @@ The k largest keys of a slice are at k elements drawn without replacement, in th
 probabilities softmax(x) (Gumbel-max trick; Kool, van Hoof and Welling 2019, arXiv:1903.06059).
 The noise is a function of a key and of the index of the element in the whole array, so that it does
 not depend on the chunks.
+
+Where a block of NumPy's is all of one slice, most elements need no logarithm: random bits alone
+tell that a key is less than the k-th largest one so far.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from .._algebra.normalizer import quiet
 from . import philox, topk
 from .blocks import Terms, unmasked_terms
+from .choose import kernels_for
+from .cpu import block as on_cpu
+from .cpu import random_bits
+from .cpu.compiler import CannotCompileError
 from .topk import Top
 
 Array = Any
+Axes = tuple[int, ...]
 
-PANEL = 1 << 13  # elements whose random words are in memory at a time
+# Elements whose random words are in memory at a time: with all of the portable generator's in the
+# first-level cache, or few calls of the compiled one.
+PANEL, COMPILED_PANEL = 1 << 13, 1 << 15
+PENDING = 1 << 9  # least number of candidates that are sorted into the best
+_ALL = 1 << 53  # more than all bits
+_ROUNDINGS = 1e-12  # of noise, which is off by 1e-14 at most
+_FEW = 1 << 6  # candidates that are not worth a second test
 
 
 class Placed(NamedTuple):
@@ -30,10 +46,11 @@ class Placed(NamedTuple):
     starts: tuple[int, ...]
 
 
-def of_block(
-    block: Placed, axes: tuple[int, ...], k: int, shape: tuple[int, ...], key: philox.Key
-) -> Top:
+def of_block(block: Placed, axes: Axes, k: int, shape: tuple[int, ...], key: philox.Key) -> Top:
     """The k largest keys of a block, of an array of a shape, and where they are."""
+    terms = unmasked_terms(block.x)
+    if isinstance(terms.x, np.ndarray) and k and len(axes) == terms.ndim:
+        return _of_slice(terms, block.starts, k, shape, key)
     return topk.of_block(keys(block, shape, key), axes, k, False)
 
 
@@ -52,7 +69,7 @@ def keys(block: Placed, shape: tuple[int, ...], key: philox.Key) -> Array:
         stop = min(start + PANEL, flat.shape[0])
         places = xp.arange(start, stop, dtype=xp.int64, device=device(x))
         index = in_array(places, x.shape, block.starts, shape)
-        panels.append(flat[start:stop] + noise(philox.bits(index, key)))
+        panels.append(flat[start:stop] + noise(_bits(index, key, kernels_for(x) is on_cpu)))
     return xp.reshape(xp.concat(panels), x.shape)
 
 
@@ -86,3 +103,66 @@ def in_array(
         index = index + (places - rest * own + start) * step
         places, step = rest, step * whole
     return index + (places + sum(start for _, start, _ in loops)) * step
+
+
+def _of_slice(
+    terms: Terms, starts: tuple[int, ...], k: int, shape: tuple[int, ...], key: philox.Key
+) -> Top:
+    """The k largest keys of a block that is all of one slice: those of `keys`, to the bit."""
+    x, mask = terms.x, terms.where
+    flat, compiled = x.reshape(-1), kernels_for(x) is on_cpu
+    mask = None if mask is None else mask.reshape(-1)
+    best = pending = _Best(np.empty(0), np.empty(0, np.int64))
+    step = COMPILED_PANEL if compiled else PANEL
+    for start in range(0, flat.size, step):
+        stop = min(start + step, flat.size)
+        panel = flat[start:stop].astype(np.float64)
+        if mask is not None:
+            panel[~mask[start:stop]] = -np.inf
+        places = np.arange(start, stop)
+        bits = _bits(in_array(places, x.shape, starts, shape), key, compiled)
+        least = best.keys[-1] if best.keys.size == k else -np.inf
+        hit = _candidates(panel, bits, least)
+        pending = pending.with_others(panel[hit] + noise(bits[hit]), places[hit])
+        if pending.keys.size >= max(k // 2, PENDING):
+            best, pending = pending.with_others(*best).first(k), _Best(*(a[:0] for a in pending))
+    return Top(*pending.with_others(*best).first(k), tuple(x.shape), None)
+
+
+class _Best(NamedTuple):
+    """Keys and where they are."""
+
+    keys: np.ndarray
+    places: np.ndarray
+
+    def with_others(self, keys: np.ndarray, places: np.ndarray) -> _Best:
+        return _Best(np.concatenate([self.keys, keys]), np.concatenate([self.places, places]))
+
+    def first(self, k: int) -> _Best:
+        """The k largest, of equal ones those that come first; NaN before all."""
+        order = np.lexsort((self.places, -self.keys, self.keys == self.keys))[:k]
+        return _Best(self.keys[order], self.places[order])
+
+
+def _candidates(x: np.ndarray, bits: np.ndarray, least: float) -> np.ndarray:
+    """Elements whose keys may exceed the least of the best, and few others.
+
+    x + G > least if G > least - x, or v < 1 - exp(-exp(x - least)). In place of x first the largest
+    of all, so that one number tells for most.
+    """
+    top = x.max()
+    with quiet():
+        margin = _ROUNDINGS + 2.0**-50 * (abs(least) + abs(top))
+        limit = -np.expm1(-np.exp(top - least + margin)) * _ALL + 1
+        hit = np.flatnonzero(bits < min(limit, _ALL) if limit == limit else bits >= 0)
+        if hit.size > _FEW:
+            limits = np.exp(x[hit] - least + margin) * _ALL + 1
+            hit = hit[~(bits[hit] >= limits)]  # NaN is one
+    return hit
+
+
+def _bits(index: Array, key: philox.Key, compiled: bool) -> Array:
+    if compiled:
+        with suppress(CannotCompileError):
+            return random_bits.of_indices(index, key)
+    return philox.bits(index, key)

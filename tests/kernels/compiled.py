@@ -14,9 +14,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import groups, portable, running
+from dsoftmax._kernels import groups, philox, portable, running
 from dsoftmax._kernels.cpu import block as cpu
-from dsoftmax._kernels.cpu import kernels
+from dsoftmax._kernels.cpu import kernels, random_bits
 from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
@@ -30,6 +30,7 @@ STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 def every_kernel():
     """The arguments of `compiled` for each kernel."""
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
+    yield (kernels.random_bits,)
     yield from ((kernels.group_merge, moments) for moments in (False, True))
     for working in (np.float32, np.float64):
         yield from _of_slices(working)
@@ -154,6 +155,10 @@ def call(dtype, weights, axis, shape):
         actual, expected = cpu.log_sum(state), portable.log_sum(state)
         np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-14)
     if b is None:
+        index = np.arange(x.size) << 20
+        np.testing.assert_array_equal(
+            random_bits.of_indices(index, (1, 2)), philox.bits(index, (1, 2))
+        )
         y, expected = (one.of_block(x, None, axis, False) for one in (running_cpu, running))
         eps = max(float(ml_dtypes.finfo(y.dtype).eps), 1e-14)  # computed in float64
         np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=eps, atol=eps)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsoftmax._kernels import philox
+from dsoftmax._kernels.cpu import random_bits
 
 LIBRARIES = (np, array_api_strict, "torch")
 FULL = 0xFFFFFFFF
@@ -48,6 +49,16 @@ def test_bits_are_the_first_two_words(xp):
     low, high, _, _ = philox.words(index, np.zeros(1, np.int64), (7, 8))
     expected = [int(a) + (int(b) << 32) >> 11 for a, b in zip(low, high, strict=True)]
     assert [int(i) for i in philox.bits(xp.asarray(index), (7, 8))] == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 5000])
+def test_the_compiled_generator_gives_the_same_bits(size):
+    for start, step in ((0, 1), (2**32 - 3, 1), (2**62, 12345), (0, 0)):
+        index, key = start + step * np.arange(size), (0xA4093822, 0xFFFFFFFF)
+        expected = philox.bits(index, key)
+        np.testing.assert_array_equal(random_bits.of_indices(index, key), expected)
+        every_second = np.repeat(index, 2)[::2]
+        np.testing.assert_array_equal(random_bits.of_indices(every_second, key), expected)
 
 
 def test_indices_of_32_bits_are_refused():

@@ -59,6 +59,13 @@ def running_sums(working: Scalar) -> Any:
     return running_sums.running_sums(working)
 
 
+def random_bits() -> Any:
+    """Random bits of counters."""
+    from . import philox
+
+    return philox.random_bits()
+
+
 def load(dtype: str, swapped: bool, working: Scalar) -> Any:
     """From elements of a dtype and layout to a contiguous tile."""
     from . import codecs
