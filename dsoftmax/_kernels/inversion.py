@@ -137,18 +137,20 @@ def find(block: Placed, state: State, wanted: Targets, layout: Layout) -> Found:
         own = own & False
     (numbers,) = xp.nonzero(xp.reshape(own, (-1,)))
     row, rest = (xp.take(xp.reshape(a, (-1,)), numbers) for a in (row, wanted.rest))
-    order = xp.argsort(rest)
-    numbers, row, rest = (xp.take(a, order) for a in (numbers, row, rest))
+    numbers, rest, row = _sorted(rest, numbers, rest, row)
+    numbers, rest, row = _sorted(row, numbers, rest, row)  # rows, and each of them ascending
     founds = [(numbers[:0], numbers[:0])]
-    for (first, start, _), weights in _tiles(rows, where, m, factor) if order.shape[0] else ():
+    for (first, start, stop), weights in _tiles(rows, where, m, factor) if row.shape[0] else ():
         if start == 0:
             base = xp.zeros((weights.shape[0], 1), dtype=xp.int64, device=device(rows))
         ends = base + xp.cumulative_sum(weights, axis=1)
-        hit, local = _hits(row, rest, first, base, ends)
-        if hit.shape[0]:
-            place = _search(ends, local, xp.take(rest, hit)) + start
-            at = xp.take(row, hit)
-            founds.append((xp.take(numbers, hit), _index(block, at, place, rows, layout)))
+        here = _between(row, first, first + ends.shape[0])
+        if stop - start < rows.shape[1]:  # a part of one row
+            within = _between(rest[here], int(base[0, 0]), int(ends[0, -1]))
+            here = slice(here.start + within.start, here.start + within.stop)
+        if here.start < here.stop:
+            place = _search(ends, row[here] - first, rest[here]) + start
+            founds.append((numbers[here], _index(block, row[here], place, rows, layout)))
         base = ends[:, -1:]
     numbers, indices = (xp.concat(list(parts)) for parts in zip(*founds, strict=True))
     return Found(numbers, indices, tuple(n for i, n in enumerate(kept) if i not in layout.axes))
@@ -229,20 +231,18 @@ def _integers(total: Array, numbers: Array, size: int, method: Method, key: phil
     return draw * quotient + uniform // size + (draw * rest + uniform % size) // size
 
 
-def _hits(row: Array, rest: Array, first: int, base: Array, ends: Array) -> tuple[Array, Array]:
-    """Which draws, in ascending order of ``rest``, are in a tile, and in which of its rows."""
-    xp, count = array_namespace(ends), ends.shape[0]
-    if count == 1:
-        (mine,) = xp.nonzero(row == first)
-        edges = xp.concat([base[0, :], ends[0, -1:]])
-        low, high = xp.searchsorted(xp.take(rest, mine), edges)
-        hit = mine[int(low) : int(high)]
-        return hit, xp.zeros_like(hit)
-    here = (row >= first) & (row < first + count)
-    local = xp.where(here, row - first, 0)
-    here = here & (rest >= xp.take(base[:, 0], local)) & (rest < xp.take(ends[:, -1], local))
-    (hit,) = xp.nonzero(here)
-    return hit, xp.take(local, hit)
+def _sorted(by: Array, *arrays: Array) -> tuple[Array, ...]:
+    xp = array_namespace(by)
+    order = xp.argsort(by, stable=True)
+    return tuple(xp.take(a, order) for a in arrays)
+
+
+def _between(ascending: Array, low: int, high: int) -> slice:
+    """Where ascending numbers are at least one, and less than the other."""
+    xp = array_namespace(ascending)
+    edges = xp.asarray([low, high], dtype=xp.int64, device=device(ascending))
+    start, stop = xp.searchsorted(ascending, edges)
+    return slice(int(start), int(stop))
 
 
 def _search(ends: Array, row: Array, target: Array) -> Array:

@@ -258,7 +258,8 @@ class TestPlan:
 
         x = da.from_array(X, chunks=(20, 30)).map_blocks(note, dtype=float, meta=np.empty((0, 0)))
         with dask.config.set({"dsoftmax.reread": True}):
-            drawn(x, 3, method=method, rng=1).compute()
+            found = drawn(x, 3, method=method, rng=1).compute()
+        assert_array_equal(found, drawn(X, 3, method=method, rng=1))
         assert len(read) == reads * x.npartitions
         read.clear()
         drawn(x, 3, method=method, rng=1).compute()  # little enough to be held
