@@ -15,6 +15,7 @@ import numpy as np
 from ._arguments import Array
 from ._draw_arguments import check_maxima
 from ._engine import states
+from ._graph.alignment import join_blocks
 from ._graph.stage import Stage
 from ._graph.tree import (
     fan_in,
@@ -41,6 +42,14 @@ class Draws(NamedTuple):
     key: Key
     layout: Layout
     function: str
+
+
+class Hunt(NamedTuple):
+    """A block, the normalizers of its slices, and where their draws are to be found."""
+
+    block: Placed
+    state: Any
+    targets: Targets
 
 
 def drawn(slices: Slices, size: int, method: Method, key: Key) -> Array:
@@ -83,13 +92,17 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
     one = dict.fromkeys(axes, (1,))
     targets = map_blocks(Stage(f"{key}-targets", _targets, dtype, draws=draws), at, chunks=one)
     last = placed(f"{key}-placed", again(targets), blocks.chunks)
-    each = {i: (1,) * blocks.numblocks[i] for i in axes}
-    found = map_blocks(
-        Stage(f"{key}-block", _found, dtype, draws=draws), last, kept, targets, chunks=each
+    index = tuple(range(blocks.ndim))
+    # Many blocks share the targets, which are looked up once.
+    hunts = join_blocks(
+        Stage(f"{key}-placed", _hunt, dtype),
+        blocks.ndim,
+        *((x, index) for x in (last, kept, targets)),
     )
+    of_block = Stage(f"{key}-block", _found, dtype, draws=draws)
     merge = Stage(f"{key}-merge", inversion.joined, dtype)
     limits = fan_in(blocks, axes, slice_bytes=16 * draws.size)
-    return tree_reduce(Stage(f"{key}-block", _same, dtype), merge, merge, found, axes, True, limits)
+    return tree_reduce(of_block, merge, merge, hunts, axes, True, limits)
 
 
 # Called by stages: module-level functions, so that keys are deterministic.
@@ -104,8 +117,12 @@ def _targets(sums: Placed, draws: Draws) -> Targets:
     return inversion.targets(sums, draws.size, draws.method, draws.layout, draws.key)
 
 
-def _found(block: Placed, state: Any, targets: Targets, draws: Draws) -> Found:
-    return inversion.find(block, state, targets, draws.layout)
+def _hunt(block: Placed, state: Any, targets: Targets) -> Hunt:
+    return Hunt(block, state, targets)
+
+
+def _found(hunt: Hunt, draws: Draws) -> Found:
+    return inversion.find(*hunt, draws.layout)
 
 
 def _in_order(found: Found, draws: Draws) -> Array:
@@ -115,7 +132,7 @@ def _in_order(found: Found, draws: Draws) -> Array:
 def _whole(block: Placed, draws: Draws) -> Array:
     state = of_block(block.x, draws.layout.axes)
     sums = Placed(_sums(block.x, state, draws), block.starts)
-    return _in_order(_found(block, state, _targets(sums, draws), draws), draws)
+    return _in_order(_found(Hunt(block, state, _targets(sums, draws)), draws), draws)
 
 
 def _same(x: Any) -> Any:

@@ -275,6 +275,16 @@ class TestPlan:
         assert choice(da.from_array(x, chunks=10), 5, rng=0).compute().min() >= 50
         assert len(worked) == 6 + 1
 
+    @pytest.mark.parametrize(("axis", "groups"), [(None, 1), (0, 3), (1, 3)])
+    def test_draws_are_made_once_for_all_blocks_of_a_slice(self, axis, groups, monkeypatch):
+        made = []
+        targets = inversion.targets
+        monkeypatch.setattr(
+            inversion, "targets", lambda *given: made.append(given) or targets(*given)
+        )
+        choice(da.from_array(X, chunks=(20, 30)), 5, axis, rng=0).compute()
+        assert len(made) == groups
+
     def test_names_of_tasks(self):
         x = da.from_array(X, chunks=(20, 30))
         names = {key_split(key) for key in choice(x, 3).dask if "choice" in str(key)}
