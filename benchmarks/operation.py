@@ -121,6 +121,7 @@ def on_jax(function: Callable[..., Any], data: Data, axis: int) -> Call:
 PEERS = {
     "torch": on_torch,
     "JAX": on_jax,
+    "NumPy": on_numpy,
     "SciPy on NumPy": on_numpy,
     "pandas": on_numpy,
     "dsoftmax on pandas": on_numpy,

@@ -7,7 +7,20 @@ from typing import Any
 
 from ..case import Case, Suite
 from ..operation import Operation, suite
-from . import dashboard, first, gpu, graphs, groups, memory, small, speed, statistics, tasks, topk
+from . import (
+    dashboard,
+    draws,
+    first,
+    gpu,
+    graphs,
+    groups,
+    memory,
+    small,
+    speed,
+    statistics,
+    tasks,
+    topk,
+)
 
 
 def default(operation: Any) -> Operation:
@@ -41,6 +54,7 @@ SUITES = {
         tasks.SUITE,
         topk.SUITE,
         topk.PAPER,
+        draws.SUITE,
         memory.SUITE,
         graphs.SUITE,
         graphs.HUGE,
