@@ -6,8 +6,8 @@ import operator
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
+from ._algebra.namespace import array_namespace
 from ._arguments import Array
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from ._algebra.namespace import array_namespace
 from ._draw_arguments import check_maxima
 from ._kernels import gumbel, topk
 from ._kernels.philox import Key

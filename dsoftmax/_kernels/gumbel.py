@@ -16,8 +16,9 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import quiet
 from . import philox, topk
 from .blocks import Terms, unmasked_terms

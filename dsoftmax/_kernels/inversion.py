@@ -16,9 +16,10 @@ import math
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of
+from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, quiet
 from . import philox
 from .blocks import Terms, unmasked_terms

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
+
+from .._algebra.namespace import array_namespace
 
 Array = Any
 Key = tuple[int, int]  # two words of 32 bits
