@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, NamedTuple
 
 import dask.array as da
@@ -16,6 +15,8 @@ from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, bytes_of
 from ._kernels.gumbel import Placed
 from ._terms import Joined, as_joined, as_mask, as_terms
+
+_PLACE = np.dtype([("start", np.int64), ("length", np.int64)])  # along one axis
 
 
 class Slices(NamedTuple):
@@ -53,7 +54,7 @@ class Slices(NamedTuple):
         """A block that knows that it begins at 0, or a Dask array of such."""
         if not self.is_lazy:
             return Placed(self.joined, (0,) * len(self.shape))
-        return placed(f"{self.key}-placed", self.joined, self.joined.blocks.chunks)
+        return placed(self.function, f"{self.key}-placed", self.joined)
 
     @property
     def key(self) -> str:
@@ -61,15 +62,17 @@ class Slices(NamedTuple):
         return self.function.replace("_", "-")
 
 
-def placed(name: str, joined: Joined, chunks: tuple[tuple[int, ...], ...]) -> da.Array:
-    """A Dask array of blocks that know where they begin."""
-    ndim, dtype = len(chunks), joined.stage.dtype
-    stage = Stage(name, partial(_placed, ndim=ndim, terms=joined.stage), dtype)
-    starts = [
-        (da.from_array(np.cumsum(along) - np.asarray(along), chunks=1), (i,))
-        for i, along in enumerate(chunks)
-    ]
-    return join_blocks(stage, ndim, *((a, tuple(range(ndim))) for a in joined.arrays), *starts)
+def placed(function: str, name: str, joined: Joined) -> da.Array:
+    """A Dask array of blocks that know where they begin, and have the lengths that it says."""
+    chunks, dtype = joined.blocks.chunks, joined.stage.dtype
+    ndim = len(chunks)
+    stage = Stage(name, _placed, dtype, function=function, ndim=ndim, terms=joined.stage)
+    places = []
+    for i, along in enumerate(chunks):
+        place = np.zeros(len(along), _PLACE)
+        place["length"], place["start"] = along, np.cumsum(along) - np.asarray(along)
+        places.append((da.from_array(place, chunks=1), (i,)))
+    return join_blocks(stage, ndim, *((a, tuple(range(ndim))) for a in joined.arrays), *places)
 
 
 def as_slices(
@@ -104,6 +107,15 @@ def as_slices(
 # Called by stages: a module-level function, so that keys are deterministic.
 
 
-def _placed(*blocks: Array, ndim: int, terms: Stage) -> Placed:
-    starts = tuple(int(np.asarray(start).item()) for start in blocks[-ndim:])
-    return Placed(terms(*blocks[:-ndim]), starts)
+def _placed(*blocks: Array, function: str, ndim: int, terms: Stage) -> Placed:
+    x = terms(*blocks[:-ndim])
+    starts, lengths = (
+        tuple(int(place[name].item()) for place in blocks[-ndim:]) for name in _PLACE.names or ()
+    )
+    if tuple(x.shape) != lengths:
+        raise ValueError(
+            f"{function}: a block of x has shape {tuple(x.shape)}, and its Dask array says "
+            f"{lengths}, so that indices would be wrong; announce the lengths that there are, as "
+            "with map_blocks(..., chunks=...)"
+        )
+    return Placed(x, starts)

@@ -77,27 +77,26 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
     axes, key, joined = slices.axes, slices.key, slices.joined
     blocks, dtype = joined.blocks, np.dtype(np.int64)
 
-    def again(after: da.Array) -> Joined:
+    def again(after: da.Array) -> da.Array:
         how = check_reread("auto", slices.function)
         arrays = second_reads(slices.function, joined.arrays, blocks, after, axes, how)
-        return joined._replace(arrays=arrays)
+        return placed(slices.function, f"{key}-placed", joined._replace(arrays=arrays))
 
     kept = states(key, NORMALIZER, joined, axes, nbytes=slices.nbytes)
     ones = {i: (1,) * blocks.numblocks[i] for i in draws.layout.summed}
     stage = Stage(f"{key}-sums", _sums, dtype, draws=draws)
-    sums = map_blocks(stage, again(kept).blocks, kept, chunks=ones)
+    sums = map_blocks(stage, again(kept), kept, chunks=ones)
     gathered = sums.rechunk(dict.fromkeys(axes, -1))
     same = Joined(Stage(f"{key}-sums", _same, dtype), (gathered,))
-    at = placed(f"{key}-targets", same, gathered.chunks)
+    at = placed(slices.function, f"{key}-targets", same)
     one = dict.fromkeys(axes, (1,))
     targets = map_blocks(Stage(f"{key}-targets", _targets, dtype, draws=draws), at, chunks=one)
-    last = placed(f"{key}-placed", again(targets), blocks.chunks)
     index = tuple(range(blocks.ndim))
     # Many blocks share the targets, which are looked up once.
     hunts = join_blocks(
         Stage(f"{key}-placed", _hunt, dtype),
         blocks.ndim,
-        *((x, index) for x in (last, kept, targets)),
+        *((x, index) for x in (again(targets), kept, targets)),
     )
     of_block = Stage(f"{key}-block", _found, dtype, draws=draws)
     merge = Stage(f"{key}-merge", inversion.joined, dtype)
@@ -108,9 +107,9 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
 # Called by stages: module-level functions, so that keys are deterministic.
 
 
-def _sums(x: Any, state: Any, draws: Draws) -> Array:
+def _sums(block: Placed, state: Any, draws: Draws) -> Array:
     check_maxima(state.m, draws.function)
-    return inversion.sums(x, state, draws.layout)
+    return inversion.sums(block.x, state, draws.layout)
 
 
 def _targets(sums: Placed, draws: Draws) -> Targets:
@@ -131,7 +130,7 @@ def _in_order(found: Found, draws: Draws) -> Array:
 
 def _whole(block: Placed, draws: Draws) -> Array:
     state = of_block(block.x, draws.layout.axes)
-    sums = Placed(_sums(block.x, state, draws), block.starts)
+    sums = Placed(_sums(block, state, draws), block.starts)
     return _in_order(_found(Hunt(block, state, _targets(sums, draws)), draws), draws)
 
 

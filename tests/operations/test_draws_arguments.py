@@ -144,6 +144,14 @@ class TestErrors:
             choice(x[:1, :1], 2, where=unknown > 0)
         assert choice(unknown.compute_chunk_sizes(), 2).compute().shape == (2,)
 
+    @pytest.mark.parametrize("method", METHODS)
+    def test_blocks_of_other_lengths_than_announced(self, method):
+        x = da.from_array(X, chunks=(20, 30)).map_blocks(lambda block: block[:-1])
+        lazy = drawn(x, 2, method=method)
+        error = r"choice: a block of x has shape \(19, \d0\), and its Dask array says \(20, \d0\)"
+        with pytest.raises(ValueError, match=error):
+            lazy.compute()
+
     @pytest.mark.parametrize(
         ("options", "error", "message"),
         [
