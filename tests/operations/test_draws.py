@@ -97,6 +97,7 @@ def test_pinned_indices(method):
     assert_array_equal(drawn(X[:3], 4, 1, method, rng=2026), PINNED[method][1])
 
 
+@pytest.mark.expressions
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_indices_beside_compiled_kernels(method):
     x = np.random.default_rng(0).normal(size=9000).astype("f4")
@@ -202,6 +203,7 @@ def test_random_numbers_belong_to_the_index_beyond_32_bits():
     assert len(set(keys)) == 8
 
 
+@pytest.mark.expressions
 def test_gumbel_topk_is_the_same_draw_with_its_keys():
     x = da.from_array(X, chunks=(20, 30))
     for axis in (None, 0, 1):
