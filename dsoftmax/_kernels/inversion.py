@@ -23,7 +23,7 @@ from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, quiet
 from . import philox
 from .blocks import Terms, unmasked_terms
-from .gumbel import Placed, in_array
+from .gumbel import PANEL, Placed, in_array
 
 Array = Any
 Axes = tuple[int, ...]
@@ -138,8 +138,9 @@ def find(block: Placed, state: State, wanted: Targets, layout: Layout) -> Found:
         own = own & False
     (numbers,) = xp.nonzero(xp.reshape(own, (-1,)))
     row, rest = (xp.take(xp.reshape(a, (-1,)), numbers) for a in (row, wanted.rest))
-    numbers, rest, row = _sorted(rest, numbers, rest, row)
-    numbers, rest, row = _sorted(row, numbers, rest, row)  # rows, and each of them ascending
+    numbers, rest, row = _sorted(rest, False, numbers, rest, row)
+    if rows.shape[0] > 1:  # each of them ascending
+        numbers, rest, row = _sorted(row, True, numbers, rest, row)
     founds = [(numbers[:0], numbers[:0])]
     for (first, start, stop), weights in _tiles(rows, where, m, factor) if row.shape[0] else ():
         if start == 0:
@@ -167,7 +168,7 @@ def joined(*parts: Found) -> Found:
 def in_order(found: Found, size: int, axes: Axes) -> Array:
     """The indices of all draws of slices: an array of their shape, with ``size`` for their axis."""
     xp = array_namespace(found.numbers)
-    indices = xp.take(found.indices, xp.argsort(found.numbers))
+    indices = xp.take(found.indices, xp.argsort(found.numbers, stable=False))
     if len(axes) > 1:
         return indices
     return xp.moveaxis(xp.reshape(indices, (*found.lengths, size)), -1, axes[0])
@@ -224,17 +225,21 @@ def _integers(total: Array, numbers: Array, size: int, method: Method, key: phil
     draw = xp.arange(size, dtype=xp.int64, device=device(total))[None, :]
     # Elements draw with 0 in place of the number of the slice.
     own = draw[:, :1] if method == "systematic" else draw
-    uniform = philox.mul_shift(total, philox.words(own, numbers + 1, key))
-    if method == "multinomial" or size == 0:
+    step = max(1, PANEL // max(1, total.shape[0]))
+    count = own.shape[1]
+    parts = (own[:, start : min(start + step, count)] for start in range(0, count, step))
+    uniforms = [philox.mul_shift(total, philox.words(part, numbers + 1, key)) for part in parts]
+    uniform = xp.concat(uniforms, axis=1)
+    if method == "multinomial":
         return uniform
     # floor((draw total + uniform) / size), without a product that exceeds 63 bits.
     quotient, rest = total // size, total % size
     return draw * quotient + uniform // size + (draw * rest + uniform % size) // size
 
 
-def _sorted(by: Array, *arrays: Array) -> tuple[Array, ...]:
+def _sorted(by: Array, stable: bool, *arrays: Array) -> tuple[Array, ...]:
     xp = array_namespace(by)
-    order = xp.argsort(by, stable=True)
+    order = xp.argsort(by, stable=stable)
     return tuple(xp.take(a, order) for a in arrays)
 
 
