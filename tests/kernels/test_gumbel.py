@@ -37,16 +37,16 @@ def assert_best(block, shape, k):
     assert found.lengths == expected.lengths
 
 
-@pytest.mark.parametrize("k", [1, 10, 3000, 40_000])
+@pytest.mark.parametrize("k", [1, 3000, 70_000])
 @pytest.mark.parametrize("kind", DATA)
 def test_long_slices(kind, k):
     rng = np.random.default_rng(0)
-    for n, dtype in ((40_000, "f8"), (100, "f8"), (90_000, "f4")):
+    for n, dtype in ((100, "f8"), (70_000, "f4")):
         x = DATA[kind](rng, n).astype(dtype)
         assert_best(Placed(x, (7,)), (n + 10,), min(k, n))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, max_examples=40, derandomize=True)
 @given(st.lists(floats(), min_size=1, max_size=60), st.integers(1, 60), st.integers(1, 9))
 def test_short_panels(elements, k, panel):
     x = np.array(elements)
