@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"DASHBOARD_PORT": "0", "WORKER_MEMORY": "512m"}
+# The demo is of float32.
+ENVIRONMENT = os.environ | {"DASHBOARD_PORT": "0", "WORKER_MEMORY": "512m", "COMPILE": "float32"}
 WORKERS = 3
 
 
