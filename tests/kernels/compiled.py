@@ -67,6 +67,9 @@ def _of_elements(working):
 
 
 KERNELS = tuple(every_kernel())
+KERNEL_NAMES = [
+    "-".join(getattr(word, "__name__", str(word)) for word in kernel) for kernel in KERNELS
+]
 
 
 def command(program, folder, *arguments, **environment):

@@ -16,6 +16,7 @@ from dsoftmax._kernels.cpu import compiler, every, kept_code, kernels, machine_c
 from dsoftmax._kernels.cpu.compiler import name_of
 
 from .compiled import (
+    KERNEL_NAMES,
     KERNELS,
     call_all,
     call_some,
@@ -168,7 +169,7 @@ def test_code_that_computes_something_else_is_replaced(kept):
     assert (kept / "dsoftmax" / f"{name}.o").read_bytes() == content
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("kernel", KERNELS, ids=KERNEL_NAMES)
 def test_a_kernel_that_does_nothing_fails_its_test(kernel, own):
     compiled = compiler.compiled(*kernel)
 
