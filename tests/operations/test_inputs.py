@@ -116,7 +116,9 @@ def test_sparse_arrays(x, function, lazily):
             lazily(call, one)
 
 
-@pytest.mark.parametrize("x", [{"a": 1.0}, {1.0, 2.0}, None, object()], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize(
+    "x", [{"a": 1.0}, {1.0, 2.0}, None, object()], ids=lambda x: type(x).__name__
+)
 def test_what_is_no_array_at_all(x, function):
     what, call = function
     if x is None and what == "logsumexp: b":
