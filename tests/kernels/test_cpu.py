@@ -13,6 +13,7 @@ from dsoftmax import logsumexp, softmax
 from dsoftmax._algebra.normalizer import State, log_sum
 from dsoftmax._kernels import portable
 from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu import call as cpu_call
 from dsoftmax._kernels.cpu.call import Call
 from dsoftmax._kernels.layout import reduced_axes
 
@@ -208,3 +209,26 @@ def test_no_memory_beyond_the_result(dtype, shape, axis):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak - y.nbytes < 200 * 1024
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(900, 5), (40, 13, 9), (300, 17)], ids=str)
+def test_no_bit_depends_on_what_scratch_memory_holds(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=shape) * 30 + 100).astype(dtype)
+    where = rng.random(shape) < 0.8
+    d = rng.uniform(1, 9, (1, *shape[1:]))
+    m = x.max(axis=0, keepdims=True).astype("f4" if dtype == "float32" else "f8")
+
+    def results():
+        yield cpu.rescale(x, m, d)
+        for mask in (None, where):
+            yield cpu.softmax(x, (0,), mask)
+            yield from cpu.of_block(x, (0,), where=mask)
+            yield from cpu.moments(x, (0,), mask)
+
+    found = []
+    for _ in range(6):
+        cpu_call._scratch.memory[:] = rng.integers(0, 256, cpu_call._scratch.memory.size, "u1")
+        found.append([y.tobytes() for y in results()])
+    assert found[1:] == found[:-1]

@@ -68,6 +68,14 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                 copy(source + i * source_row, target + i * target_row, size, working)
 
     @inlined
+    def fill(tile: int, row: int, rows: int, size: int, lanes: int) -> None:
+        """Have -inf beyond the columns: what happens to be there must not choose another way."""
+        for i in range(rows):
+            elements = pointer(tile + i * row, working)
+            for j in range(size, lanes):
+                elements[j] = -infinity
+
+    @inlined
     def overwrite_rows(
         tile: int,
         row: int,
@@ -140,6 +148,7 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                         if copied:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
                             tile, row = scratch, pitch
+                            fill(tile, row, rows, size, groups * n)
                         kept = flags + start * where_row
                         if masked:
                             overwrite_rows(
@@ -229,6 +238,7 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                         tile, row = source + start * x_row, x_row
                         if copied and not keep:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
+                            fill(scratch, pitch, rows, size, groups * n)
                         if copied or keep:
                             tile, row = scratch, pitch
                         kept = flags + start * where_row
