@@ -17,7 +17,7 @@ CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cum
 LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
 	$(DOCTESTS) $(EVERYWHERE)
 # Files are shared out between two processes; some of their tests take several gigabytes.
-PYTEST := -m pytest --numprocesses 2 --dist loadgroup
+PYTEST := -m pytest --numprocesses 2 --dist loadfile
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
 .PHONY: help demo quick test lint lowest benchmark clean

@@ -14,13 +14,8 @@ FOLDERS_OF_SYSTEMS = {"cluster", "dashboard"}
 @pytest.hookimpl(tryfirst=True)  # before those that are not asked for are left out
 def pytest_collection_modifyitems(items):
     for item in items:
-        folder = item.path.parent.name
-        is_of_system = folder in FOLDERS_OF_SYSTEMS
-        if is_of_system:
+        if item.path.parent.name in FOLDERS_OF_SYSTEMS:
             item.add_marker(pytest.mark.system)
-        # What several processes take in turn: a file, for its fixtures; all clusters, in one.
-        group = "clusters" if is_of_system else f"{folder}-{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _no_compute(dsk, keys, **kwargs):
@@ -49,13 +44,13 @@ def _sync_scheduler():
 def block(request, monkeypatch):
     """The `blocks.Block` of a kind: see `blocks.over`."""
     from . import blocks
-    from .emulator import Emulator
+    from .emulator import Emulator, use
 
     kind, call = request.param, blocks.applied
     if kind.panel:
         monkeypatch.setattr(blocks.portable, "PANEL", kind.panel)
     if kind is blocks.EMULATED:
-        monkeypatch.setattr(blocks.cuda, "device", Emulator())
+        use(monkeypatch, Emulator())
     elif kind in blocks.LIBRARIES:
         if not importlib.util.find_spec(kind.library.partition(".")[0]):
             pytest.skip(f"blocks of {kind.name}")
