@@ -40,12 +40,18 @@ State = Any
 
 
 class Finish(NamedTuple):
-    """How the last tasks of a reduction turn states into results, and their name."""
+    """How the last tasks of a reduction turn states into results, and their name.
+
+    ``whole`` gives results of blocks of whole slices, which are still to be cast and cut by
+    ``of_whole``.
+    """
 
     name: str
     of_state: Callable[[State], Any]
     dtype: Any
     keepdims: bool = True
+    whole: Callable[[Array, Axes], Array] | None = None
+    of_whole: Callable[[Array], Any] | None = None
 
 
 def states(
@@ -64,17 +70,22 @@ def states(
     """
     assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
     x = x.blocks if isinstance(x, Joined) else x
+    of_slices, of_state = monoid.of_block, finish.of_state if finish else _same
+    if finish and finish.whole and finish.of_whole:
+        of_slices, of_state = finish.whole, finish.of_whole
     if not isinstance(x, da.Array):
-        state = monoid.of_block(x, axes)
-        return finish.of_state(state) if finish else state
+        return of_state(of_slices(x, axes))
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
-    options: dict[str, Any] = {"of_block": monoid.of_block, "axes": axes, "ndim": x.ndim}
+    options: dict[str, Any] = {"axes": axes, "ndim": x.ndim}
     options["nbytes"] = bytes_of(x) if nbytes is None else nbytes
     if slices_in_one_block(x, axes):
-        whole = Stage(finish.name, _of_block, finish.dtype, finish=finish.of_state, **options)
-        return reduce_within_blocks(whole, x, axes, drop)
-    of_block = Stage(f"{key}-{monoid.name}", _of_block, dtype, finish=_same, **options)
+        options |= {"of_block": of_slices, "finish": of_state}
+        return reduce_within_blocks(
+            Stage(finish.name, _of_block, finish.dtype, **options), x, axes, drop
+        )
+    options |= {"of_block": monoid.of_block, "finish": _same}
+    of_block = Stage(f"{key}-{monoid.name}", _of_block, dtype, **options)
     name, merge = f"{key}-merge", monoid.merge
     limits = fan_in(x, axes, split_every, monoid.slice_bytes, not monoid.ordered)
     if not monoid.ordered:
@@ -109,8 +120,9 @@ def reduced(
         of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
         return tuple(map(of, operation.results))
     name = result.dtype(dtype_name(dtype))
-    of_state = partial(_result, of_state=result.of_state, dtype=name, drop=() if keepdims else axes)
-    finish = Finish(key, of_state, dtype_of(np, name), keepdims)
+    cut = partial(_result, dtype=name, drop=() if keepdims else axes)
+    of_state, of_whole = (partial(cut, of_state=of) for of in (result.of_state, _same))
+    finish = Finish(key, of_state, dtype_of(np, name), keepdims, operation.whole, of_whole)
     return (states(key, operation.monoid, x, axes, split_every, finish, nbytes),)
 
 

@@ -19,13 +19,14 @@ import numpy as np
 from ._algebra.dtypes import accumulator_dtype, dtype_name, result_dtype
 from ._algebra.moments import Moments
 from ._algebra.moments import merge as merge_moments
-from ._algebra.normalizer import State, as_dtypes, merge
+from ._algebra.normalizer import State, as_dtypes
 from ._algebra.states import copied, joined, unwrap_scalar
 from ._engine import applied
 from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import Axes, map_blocks
+from ._kernels import merge
 from ._reread import second_read
 
 Kept = Any  # a State or, with statistics, Moments

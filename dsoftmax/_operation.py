@@ -93,7 +93,8 @@ class Operation:
     rescale : callable, optional
         ``rescale(block, state) -> block``: the second map.
     whole : callable, optional
-        ``whole(block, axes) -> block``: the same for a block of whole slices.
+        ``whole(block, axes) -> block``: the same for a block of whole slices; or of an operation
+        with one result this result, with ``axes`` kept.
     title : str, optional
         What it gives, in words: "Write the ... of SRC to DST".
     states : str, optional

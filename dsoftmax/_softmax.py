@@ -9,6 +9,7 @@ from ._arguments import Array, Axis, as_array, check_not_empty
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._kernels import quick_result
 from ._reread import check_reread
 from ._terms import as_terms
 
@@ -180,6 +181,10 @@ def _rescaled(
     reread: Reread,
 ) -> Array:
     name = operation.name
+    if where is None and split_every is None and reread == "auto":
+        quick = quick_result(name, x, axis)
+        if quick is not None:
+            return quick
     terms, axes, dtype = as_terms(name, as_array(x, name), axis, split_every, where=where)
     check_not_empty(terms, axes, name)
     return rescaled(operation, terms, axes, dtype, split_every, check_reread(reread, name))
@@ -265,6 +270,10 @@ def logsumexp(
     >>> dsoftmax.logsumexp([1, 2], b=[1, -1], return_sign=True)
     (np.float64(1.5413248546129181), np.float64(-1.0))
     """
+    if b is None and where is None and split_every is None and not return_sign:
+        quick = quick_result("logsumexp", a, axis, bool(keepdims))
+        if quick is not None:
+            return quick
     x = as_array(a, "logsumexp", "a", complex_ok=True)
     if x.ndim == 0:
         x = x[None]  # as SciPy: a scalar is an array of one element

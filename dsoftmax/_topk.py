@@ -12,6 +12,7 @@ from ._algebra.dtypes import result_dtype
 from ._arguments import Array, Axes, Omitted, as_array
 from ._engine import reduced
 from ._graph.tree import SplitEvery
+from ._kernels.topk import quick_result
 from ._terms import as_mask, as_terms
 from ._topk_operation import best, check_length
 
@@ -148,6 +149,11 @@ def softmax_topk(
     array([[1, 3],
            [3, 0]])
     """
+    if where is None and split_every is None and not return_log:
+        only = -1 if axis is Omitted.OMITTED and getattr(x, "ndim", 0) == 1 else axis
+        quick = quick_result(x, k, only)
+        if quick is not None:
+            return TopK(*quick)
     x, terms, k, axes = _checked("softmax_topk", x, k, axis, split_every, where)
     names = ("values", "indices", "log_values") if return_log else ("values", "indices")
     operation = best("softmax_topk", k, axes, getattr(x.dtype, "itemsize", 8), names)

@@ -14,7 +14,7 @@ from . import _kernels
 from ._algebra.dtypes import real_name, result_dtype, result_name
 from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.moments import merge as merge_moments
-from ._algebra.normalizer import merge, signed_log_sum
+from ._algebra.normalizer import signed_log_sum
 from ._algebra.prefix import after
 from ._algebra.sums import mean
 from ._algebra.sums import merge as merge_sums
@@ -67,7 +67,7 @@ def _given(name: str, given: str) -> str:
 
 
 # Three numbers of eight bytes for each slice: m, w and s.
-NORMALIZER = Monoid("normalizer", _kernels.of_block, merge, slice_bytes=24)
+NORMALIZER = Monoid("normalizer", _kernels.of_block, _kernels.merge, slice_bytes=24)
 
 SOFTMAX = Operation("softmax", NORMALIZER, rescale=_kernels.rescale, whole=_kernels.softmax)
 LOG_SOFTMAX = Operation(
@@ -77,7 +77,13 @@ LOG_SOFTMAX = Operation(
     whole=_kernels.log_softmax,
     title="logarithm of the softmax",
 )
-LOGSUMEXP = Operation("logsumexp", NORMALIZER, (Result(_kernels.log_sum),), title="log-sum-exp")
+LOGSUMEXP = Operation(
+    "logsumexp",
+    NORMALIZER,
+    (Result(_kernels.log_sum),),
+    whole=_kernels.logsumexp,
+    title="log-sum-exp",
+)
 SIGNED_LOGSUMEXP = Operation(
     "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
 )

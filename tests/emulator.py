@@ -6,6 +6,7 @@ would be given, and so are the launches.
 
 import ctypes
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dsoftmax._kernels.cuda import block, columns, contiguous, finish, merging, topk
 from dsoftmax._kernels.cuda import source as cuda_source
 from dsoftmax._kernels.cuda.device import Properties
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
 FLAGS += ["-fno-strict-aliasing"]
+OUTPUT = "|".join(sorted(cuda_source.OUTPUTS, key=len, reverse=True))
 PRELUDE = Path(__file__).with_name("emulator.hpp")
 
 
@@ -41,37 +44,79 @@ def compile_library(code):
     return ctypes.CDLL(str(kept))
 
 
-@cache
-def _compiled_kernels():
-    """All kernels, each with a function ``launch_NAME``."""
-    kernels = cuda_source.every_kernel()
-    launchers = (
-        f"LAUNCHER({kernel.name}, {'Merge' if kernel.name.startswith('merge') else 'Call'})"
-        for kernel in kernels
-    )
+def _compiled(kernels):
+    """A library of kernels, each with a function ``launch_NAME``."""
+    launchers = (f"LAUNCHER({kernel.name}, {kernel.argument})" for kernel in kernels)
     return compile_library(cuda_source.source(kernels) + "\n".join(launchers))
+
+
+@cache
+def _general_kernels():
+    return _compiled(cuda_source.general_kernels())
+
+
+@cache
+def _topk_kernels():
+    return _compiled(cuda_source.topk_kernels())
+
+
+@cache
+def _library(kernel):
+    """That of a kernel: one for those of any layout, and some for others that go together."""
+    if kernel.name.startswith("topk"):
+        return _topk_kernels()
+    if kernel.argument in ("Call", "Merge"):
+        return _general_kernels()
+    return _of_rows(tuple(sorted({_with_output(kernel, one) for one in cuda_source.OUTPUTS})))
+
+
+@cache
+def _of_rows(kernels):
+    return _compiled(kernels)
+
+
+def _with_output(kernel, output):
+    """The same kernel for another output."""
+    name = re.sub(OUTPUT, output, kernel.name)
+    line = re.sub(OUTPUT.upper(), output.upper(), kernel.line.replace(kernel.name, name))
+    return cuda_source.Kernel(name, line)
+
+
+def use(monkeypatch, emulator):
+    """Have the kernels of CUDA run there."""
+    for module in (block, columns, contiguous, finish, merging, topk):
+        monkeypatch.setattr(module, "device", emulator)
 
 
 class Emulator:
     """A device with few multiprocessors, so that small blocks are taken in parts."""
 
-    def __init__(self, multiprocessors=2, l2_bytes=1 << 20):
-        self.library = _compiled_kernels()
+    def __init__(self, multiprocessors=2, l2_bytes=1 << 20, shared_bytes=223 << 10):
         self.lock = threading.Lock()  # it runs one block at a time
         self.launched = []
         self.multiprocessors, self.l2_bytes = multiprocessors, l2_bytes
+        self.shared_bytes = shared_bytes
 
     def is_array(self, x):
         return isinstance(x, np.ndarray)
 
     def properties(self, x):
-        return Properties(self.multiprocessors, self.l2_bytes)
+        return Properties(self.multiprocessors, self.l2_bytes, self.shared_bytes)
+
+    def together(self, *arrays):
+        return True
 
     def address(self, x):
         return x.__array_interface__["data"][0]
 
     def empty(self, like, shape, dtype):
         return np.full(shape, 77, dtype)  # nothing is to be left of it
+
+    def zeros(self, like, shape, dtype):
+        return np.zeros(shape, dtype)
+
+    def empties(self, like, shape, dtypes):
+        return [self.empty(like, shape, dtype) for dtype in dtypes]
 
     def empty_like(self, x, dtype):
         y = np.empty_like(x, dtype, subok=False)
@@ -81,14 +126,15 @@ class Emulator:
     def flat(self, x):
         return np.ascontiguousarray(x).reshape(-1)
 
-    def launch(self, kernel, on, grid, threads, call):
+    def launch(self, kernel, on, grid, threads, call, shared_bytes=0):
         assert call.shape == (1,)
         assert 0 < threads <= 1024
+        assert shared_bytes <= self.shared_bytes
         assert 0 < grid[0] < 2**31
         assert 0 < grid[1] < 2**16
         with self.lock:
             self.launched.append(kernel.name)
-            function = getattr(self.library, f"launch_{kernel.name}")
+            function = getattr(_library(kernel), f"launch_{kernel.name}")
             function.restype = ctypes.c_bool
             argument = ctypes.c_void_p(call.ctypes.data)
             assert function(*grid, threads, argument), "threads that wait for others in vain"

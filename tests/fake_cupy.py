@@ -5,16 +5,24 @@ is a TypeError, as is a NumPy array where one of the device's is wanted.  What i
 `asnumpy` and the like, is counted.  Functions have CuPy's parameters where these are fewer.
 """
 
+import ctypes
+import math
 import operator
+import os
 import sys
+import tempfile
 import types
 from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from dask.array.chunk_types import register_chunk_type
 
-from dsoftmax._kernels.cuda import device
+from dsoftmax._kernels.cuda import device, quick, quick_topk
 from dsoftmax._kernels.cuda import source as cuda_source
+
+CALLS = {"Rows": cuda_source.ROWS, "TopK": cuda_source.TOPK, "TopKEnd": cuda_source.TOPK_END}
 
 transfers = []  # to the host
 
@@ -24,7 +32,11 @@ class Device:
         self.id = number
 
     compute_capability = "80"
-    attributes = {"MultiProcessorCount": 2, "L2CacheSize": 1 << 20}  # noqa: RUF012
+    attributes = {  # noqa: RUF012
+        "MultiProcessorCount": 2,
+        "L2CacheSize": 1 << 20,
+        "MaxSharedMemoryPerBlockOptin": 223 << 10,
+    }
 
     def __enter__(self):
         return self
@@ -33,14 +45,25 @@ class Device:
         pass
 
 
+class MemoryPointer:
+    def __init__(self, memory):
+        self.bytes = memory
+
+    def __add__(self, offset):
+        return MemoryPointer(self.bytes[offset:])
+
+
 class ndarray:
     """Memory of the device."""
 
     __module__ = "cupy"
     __array_priority__ = 100
 
-    def __new__(cls, shape, dtype=float):
-        return _array(np.empty(shape, dtype))
+    def __new__(cls, shape, dtype=float, memptr=None):
+        if memptr is None:
+            return _array(np.empty(shape, dtype))
+        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+        return _array(memptr.bytes[:nbytes].view(dtype).reshape(shape))
 
     def __array__(self, *_, **__):
         raise TypeError(
@@ -58,7 +81,9 @@ class ndarray:
 
     device = Device()
     data = property(
-        lambda self: types.SimpleNamespace(ptr=self._host.__array_interface__["data"][0])
+        lambda self: types.SimpleNamespace(
+            ptr=self._host.__array_interface__["data"][0], device_id=0
+        )
     )
 
     def get(self):
@@ -133,6 +158,10 @@ def _asarray(x, dtype=None, copy=None):
     return _array(np.array(x._host if isinstance(x, ndarray) else x, dtype))
 
 
+def _alloc(nbytes):
+    return MemoryPointer(np.full(nbytes, 77, "u1"))
+
+
 def _asnumpy(x, **_):
     return x.get()
 
@@ -154,27 +183,55 @@ def module(emulator):
             continue
         plain = isinstance(value, type) or not callable(value)
         setattr(cupy, name, value if plain else _on_device(value))
-    kernels = {kernel.name: kernel for kernel in cuda_source.every_kernel()}
 
     class RawKernel:
-        def __init__(self, code, name, options=()):
-            assert code == cuda_source.source([kernels[name]])
-            assert options == cuda_source.OPTIONS
-            self.name = name
+        def __init__(self, code, name):
+            self.source = cuda_source.Kernel(name, code.splitlines()[-1])
+            assert code == cuda_source.source([self.source])
+            functions.append(self)
+            self.kernel = types.SimpleNamespace(ptr=len(functions))
 
-        def __call__(self, grid, block, args):
+        def __call__(self, grid, block, args, *, shared_mem=0):
             (threads,), (call,) = block, args
-            emulator.launch(kernels[self.name], None, grid, threads, call)
+            assert shared_mem <= 48 << 10 or shared_mem == self.max_dynamic_shared_size_bytes
+            emulator.launch(self.source, None, grid, threads, call, shared_mem)
 
-    cupy.ndarray, cupy.RawKernel = ndarray, RawKernel
+    def launch_kernel(handle, x, y, z, threads, *others):
+        """As the driver does it: arguments by their addresses, in an array of these."""
+        *ones, shared_bytes, stream, arguments, extra = others
+        assert (z, *ones, stream, extra) == (1, 1, 1, 7, 0)
+        function = functions[handle - 1]
+        call = np.empty(1, CALLS[function.source.argument])
+        address = ctypes.c_uint64.from_address(arguments).value
+        ctypes.memmove(call.ctypes.data, address, call.nbytes)
+        function((x, y), (threads,), (call,), shared_mem=shared_bytes)
+
+    class RawModule:
+        def __init__(self, *, path):
+            self.code = Path(path).read_text(encoding="utf-8")
+
+        def get_function(self, name):
+            return RawKernel(self.code, name)
+
+    def compile_using_nvrtc(code, options):
+        assert options == cuda_source.OPTIONS
+        return code.encode(), {}
+
+    functions = []
+    driver = types.SimpleNamespace(launchKernel=launch_kernel)
+    cupy.ndarray, cupy.RawModule = ndarray, RawModule
     cupy.asarray = cupy.array = _asarray
     cupy.asnumpy = _asnumpy
     cupy.sort, cupy.argsort = _sort_like(np.sort), _sort_like(np.argsort)
     cupy.count_nonzero = lambda a, axis=None: _on_device(np.count_nonzero)(a, axis=axis)
     cupy.where = lambda condition, x, y: _on_device(np.where)(condition, x, y)
-    runtime = types.SimpleNamespace(is_hip=False)
+    runtime = types.SimpleNamespace(is_hip=False, getDevice=lambda: 0)
     device = types.SimpleNamespace(Device=Device)
-    cupy.cuda = types.SimpleNamespace(Device=Device, device=device, runtime=runtime)
+    cupy.cuda = types.SimpleNamespace(Device=Device, device=device, runtime=runtime, alloc=_alloc)
+    cupy.cuda.driver = driver
+    cupy.cuda.nvrtc = types.SimpleNamespace(getVersion=lambda: (13, 0))
+    cupy.cuda.compiler = types.SimpleNamespace(compile_using_nvrtc=compile_using_nvrtc)
+    cupy.cuda.get_current_stream = lambda: types.SimpleNamespace(ptr=7)
     cupy.linalg, cupy.fft = np.linalg, np.fft
     return cupy
 
@@ -182,8 +239,10 @@ def module(emulator):
 def forget():
     """Whatever `dsoftmax` knows of a device."""
     device._compiled.clear()
-    device._properties.cache_clear()
+    device.properties_of.cache_clear()
     device._able.cache_clear()
+    quick.forget()
+    quick_topk.forget()
 
 
 @contextmanager
@@ -196,7 +255,11 @@ def installed(emulator):
     register_chunk_type(ndarray)
     forget()
     try:
-        yield cupy
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            patch.dict(os.environ, {"CUPY_CACHE_DIR": folder}),
+        ):
+            yield cupy
     finally:
         forget()
         _taken_out()

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.runner import Settings, measure
-from benchmarks.suites import SUITES, gpu
+from benchmarks.suites import SUITES, gpu, gpu_shapes
 
 from . import fake_cupy
 from .emulator import COMPILER, Emulator
@@ -29,7 +29,16 @@ def absent(suite):
 
 def test_without_a_device_it_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    for suite in ("gpu-passes", "gpu", "gpu-paper"):
+    for suite in (
+        "gpu-passes",
+        "gpu",
+        "gpu-paper",
+        "gpu-rows",
+        "gpu-columns",
+        "gpu-host",
+        "gpu-topk",
+        "gpu-topk-host",
+    ):
         assert absent(suite).startswith("CuPy is not installed")
         assert "pip install 'dsoftmax[gpu]'" in absent(suite)
 
@@ -46,7 +55,7 @@ def test_a_driver_without_a_device(count, monkeypatch):
 
 def test_passes_are_held_to_the_bandwidth_of_a_copy():
     case = SUITES["gpu-passes"].cases(False)[0]
-    assert case.elements == 10**9
+    assert case.elements == gpu.REPEAT * 10**9
     # The state takes half of the accesses of the copy: 100% of its bandwidth. The softmax: 50%.
     seconds = {
         "copy": [1.0],
@@ -71,7 +80,7 @@ def test_sizes():
 def test_a_quick_run(monkeypatch):
     monkeypatch.setattr(fake_cupy.Device, "synchronize", lambda self: None, raising=False)
     with fake_cupy.installed(Emulator()) as cupy:
-        cupy.cuda.runtime = types.SimpleNamespace(is_hip=False, getDeviceCount=lambda: 1)
+        cupy.cuda.runtime.getDeviceCount = lambda: 1
         rng = types.SimpleNamespace(
             standard_normal=lambda shape, dtype: cupy.asarray(
                 np.random.default_rng(0).standard_normal(shape, dtype)
@@ -82,9 +91,17 @@ def test_a_quick_run(monkeypatch):
             ("gpu-passes", ["copy", *(target.of for target in gpu.OVER_COPY)]),
             ("gpu", ["dsoftmax", "by hand"]),
             ("gpu-paper", ["dsoftmax", "safe"]),
+            ("gpu-rows", ["copy", *(f"dsoftmax: {name}" for name in gpu_shapes.RESULTS)]),
+            ("gpu-columns", ["copy", "dsoftmax: state", "dsoftmax: softmax from a state"]),
+            ("gpu-host", [f"dsoftmax: {name}" for name in gpu_shapes.RESULTS]),
+            ("gpu-topk", ["copy", "dsoftmax"]),
+            ("gpu-topk-host", ["dsoftmax: softmax_topk", "dsoftmax: its state"]),
         ):
             for case in SUITES[suite].cases(True):
                 record = measure(SUITES[suite], case, QUICK)
                 assert record["failed"] == {}
-                assert list(record["samples"]) == sides
-                assert list(record["differences"]) == sides[1:] * (suite != "gpu-passes")
+                worst = ["dsoftmax: ascending", "dsoftmax: constant"]
+                measured = sides + worst * ("long-rows" in case.name)
+                assert list(record["samples"]) == measured
+                compared = suite in ("gpu", "gpu-paper")
+                assert list(record["differences"]) == sides[1:] * compared

@@ -12,6 +12,8 @@ from . import (
     draws,
     first,
     gpu,
+    gpu_shapes,
+    gpu_topk,
     graphs,
     groups,
     memory,
@@ -62,6 +64,11 @@ SUITES = {
         gpu.PASSES,
         gpu.WHOLE,
         gpu.PAPER,
+        gpu_shapes.ROWS_SUITE,
+        gpu_shapes.COLUMNS_SUITE,
+        gpu_shapes.HOST,
+        gpu_topk.SUITE,
+        gpu_topk.HOST,
     )
 }
 DEFAULT = ("speed", "others", "first")

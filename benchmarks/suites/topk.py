@@ -96,15 +96,20 @@ def ways(shape: tuple[int, int], scope: ExitStack) -> Sides:
 
 
 def figure(
-    sides: Callable[..., Sides], heading: str, target: Target, quick: bool, **options: Any
+    sides: Callable[..., Sides],
+    heading: str,
+    target: Target,
+    quick: bool,
+    repeat: int = 1,
+    **options: Any,
 ) -> list[Case]:
-    """A case for each length; the target is for the longest rows."""
+    """A case for each length, of so many calls; the target is for the longest rows."""
     return [
         Case(
             f"batch-{batch}-V-{length}",
             f"V = {length:,}",
             partial(sides, (batch, length)),
-            batch * length,
+            repeat * batch * length,
             targets=(target,) if length == longest else (),
             heading=f"{heading}, float32, batch of {batch}",
             **options,

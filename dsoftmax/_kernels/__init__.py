@@ -12,11 +12,14 @@ import numpy as np
 
 from .._algebra.moments import Moments
 from .._algebra.normalizer import State, common_namespace, log_d
+from .._algebra.normalizer import merge as merge_states
 from .._algebra.sums import Sums
 from . import portable
 from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
 from .choose import SMALL, can_compile, kernels_for
 from .cpu import block as on_cpu
+from .cuda import block as on_cuda
+from .cuda import finish, quick
 from .running import cumulative_logsumexp
 
 __all__ = [
@@ -26,8 +29,11 @@ __all__ = [
     "log_rescale",
     "log_softmax",
     "log_sum",
+    "logsumexp",
+    "merge",
     "moments",
     "of_block",
+    "quick_result",
     "rescale",
     "softmax",
     "sums",
@@ -35,6 +41,8 @@ __all__ = [
 
 Array = Any
 Axes = tuple[int, ...]
+
+quick_result = quick.result
 
 
 def of_block(x: Array | Terms, axes: Axes) -> State:
@@ -73,17 +81,31 @@ def log_rescale(x: Array | Terms, state: Any) -> Array:
     """(x - m) - log d; masked entries stay masked."""
     data, _, where, _ = laid_out(x)
     common_namespace(data, state.m)
-    logarithm = log_d(state)
+    logarithm = finish.log_d(state) if finish.supports(state) else log_d(state)
     return masked_like(x, kernels_for(data).log_rescale(data, state.m, logarithm, where))
+
+
+def merge(*states: State) -> State:
+    """The state of the union of the slices, in one launch where states are on a device."""
+    return finish.merge(*states) if finish.merges(states) else merge_states(*states)
 
 
 def log_sum(state: Any) -> Array:
     """log(sum b exp(x)), in the accumulator's precision; NaN where a real sum is negative."""
+    if finish.supports(state):
+        return finish.log_sum(state)
     state = State(state.m, state.w, state.s)
     many = (
         all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= SMALL
     )
     return (on_cpu if many and can_compile() else portable).log_sum(state)
+
+
+def logsumexp(x: Array | Terms, axes: Axes) -> Array:
+    """The log-sum-exp of a block that holds its slices whole, which stay with length 1."""
+    if on_cuda.supports(x):
+        return on_cuda.logsumexp(x, axes)
+    return log_sum(of_block(x, axes))
 
 
 def softmax(x: Array | Terms, axes: Axes) -> Array:

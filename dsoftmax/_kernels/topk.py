@@ -28,8 +28,12 @@ from .blocks import laid_out
 from .choose import can_compile, kernels_for
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
+from .cuda import quick_topk
+from .cuda import topk as topk_cuda
 
 Array = Any
+
+quick_result = quick_topk.result
 
 
 class Top(NamedTuple):
@@ -53,6 +57,9 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
 
     A negative k asks for the smallest elements.
     """
+    found = _on_device(x, axes, k, normalized)
+    if found is not None:
+        return found
     axis = axes[0] if len(axes) == 1 else None
     if isinstance(x, np.ma.MaskedArray) and not normalized:
         raise TypeError("topk: a block is masked; fill it with what is to come last, as -inf or 0")
@@ -74,6 +81,26 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
     values, indices = select(x, axis, k)
     normalizer = kernels_for(x).of_block(x, (axis,)) if normalized else None
     return Top(values, indices, lengths, normalizer)
+
+
+def _on_device(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top | None:
+    """The state of a block that CUDA's kernels for top-k take."""
+    if not topk_cuda.supports(x, k):
+        return None
+    if len(axes) == 1:
+        axis, lengths = axes[0], (x.shape[axes[0]],)
+    else:
+        x, axis, lengths = x.reshape(-1), 0, x.shape
+    k = max(-x.shape[axis], min(k, x.shape[axis]))
+    found = topk_cuda.of_block(x, axis, k, normalized)
+    return None if found is None else Top(found[0], found[1], lengths, found[2])
+
+
+def probabilities(top: Top, logarithm: bool) -> Array | None:
+    """Those of the k best, or their logarithms, if there is a kernel for this; else None."""
+    if top.out is not None:
+        return None
+    return topk_cuda.probabilities(top.values, top.normalizer, logarithm)
 
 
 def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ...]) -> Top:

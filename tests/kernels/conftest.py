@@ -7,7 +7,7 @@ from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cuda import block as cuda
 
 from ..blocks import ON_HOST
-from ..emulator import Emulator
+from ..emulator import Emulator, use
 
 COMPILED = [pytest.param(cpu, id="cpu"), pytest.param(cuda, id="cuda", marks=ON_HOST)]
 
@@ -16,7 +16,7 @@ COMPILED = [pytest.param(cpu, id="cpu"), pytest.param(cuda, id="cuda", marks=ON_
 def device(monkeypatch):
     """The device that `cuda` uses; it has a list of the kernels that ran."""
     emulator = Emulator()
-    monkeypatch.setattr(cuda, "device", emulator)
+    use(monkeypatch, emulator)
     return emulator
 
 

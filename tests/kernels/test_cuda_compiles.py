@@ -5,7 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dsoftmax._kernels.cuda.source import OPTIONS, every_kernel, source
+from dsoftmax._kernels.cuda.source import (
+    OPTIONS,
+    OUTPUTS,
+    apply_columns_kernel,
+    apply_kernel,
+    apply_short_kernel,
+    every_kernel,
+    finish_kernel,
+    general_kernels,
+    long_kernel,
+    source,
+    staged_kernel,
+    topk_kernel,
+    topk_rows_kernel,
+    unite_kernel,
+)
+from dsoftmax._kernels.cuda.switch import columns_launch, rows_launch
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
@@ -49,7 +65,7 @@ def test_kernels_keep_everything_in_registers(architecture, ptx):
 @pytest.mark.parametrize("architecture", ENDS)
 def test_contiguous_memory_is_accessed_in_16_bytes(architecture, ptx):
     access = r"{}\.global(?:\.nc)?\.(v4\.[bfu]32|v2\.[bfu]64)"
-    for kernel in every_kernel():
+    for kernel in general_kernels():
         *_, layout, mode = kernel.name.rsplit("_", 2)
         if layout == "0":
             code = ptx[architecture][kernel.name]
@@ -65,3 +81,74 @@ def test_single_kernels_become_machine_code(architecture, name):
     assert code[:4] == b"\x7fELF"
     assert name.encode() in code
     assert log.strip("\0\n ") == ""  # nor any warning
+
+
+# Rows one after the other: of all the kernels that they can get, some from each family.
+
+
+def of_rows(dtype, output, length, rows=1):
+    return rows_launch(dtype, output, rows, length, aligned=True).kernel
+
+
+MANY = 10**6
+TYPICAL = {  # and how many exponentials have to overlap
+    of_rows("float32", "softmax", 1000): 16,  # 4 pieces
+    of_rows("float32", "log_softmax", 504): 16,
+    of_rows("float32", "state", 1000): 32,  # 8 pieces
+    of_rows("float32", "logsumexp", 252): 32,
+    of_rows("float16", "softmax", 1000): 32,
+    of_rows("float64", "softmax", 1000): 0,  # whose exponential is long and branches
+    of_rows("float64", "state", 1000): 0,
+    of_rows("float32", "softmax", 10, MANY): 10,
+    of_rows("float32", "state", 33, MANY): 33,
+    of_rows("float32", "logsumexp", 2, MANY): 2,
+    long_kernel("float32"): 16,
+    long_kernel("float16"): 16,
+    long_kernel("float64"): 0,
+    apply_kernel("float32", "softmax"): 4,
+    apply_kernel("bfloat16", "log_softmax"): 0,
+    apply_short_kernel("float32", "softmax"): 4,
+    apply_columns_kernel("float32", "softmax", 4): 4,
+    columns_launch("float32", 1000, 10_000, 132).launch.kernel: 8,
+    columns_launch("float64", 1000, 10_000, 132).launch.kernel: 0,
+    staged_kernel("float32", "softmax", 256, 3): 16,
+    finish_kernel("float32"): 0,
+    unite_kernel("float64"): 0,
+    topk_rows_kernel("float32", 8, 16): 16,
+    topk_rows_kernel("float32", 32, 32): 32,
+    topk_kernel("part", "float32"): 8,
+    topk_kernel("part", "float16"): 16,
+    topk_kernel("part", "float64"): 0,
+    topk_kernel("merge", "float32"): 0,
+}
+
+
+@pytest.mark.parametrize("architecture", ["75", "90"])
+def test_rows_stay_in_registers(architecture):
+    """No local memory, neither for arrays nor, but for a number or two, for what found no room."""
+    options = (*OPTIONS, "--ptxas-options=-v")
+    _, log = compiled(source(TYPICAL), options, f"sm_{architecture}")
+    entries = re.findall(r"entry function '(\w+)'.*?(\d+) bytes stack frame", log, re.DOTALL)
+    assert {name for name, _ in entries} == {kernel.name for kernel in TYPICAL}
+    spilling = {name: int(nbytes) for name, nbytes in entries if nbytes != "0"}
+    assert {name for name in spilling if not re.search("columns|part_float16", name)} == set()
+    assert max(spilling.values(), default=0) <= 16
+
+
+@pytest.mark.parametrize("architecture", ["80", "100"])
+def test_exponentials_overlap(architecture):
+    """Those of a tile, or of what a thread has of a row, are not kept apart by branches."""
+    code, _ = compiled(source(TYPICAL), OPTIONS, f"compute_{architecture}")
+    ptx = code.decode("ascii", "replace")
+    for kernel, exponentials in TYPICAL.items():
+        (text,) = re.findall(rf"\.entry {kernel.name}\((.*?)(?=\.entry|\Z)", ptx, re.DOTALL)
+        blocks = re.split(r"\bbra\b|^\$", text, flags=re.MULTILINE)
+        assert max(block.count("ex2.") for block in blocks) >= exponentials, kernel.name
+
+
+def test_every_output_has_kernels_for_any_length():
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        for output in OUTPUTS:
+            for length in (*range(2, 300), 1000, 1001, 2048, 4095, 8192):
+                for rows in (1, MANY):
+                    assert rows_launch(dtype, output, rows, min(length, 4000), aligned=False)

@@ -146,6 +146,39 @@ def test_arrays_in_memory(cupy, host):
     np.testing.assert_array_equal(empty.get(), [-np.inf] * 3)
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("axis", [-1, 0, 1, None, (0, 1), ()])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_calls_that_were_seen_before(name, axis, dtype, cupy, host):
+    """The second one of a shape may be a launch and little else; other data, and a new result."""
+    first, second = (cupy.asarray(host[: 40 * k : k].astype(dtype)) for k in (1, 2))
+    function, results = getattr(dsoftmax, name), []
+    for x in (first, second, first):
+        results.append(function(x, axis=axis))
+        wanted = getattr(special, name)(x.get().astype("f8"), axis=axis)
+        assert results[-1].shape == np.shape(wanted)
+        np.testing.assert_allclose(results[-1].get(), wanted, rtol=2e-5, atol=1e-6)
+    one, _, again = (result.get() for result in results)
+    np.testing.assert_array_equal(one, again)
+    kept = dsoftmax.logsumexp(first, axis=axis, keepdims=True)
+    assert kept.shape == special.logsumexp(host[:40], axis=axis, keepdims=True).shape
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_calls_that_were_seen_before_are_still_checked(name, cupy, host):
+    function, x = getattr(dsoftmax, name), cupy.asarray(host)
+    function(x, axis=1)
+    with pytest.raises(TypeError, match="axis is True"):
+        function(x, axis=True)
+    with pytest.raises(np.exceptions.AxisError):
+        function(x, axis=2)
+    with pytest.raises(ValueError, match="split_every is 1"):
+        function(x, axis=1, split_every=1)
+    with pytest.raises(TypeError, match="axis is 1.0"):
+        function(x, axis=1.0)
+    assert function(x[:, ::2], axis=1).shape[0] == len(host)
+
+
 def test_normalizers(cupy, host):
     x = on_device(cupy, host)
     lazy = Normalizer.of(x, axis=0)

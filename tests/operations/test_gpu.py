@@ -4,6 +4,8 @@
 the same graphs run in test_device_arrays.py, without them.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import dask
 import dask.array as da
 import numpy as np
@@ -36,6 +38,43 @@ def test_more_than_two_to_the_31_results():
     y = dsoftmax.softmax(x)
     assert_allclose(float(y[-1]), np.exp(20.0) / (2**31 + 15 + np.exp(20.0)), rtol=1e-3)
     assert float(y[-2]) == 0
+
+
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_calls_from_several_threads_and_streams(axis):
+    """Of a shape that was seen before, with other data each; none takes another one's addresses."""
+    hosts = [np.random.default_rng(i).normal(size=(30, 40)).astype("f4") for i in range(8)]
+
+    def called(host):
+        with cupy.cuda.Stream(non_blocking=True) as stream:
+            x, found = cupy.asarray(host), []
+            for _ in range(50):
+                found = [getattr(dsoftmax, name)(x, axis=axis) for name in FUNCTIONS]
+                found += dsoftmax.softmax_topk(x, 3, axis=axis)
+            stream.synchronize()
+            return [cupy.asnumpy(one) for one in found]
+
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(called, hosts))
+    for host, (*found, p, indices) in zip(hosts, results, strict=True):
+        best = dsoftmax.softmax_topk(host, 3, axis=axis)
+        assert_array_equal(indices, best.indices)
+        assert_allclose(p, best.values, rtol=2e-5)
+        for name, one in zip(FUNCTIONS, found, strict=True):
+            expected = getattr(special, name)(host.astype("f8"), axis=axis)
+            assert_allclose(one, expected, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.huge
+@pytest.mark.parametrize("shape", [(2**31 + 16,), (2, 2**30 + 8)], ids=str)
+def test_the_best_of_more_than_two_to_the_31_elements(shape):
+    x = cupy.zeros(shape, "float16")
+    x.reshape(-1)[-1] = 21
+    p, indices = dsoftmax.softmax_topk(x, 2, axis=-1)
+    n = shape[-1]
+    assert cupy.asnumpy(indices).reshape(-1, 2)[-1].tolist() == [n - 1, 0]
+    expected = np.exp(21.0) / (n - 1 + np.exp(21.0))
+    assert_allclose(float(p.reshape(-1, 2)[-1, 0]), expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("chunks", [(2500, 300), (10_000, 50)], ids=str)

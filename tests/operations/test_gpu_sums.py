@@ -44,9 +44,9 @@ def test_shapes_axes_and_dtypes(shape, dtype):
     where, values = mask(shape), (some_values(shape, "float32"),)
     x = spoilt(block(shape, dtype), where)
     for axes in every_axes(len(shape)):
-        assert_masked(x, axes, where, OnDevice())
-        assert_moments(x, axes, where, OnDevice())
-        assert_sums(x, axes, values, where, OnDevice())
+        assert_masked(OnDevice(), x, axes, where)
+        assert_moments(OnDevice(), x, axes, where)
+        assert_sums(OnDevice(), x, axes, values, where)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -59,9 +59,9 @@ def test_special_values_at_any_place(shape, value, dtype):
         x.flat[position] = value
         where.flat[position] = position % 2
         for axes in every_axes(x.ndim):
-            assert_masked(x, axes, where, OnDevice())
-            assert_moments(x, axes, where, OnDevice())
-            assert_sums(x, axes, (some_values(shape),), where, OnDevice())
+            assert_masked(OnDevice(), x, axes, where)
+            assert_moments(OnDevice(), x, axes, where)
+            assert_sums(OnDevice(), x, axes, (some_values(shape),), where)
 
 
 def test_masks_that_are_broadcast_and_reversed():
@@ -70,4 +70,4 @@ def test_masks_that_are_broadcast_and_reversed():
         where = np.broadcast_to(where, x.shape)
         found = gpu.softmax(cupy.asarray(x), (1,), cupy.broadcast_to(cupy.asarray(where), x.shape))
         assert (cupy.asnumpy(found)[~where] == 0).all()
-        assert_masked(x, (1,), where, OnDevice())
+        assert_masked(OnDevice(), x, (1,), where)

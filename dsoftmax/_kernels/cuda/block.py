@@ -13,27 +13,25 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.moments import Moments
-from ..._algebra.normalizer import State, log_d
+from ..._algebra.normalizer import State, log_d, log_sum
 from ..._algebra.sums import Sums
 from .. import portable
 from ..layout import fits, from_block, joint_name, reduced_axes, reduced_in, to_block
 from ..loops import Loop
 from ..modes import APPLY, LOGARITHM, REDUCE
-from . import device
-from .plan import Plan, merge_plan, plan
+from . import columns, contiguous, device, finish
+from .merging import empty_states, merged
+from .plan import Plan, plan
 from .source import (
     CALL,
     CONTIGUOUS,
     ELEMENTS,
     FIELDS,
-    MERGE,
     MIXED,
-    NUMBERS_OF_FIELDS,
     STRIDED,
     WEIGHTED,
     Kernel,
     Kind,
-    merge_kernel,
     slices_kernel,
     sums_kernel,
 )
@@ -62,6 +60,10 @@ def of_block(x: Array, axes: Axes, b: Array | None = None, where: Array | None =
 
     ``b`` holds weights of the shape of x; or ``where`` tells which elements are in.
     """
+    if b is None and where is None:
+        known = contiguous.state(x, axes) or columns.state(x, axes)
+        if known:
+            return known
     state = _states("plain", x, axes, b, where, joint_name(x, b))
     return portable.of_block(x, axes, b, where) if state is None else State(*state)
 
@@ -88,7 +90,11 @@ def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
 
     0 for elements that are out.
     """
-    y = _applied(APPLY, x, m, d, where)
+    y = contiguous.rescale("softmax", x, m, d) if where is None else None
+    if y is None and where is None:
+        y = columns.rescale("softmax", x, m, d)
+    if y is None:
+        y = _applied(APPLY, x, m, d, where)
     return portable.rescale(x, m, d, where) if y is None else y
 
 
@@ -97,13 +103,19 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
 
     -inf for elements that are out.
     """
-    y = _applied(APPLY | LOGARITHM, x, m, logarithm, where)
+    y = contiguous.rescale("log_softmax", x, m, logarithm) if where is None else None
+    if y is None and where is None:
+        y = columns.rescale("log_softmax", x, m, logarithm)
+    if y is None:
+        y = _applied(APPLY | LOGARITHM, x, m, logarithm, where)
     return portable.log_rescale(x, m, logarithm, where) if y is None else y
 
 
 def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The softmax of a block that holds its slices whole."""
-    y = _fused(REDUCE | APPLY, x, axes, where)
+    y = contiguous.result("softmax", x, axes) if where is None else None
+    if y is None:
+        y = _fused(REDUCE | APPLY, x, axes, where)
     if y is None:
         state = of_block(x, axes, where=where)
         y = rescale(x, state.m, state.d, where)
@@ -112,11 +124,23 @@ def softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
 
 def log_softmax(x: Array, axes: Axes, where: Array | None = None) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    y = _fused(REDUCE | APPLY | LOGARITHM, x, axes, where)
+    y = contiguous.result("log_softmax", x, axes) if where is None else None
+    if y is None:
+        y = _fused(REDUCE | APPLY | LOGARITHM, x, axes, where)
     if y is None:
         state = of_block(x, axes, where=where)
-        y = log_rescale(x, state.m, log_d(state), where)
+        logarithm = finish.log_d(state) if finish.supports(state) else log_d(state)
+        y = log_rescale(x, state.m, logarithm, where)
     return y
+
+
+def logsumexp(x: Array, axes: Axes) -> Array:
+    """The log-sum-exp of a block that holds its slices whole; in the dtype of x, or float64."""
+    y = contiguous.logsumexp(x, axes)
+    if y is not None:
+        return y
+    state = of_block(x, axes)
+    return finish.log_sum(state) if finish.supports(state) else log_sum(state)
 
 
 def _states(
@@ -136,10 +160,10 @@ def _states(
         kernel = slices_kernel(working, WEIGHTED, REDUCE)
     else:
         kernel = _kernel(planned, REDUCE, x, where)
-    state = _empty_states(kind, x, planned.slices * planned.parts, working)
+    state = empty_states(kind, x, planned.slices * planned.parts, working)
     _run(kernel, planned, x, b=b, where=where, state=state)
     if planned.parts > 1:
-        state = _merged(kind, state, planned, working)
+        state = merged(kind, state, planned.slices, planned.parts, working)
     return tuple(to_block(field, x.shape, planned.order) for field in state)
 
 
@@ -200,12 +224,6 @@ def _empty_like(x: Array) -> Array:
     return device.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))))
 
 
-def _empty_states(kind: Kind, like: Array, size: int, working: str) -> tuple[Array, ...]:
-    """Flat arrays for as many states."""
-    sums = NUMBERS_OF_FIELDS[kind] - 1
-    return tuple(device.empty(like, (size,), dtype) for dtype in (working, *("float64",) * sums))
-
-
 def _run(
     kernel: Kernel,
     planned: Plan,
@@ -236,17 +254,3 @@ def _describe(field: Any, loops: list[Loop]) -> None:
     field["count"] = len(loops)
     for i, loop in enumerate(loops):
         field["loop"][i] = (loop.length, *loop.strides)
-
-
-def _merged(kind: Kind, parts: tuple[Array, ...], planned: Plan, working: str) -> tuple[Array, ...]:
-    """The states of slices from those of their parts."""
-    on = parts[0]
-    whole = _empty_states(kind, on, planned.slices, working)
-    shape = merge_plan(planned.slices, planned.parts)
-    call = np.zeros(1, MERGE)
-    for name, part, total in zip(FIELDS, parts, whole):  # noqa: B905
-        call[name], call[f"to_{name}"] = device.address(part), device.address(total)
-    call["slices"], call["parts"] = planned.slices, planned.parts
-    call["lanes"], call["team"] = shape.lanes, shape.team
-    device.launch(merge_kernel(working, kind), on, shape.grid, shape.threads, call)
-    return whole

@@ -1,4 +1,4 @@
-"""All that touches CuPy: its arrays, its devices and its compiler.
+"""All that touches CuPy's arrays and devices.
 
 CuPy is looked up among the modules that are imported already, so that nobody imports it here who
 does not use it.  Nothing waits for the device, and nothing is copied from or to it.
@@ -6,19 +6,26 @@ does not use it.  Nothing waits for the device, and nothing is copied from or to
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .source import OPTIONS, Kernel, source
+from .compiler import compiled
+from .source import Kernel
 
 Array = Any
 
-_compiled: dict[Kernel, Any] = {}
+USUAL_SHARED_BYTES = 48 << 10  # more has to be asked for
+
+_compiled: dict[tuple[Kernel, int], Any] = {}
 _lock = threading.Lock()
+_local = threading.local()
 
 
 class Properties(NamedTuple):
@@ -26,17 +33,23 @@ class Properties(NamedTuple):
 
     multiprocessors: int
     l2_bytes: int
+    shared_bytes: int = 48 << 10  # that a thread block may have
 
 
 def is_array(x: Any) -> bool:
     """Whether x is one of CuPy's arrays, on a device that runs the kernels."""
     kind: Any = getattr(sys.modules.get("cupy"), "ndarray", ())
-    return isinstance(x, kind) and _able(x.device.id)
+    return isinstance(x, kind) and _able(x.data.device_id)
 
 
 def properties(x: Array) -> Properties:
     """Of the device that x is on."""
-    return _properties(x.device.id)
+    return properties_of(x.data.device_id)
+
+
+def together(*arrays: Array) -> bool:
+    """Whether the arrays are on one device."""
+    return len({x.data.device_id for x in arrays}) == 1
 
 
 def address(x: Array) -> int:
@@ -44,30 +57,118 @@ def address(x: Array) -> int:
     return x.data.ptr
 
 
+def on(x: Array) -> AbstractContextManager[Any]:
+    """A context in which the device of x is the current one; none is needed where it is."""
+    device, cuda = x.data.device_id, _cupy().cuda
+    return nullcontext() if device == cuda.runtime.getDevice() else cuda.Device(device)
+
+
 def empty(like: Array, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array on the device of another one."""
-    with like.device:
+    with on(like):
         return _cupy().empty(shape, dtype)
+
+
+def zeros(like: Array, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of zeros on the device of another one."""
+    with on(like):
+        return _cupy().zeros(shape, dtype)
+
+
+def empties(like: Array, shape: tuple[int, ...], dtypes: tuple[Any, ...]) -> list[Array]:
+    """Arrays of one shape, side by side in one piece of memory, on the device of another one."""
+    cupy, size = _cupy(), math.prod(shape)
+    items = [np.dtype(dtype).itemsize for dtype in dtypes]
+    # those of the largest items first, so that each is aligned
+    order = sorted(range(len(dtypes)), key=lambda i: -items[i])
+    with on(like):
+        memory = cupy.cuda.alloc(size * sum(items))
+    arrays, start = [None] * len(dtypes), 0
+    for i in order:
+        arrays[i] = cupy.ndarray(shape, dtypes[i], memory + start)
+        start += size * items[i]
+    return arrays
 
 
 def empty_like(x: Array, dtype: Any) -> Array:
     """An array of the shape, device and memory layout of x."""
-    with x.device:
+    with on(x):
         return _cupy().empty_like(x, dtype)
 
 
 def flat(x: Array) -> Array:
     """The elements of x one after the other, copied (on its device) only if they are not."""
-    with x.device:
+    with on(x):
         return _cupy().ascontiguousarray(x).reshape(-1)
 
 
 def launch(
-    kernel: Kernel, on: Array, grid: tuple[int, int], threads: int, call: np.ndarray
+    kernel: Kernel,
+    x: Array,
+    grid: tuple[int, int],
+    threads: int,
+    call: np.ndarray,
+    shared_bytes: int = 0,
 ) -> None:
-    """Run a kernel on the device of ``on``; ``call``, of one element, is its argument by value."""
-    with on.device:
-        _function(kernel)(grid, (threads,), (call,))
+    """Run a kernel on the device of x; ``call``, of one element, is its argument by value."""
+    with on(x):
+        function = _function(kernel)
+        if shared_bytes > USUAL_SHARED_BYTES:
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        function(grid, (threads,), (call,), shared_mem=shared_bytes)
+
+
+def prepared(
+    device: int,
+    kernel: Kernel,
+    grid: tuple[int, int],
+    threads: int,
+    call: np.ndarray,
+    at: tuple[int, ...],
+    shared_bytes: int = 0,
+) -> Callable[..., None]:
+    """A launch on the current device: a function of the numbers at these places of its call.
+
+    It is for what is launched often, for one through `RawKernel` costs three times as much.  That
+    is the first one of each thread all the same: it makes the device's context the thread's.
+    """
+    function = _function(kernel)
+    if shared_bytes > USUAL_SHARED_BYTES:
+        function.max_dynamic_shared_size_bytes = shared_bytes
+    numbers = np.append(call.view(np.int64), 0)
+    start = numbers.ctypes.data
+    numbers[-1] = start  # the argument by its address, in an array of one
+    arguments = start + numbers[:-1].nbytes
+    cuda, handle, lock = _cupy().cuda, function.kernel.ptr, threading.Lock()
+    launch_kernel, stream, size = cuda.driver.launchKernel, cuda.get_current_stream, (threads, 1, 1)
+
+    def run(*values: int) -> None:
+        with lock:
+            for place, value in zip(at, values, strict=True):
+                numbers[place] = value
+            if getattr(_local, "device", None) != device:
+                _local.device = device
+                function(
+                    grid, (threads,), (numbers[:-1].view(call.dtype),), shared_mem=shared_bytes
+                )
+                return
+            launch_kernel(handle, *grid, 1, *size, shared_bytes, stream().ptr, arguments, 0)
+
+    return run
+
+
+def is_current(x: Array) -> bool:
+    """Whether x is CuPy's, and on the current device."""
+    cupy = sys.modules.get("cupy")
+    if cupy is None or type(x) is not cupy.ndarray:
+        return False
+    device = x.data.device_id
+    return device == cupy.cuda.runtime.getDevice() and _able(device)
+
+
+def new(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array on the current device."""
+    return _cupy().ndarray(shape, dtype)
 
 
 def _cupy() -> Any:
@@ -82,16 +183,21 @@ def _able(device: int) -> bool:
 
 
 @cache
-def _properties(device: int) -> Properties:
+def properties_of(device: int) -> Properties:
+    """Of the device of that number."""
     attributes = _cupy().cuda.Device(device).attributes
-    return Properties(attributes["MultiProcessorCount"], attributes["L2CacheSize"])
+    return Properties(
+        attributes["MultiProcessorCount"],
+        attributes["L2CacheSize"],
+        attributes["MaxSharedMemoryPerBlockOptin"],
+    )
 
 
 def _function(kernel: Kernel) -> Any:
-    """The kernel as CuPy's, which compiles it once for each device and keeps it on disk."""
-    function = _compiled.get(kernel)
+    """The kernel for the current device, compiled once."""
+    device = _cupy().cuda.runtime.getDevice()
+    function = _compiled.get((kernel, device))
     if function is None:
         with _lock:
-            function = _cupy().RawKernel(source([kernel]), kernel.name, OPTIONS)
-            _compiled[kernel] = function
+            function = _compiled[kernel, device] = compiled(kernel, device)
     return function

@@ -15,7 +15,25 @@ import numpy as np
 
 from ..modes import APPLY, REDUCE
 
-FILES = ("state.cuh", "elements.cuh", "teams.cuh", "typed.cuh", "mixed.cuh", "kernels.cu")
+FILES = (
+    "state.cuh",
+    "elements.cuh",
+    "teams.cuh",
+    "typed.cuh",
+    "mixed.cuh",
+    "kernels.cu",
+    "warps.cuh",
+    "rows.cuh",
+    "tiny.cuh",
+    "long.cuh",
+    "columns.cuh",
+    "finish.cuh",
+    "staged.cuh",
+    "best.cuh",
+    "topk_rows.cuh",
+    "candidates.cuh",
+    "topk.cuh",
+)
 
 # No --use_fast_math: its exponentials are not within 2 ulp, and it flushes subnormal numbers.
 OPTIONS = ("-std=c++17",)
@@ -36,6 +54,9 @@ ELEMENTS = {
     "int64": "Int64",
     "uint64": "UInt64",
 }
+# Those with kernels of their own for contiguous blocks, and the bytes of an element.
+ITEM = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
 CONTIGUOUS, STRIDED, WEIGHTED, MIXED = 0, 1, 2, 3
 
 # What a state has, and how it is called in CUDA: (m, w, s); with moments (t, q); with a sum of
@@ -47,6 +68,9 @@ NUMBERS_OF_FIELDS: dict[Kind, int] = {"plain": 3, "moments": 5, "values": 4}
 
 MAX_LOOPS = 8
 THREADS = 256
+WARP = 32
+PIECE = 16  # bytes that a thread accesses at a time
+TINY_THREADS = 64  # two warps, whose rows take 48 KB of shared memory at most
 
 _LOOP = [(name, "i8") for name in ("length", "x", "b", "y", "where")]
 _LOOPS = np.dtype([("count", "i8"), ("loop", _LOOP, MAX_LOOPS)])
@@ -60,12 +84,49 @@ CALL = np.dtype(
 _FROM_AND_TO = (*FIELDS, *(f"to_{name}" for name in FIELDS))
 MERGE = np.dtype([(name, "i8") for name in (*_FROM_AND_TO, "slices", "parts", "lanes", "team")])
 
+# The call of top-k, and of its end; what a thread block of a long row loads at a time.
+TOPK_ADDRESSES = ("x", "values", "indices", "m", "w", "s")
+TOPK_PARTS = ("part_orders", "part_indices", "part_m", "part_w", "part_s")
+TOPK_NUMBERS = ("rows", "length", "stride", "k", "parts", "portion", "smallest")
+TOPK_NAMES = (*TOPK_ADDRESSES, *TOPK_PARTS, *TOPK_NUMBERS)
+TOPK_AT = {name: i for i, name in enumerate(TOPK_NAMES)}
+TOPK = np.dtype([(name, "i8") for name in TOPK_NAMES])
+TOPK_END = np.dtype([(n, "i8") for n in ("values", "y", "m", "w", "s", "rows", "k", "logarithm")])
+MOST_K, TOPK_ROWS_THREADS, TILE_BYTES = 64, 128, 32 * THREADS
+
+# The threads of a team that holds a row, and how many elements each of them has at most.
+_SHORT = ((2, 16), (8, 16), (32, 16))
+TEAMS: dict[str, tuple[tuple[int, int], ...]] = dict.fromkeys(
+    ("float16", "bfloat16", "float32"), (*_SHORT, (32, 32))
+)
+TEAMS["float64"] = _SHORT
+
+
+# What kernels are told, by what makes them.
+_ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
+_ARGUMENTS |= dict.fromkeys(("TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
+
+
+# What `ROWS` and `TINY` are told, and what they give.
+_ROWS = ("x", "y", *FIELDS, "rows", "length", "parts", "done", "count", "gives")
+ROWS = np.dtype([(name, "i8") for name in _ROWS])
+ROWS_AT = {name: i for i, name in enumerate(_ROWS)}
+_FIELDS = [(name, "i8") for name in FIELDS]
+UNITED = 16  # states at a time
+UNION = np.dtype([("count", "i8"), ("size", "i8"), ("to", _FIELDS), ("from", _FIELDS, UNITED)])
+OUTPUTS = ("state", "softmax", "log_softmax", "logsumexp")
+
 
 class Kernel(NamedTuple):
     """One kernel: its name, and the line of CUDA that makes it."""
 
     name: str
     line: str
+
+    @property
+    def argument(self) -> str:
+        """The type of its argument in CUDA."""
+        return _ARGUMENTS.get(self.line.partition("(")[0], "Rows")
 
 
 def slices_kernel(dtype: str, layout: int, mode: int) -> Kernel:
@@ -86,8 +147,106 @@ def merge_kernel(working: str, kind: Kind = "plain") -> Kernel:
     return Kernel(name, f"MERGE({name}, {ELEMENTS[working]}::Real, {KINDS[kind]})")
 
 
+def rows_kernel(dtype: str, output: str, pieces: int, team: int, blocks: int) -> Kernel:
+    """The kernel for rows in registers: so many pieces for each of a team, or fewer.
+
+    At least so many thread blocks have to find room on a multiprocessor.
+    """
+    name = f"rows_{dtype}_{team}_{output}_{pieces}"
+    what = f"{ELEMENTS[dtype]}, {output.upper()}, {pieces}, {team}"
+    return Kernel(name, f"ROWS({name}, {what}, {rows_threads(team)}, {blocks})")
+
+
+def rows_threads(team: int) -> int:
+    """The size of a thread block of such teams."""
+    return max(team, 128) if team <= WARP else team
+
+
+def tiny_kernel(dtype: str, output: str, length: int, each: int, blocks: int) -> Kernel:
+    """The kernel for rows of so many elements, so many rows a thread."""
+    name = f"tiny_{dtype}_{length}_{output}"
+    what = f"{ELEMENTS[dtype]}, {output.upper()}, {length}, {each}, {TINY_THREADS}"
+    return Kernel(name, f"TINY({name}, {what}, {blocks})")
+
+
+def long_kernel(dtype: str) -> Kernel:
+    """The kernel for states, and what is made of them, of long rows that blocks may share."""
+    name, pieces = f"long_{dtype}", max(2, ITEM[dtype]) if ITEM[dtype] < 4 else 4
+    return Kernel(name, f"LONG({name}, {ELEMENTS[dtype]}, {pieces})")
+
+
+def apply_kernel(dtype: str, output: str) -> Kernel:
+    """The kernel for the softmax or its logarithm of rows with given states."""
+    name = f"apply_{dtype}_{output}"
+    return Kernel(name, f"APPLY_ROWS({name}, {ELEMENTS[dtype]}, {output.upper()})")
+
+
+def apply_short_kernel(dtype: str, output: str) -> Kernel:
+    """The same for rows of few pieces."""
+    name = f"applyshort_{dtype}_{output}"
+    return Kernel(name, f"APPLY_SHORT({name}, {ELEMENTS[dtype]}, {output.upper()})")
+
+
+def columns_kernel(dtype: str, each: int, rows: int, blocks: int) -> Kernel:
+    """The kernel for the states of columns: so many side by side for a thread, and rows at once."""
+    name = f"columns_{dtype}"
+    return Kernel(name, f"COLUMNS({name}, {ELEMENTS[dtype]}, {each}, {rows}, {blocks})")
+
+
+def apply_columns_kernel(dtype: str, output: str, rows: int) -> Kernel:
+    """The kernel for the softmax or its logarithm of columns with given states."""
+    name = f"applycolumns_{dtype}_{output}"
+    line = f"APPLY_COLUMNS({name}, {ELEMENTS[dtype]}, {output.upper()}, {rows})"
+    return Kernel(name, line)
+
+
+def staged_kernel(dtype: str, output: str, size: int, blocks: int) -> Kernel:
+    """The kernel for rows in shared memory, by thread blocks of a size."""
+    name = f"staged_{dtype}_{size}_{output}"
+    what = f"{ELEMENTS[dtype]}, {output.upper()}, {size}, {blocks}"
+    return Kernel(name, f"STAGED({name}, {what})")
+
+
+def unite_kernel(working: str) -> Kernel:
+    """The kernel that merges some states of the same slices."""
+    name = f"unite_{working}"
+    return Kernel(name, f"UNITE({name}, {ELEMENTS[working]}::Real)")
+
+
+def finish_kernel(working: str) -> Kernel:
+    """The kernel for the logarithms of states whose maxima are of the dtype ``working``."""
+    name = f"finish_{working}"
+    return Kernel(name, f"FINISH({name}, {ELEMENTS[working]}::Real)")
+
+
+def topk_kernel(step: str, dtype: str) -> Kernel:
+    """The kernel for a step of top-k of blocks of a dtype: a part, a merge or the end."""
+    name = f"topk_{step}_{dtype}"
+    return Kernel(name, f"TOPK_{step.upper()}({name}, {ELEMENTS[dtype]})")
+
+
+def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
+    """The kernel for top-k of rows that teams of so many threads hold, each so many elements."""
+    name = f"topk_rows_{dtype}_{team}_{each}"
+    return Kernel(name, f"TOPK_ROWS({name}, {ELEMENTS[dtype]}, {team}, {each})")
+
+
+def topk_kernels() -> list[Kernel]:
+    """All kernels for top-k."""
+    kernels = []
+    for dtype, teams in TEAMS.items():
+        kernels += [topk_rows_kernel(dtype, *team) for team in teams]
+        kernels += [topk_kernel(step, dtype) for step in ("part", "merge", "end")]
+    return kernels
+
+
 def every_kernel() -> list[Kernel]:
     """All kernels that can reach a device."""
+    return general_kernels() + topk_kernels()
+
+
+def general_kernels() -> list[Kernel]:
+    """Those for blocks of any layout."""
     modes = (REDUCE, APPLY, REDUCE | APPLY)
     kernels = [
         slices_kernel(dtype, layout, mode)

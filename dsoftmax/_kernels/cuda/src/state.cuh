@@ -64,13 +64,13 @@ template <typename Real> struct State {
     __device__ __forceinline__ double log_d() const { return log1p(s / w) + log(w); }
 };
 
-// The sum of N terms, N a power of two, with log2(N) roundings on the way of each.
+// The sum of N terms, with log2(N) roundings on the way of each.
 template <int N> __device__ __forceinline__ double pairwise(const double *terms)
 {
     if constexpr (N == 1)
         return *terms;
     else
-        return pairwise<N / 2>(terms) + pairwise<N / 2>(terms + N / 2);
+        return pairwise<N / 2>(terms) + pairwise<N - N / 2>(terms + N / 2);
 }
 
 // The state of the elements that one thread has met: the online softmax (arXiv:1805.02867,

@@ -1,0 +1,76 @@
+"""What comes of states in one launch, where array functions would take twenty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._algebra.dtypes import dtype_name
+from ..._algebra.normalizer import State
+from . import device
+from .plan import MAX_GRID
+from .source import OUTPUTS, ROWS, THREADS, UNION, UNITED, finish_kernel, unite_kernel
+
+Array = Any
+
+
+def supports(state: Any) -> bool:
+    """Whether the fields (m, w, s) are CuPy's, side by side, of the dtypes that kernels give."""
+    m, w, s = state[:3]
+    return (
+        all(map(device.is_array, (m, w, s)))
+        and dtype_name(m.dtype) in ("float32", "float64")
+        and w.dtype == s.dtype == np.float64
+        and m.shape == w.shape == s.shape
+        and all(a.flags.c_contiguous for a in (m, w, s))
+        and 0 < m.size <= MAX_GRID[0] * THREADS
+    )
+
+
+def merges(states: tuple[Any, ...]) -> bool:
+    """Whether `merge` takes these states: as `supports`, of one kind, and on one device."""
+    first = states[0]
+    return (
+        1 < len(states) <= UNITED
+        and all(map(supports, states))
+        and all(s.m.shape == first.m.shape and s.m.dtype == first.m.dtype for s in states)
+        and device.together(*(s.m for s in states))
+    )
+
+
+def merge(*states: State) -> State:
+    """The state of the union of the slices: each is scaled once, to the common maximum."""
+    first = states[0].m
+    m, w, s = device.empties(first, first.shape, (first.dtype, "float64", "float64"))
+    call = np.zeros(1, UNION)
+    call["count"], call["size"] = len(states), first.size
+    fields = call["from"][0]
+    for k, state in enumerate(states):
+        fields[k] = (*map(device.address, state), 0, 0)
+    call["to"][0] = (*map(device.address, (m, w, s)), 0, 0)
+    grid = (-(-first.size // THREADS), 1)
+    device.launch(unite_kernel(dtype_name(first.dtype)), first, grid, THREADS, call)
+    return State(m, w, s)
+
+
+def log_sum(state: Any) -> Array:
+    """log(sum b exp(x)), NaN where the sum is negative."""
+    return _finished(state, "logsumexp")
+
+
+def log_d(state: Any) -> Array:
+    """log d, NaN where d is negative."""
+    return _finished(state, "log_softmax")
+
+
+def _finished(state: Any, output: str) -> Array:
+    m, w, s = state[:3]
+    y = device.empty(m, m.shape, "float64")
+    call = np.zeros(1, ROWS)
+    for name, array in zip(("y", "m", "w", "s"), (y, m, w, s), strict=True):
+        call[name] = device.address(array)
+    call["rows"], call["gives"] = m.size, OUTPUTS.index(output)
+    grid = (-(-m.size // THREADS), 1)
+    device.launch(finish_kernel(dtype_name(m.dtype)), m, grid, THREADS, call)
+    return y
