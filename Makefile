@@ -16,8 +16,9 @@ CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cum
 	normalizer operations reference shared_memory softmax statistics topk weights where)
 LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
 	$(DOCTESTS) $(EVERYWHERE)
-# Files are shared out between two processes; some of their tests take several gigabytes.
-PYTEST := -m pytest --numprocesses 2 --dist loadfile
+# Files are shared out between two processes, those of the clusters, which take longest, among the
+# first; some tests take several gigabytes.
+PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
 .PHONY: help demo quick test lint lowest benchmark clean
