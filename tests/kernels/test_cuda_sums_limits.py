@@ -132,7 +132,7 @@ def test_more_loops_than_the_kernels_take(device):
     assert_masked(gpu, x, axes, where)
     assert_moments(gpu, x, axes, where)
     assert_sums(gpu, x, axes, (v,), where)
-    assert device.launched == []
+    assert set(device.launched) <= {"finish_float64"}  # log d of states of any block
 
 
 def test_one_kernel_where_the_cache_holds_what_is_read_twice(device):
