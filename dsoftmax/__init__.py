@@ -4,8 +4,10 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import dashboard, dataframe, grouped, operations, reference, xarray
-    from ._compile import compile  # noqa: A004
+    from . import dashboard, grouped, operations, reference
+    from . import dataframe as dataframe
+    from . import xarray as xarray
+    from ._compile import compile as compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
     from ._draws import GumbelTopK, choice, gumbel_topk
@@ -18,17 +20,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# Without `compile`, which is Python's too, and the modules that need pandas or xarray.
 __all__ = [
     "GumbelTopK",
     "Normalizer",
     "TopK",
     "TopKWithLog",
     "choice",
-    "compile",
     "cross_entropy",
     "cumulative_logsumexp",
     "dashboard",
-    "dataframe",
     "effective_sample_size",
     "entropy",
     "expectation",
@@ -43,7 +44,6 @@ __all__ = [
     "softmax_matmul",
     "softmax_topk",
     "topk",
-    "xarray",
 ]
 
 # Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
@@ -85,4 +85,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({"__version__", "__doc__", "__file__", "__path__", *__all__})
+    return sorted({"__version__", "__doc__", "__file__", "__path__", *_HOMES})

@@ -62,6 +62,6 @@ def test_what_the_package_offers():
         *("softmax_matmul", "softmax_topk", "topk", "xarray"),
     ]
     assert functions == "show naive_softmax"
-    assert set(names.split()) == set(dsoftmax.__all__)
+    assert set(names.split()) == {*dsoftmax.__all__, "compile", "dataframe", "xarray"}
     with pytest.raises(AttributeError, match="no attribute 'Any'"):
         dsoftmax.Any  # noqa: B018
