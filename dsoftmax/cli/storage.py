@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class StorageError(Exception):
 
 
 @dataclass(frozen=True)
-class StoredArray:
+class StoredArray(ABC):
     """An array on disk: indexing reads and assigning to an index writes, in any process.
 
     Attributes
@@ -52,11 +53,11 @@ class StoredArray:
 
     format: ClassVar[str]
 
-    def __getitem__(self, index: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def __getitem__(self, index: Any) -> Any: ...
 
-    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None: ...
 
     @property
     def ndim(self) -> int:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dsoftmax.cli.destination import Destination, write_block
 from dsoftmax.cli.formats import open_source
 from dsoftmax.cli.npy import NpyFile
-from dsoftmax.cli.storage import StorageError, StoredArray, remove
+from dsoftmax.cli.storage import StorageError, remove
 from dsoftmax.cli.zarr import ZarrArray
 
 from .files import MIB, file_size_limit, raising, save, stored
@@ -56,7 +56,7 @@ def test_numpy_reads_what_is_written(tmp_path, source):
 def test_no_two_blocks_share_a_store_chunk(tmp_path_factory, lengths):
     array = da.zeros(sum(lengths), chunks=(tuple(lengths),))
     path = tmp_path_factory.mktemp("zarr") / "y.zarr"
-    (grain,) = ZarrArray.create(path, array, StoredArray("", (), array.dtype, (), ())).grain
+    (grain,) = ZarrArray.create(path, array, NpyFile("", (), array.dtype, (), ())).grain
     assert all(start % grain == 0 for start in np.cumsum([0, *lengths[:-1]]))
 
 
