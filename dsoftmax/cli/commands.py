@@ -90,7 +90,7 @@ def _compile(dtypes: tuple[str, ...]) -> None:
             count = compile_kernels(dtypes or ("float32", "float64"))
         except (TypeError, RuntimeError) as error:
             raise click.ClickException(str(error)) from error
-    click.echo(f"{count} kernels on disk")
+    click.echo(f"{count} {'kernel' if count == 1 else 'kernels'} on disk")
 
 
 for _command in COMMANDS:

@@ -40,7 +40,7 @@ def test_code_is_on_disk_afterwards(fresh, monkeypatch):
     assert file.stem == compiler.name_of(*LOAD)
     written = file.stat().st_mtime_ns
     done = CliRunner().invoke(main, ["compile", "float32"], catch_exceptions=False)
-    assert (done.exit_code, done.output) == (0, "1 kernels on disk\n")
+    assert (done.exit_code, done.output) == (0, "1 kernel on disk\n")
     assert file.stat().st_mtime_ns == written
 
 
