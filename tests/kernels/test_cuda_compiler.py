@@ -67,3 +67,25 @@ def test_a_folder_that_cannot_be_written_to(cupy, tmp_path, monkeypatch):
     for _ in range(2):
         assert compiler.compiled(KERNEL, 0).source == KERNEL
     assert len(cupy.compiled) == 2  # for each process and device that asks
+
+
+@pytest.mark.parametrize("full", [1, 2])
+def test_folders_without_room(full, cupy, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
+    write, tried = Path.write_bytes, []
+
+    def write_bytes(path, content):
+        tried.append(path.parent)
+        write(path, content[:5])
+        if len(tried) <= full:
+            raise OSError("No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    if full == 1:
+        assert compiler.compiled(KERNEL, 0).source == KERNEL
+    else:
+        with pytest.raises(OSError, match="machine code of a kernel .* set CUPY_CACHE_DIR to a"):
+            compiler.compiled(KERNEL, 0)
+    assert tried[0] == tmp_path != tried[1]
+    assert list(tmp_path.iterdir()) == []

@@ -7,10 +7,13 @@ but ours.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
 import tempfile
+import uuid
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,16 +40,24 @@ def compiled(kernel: Kernel, device: int) -> Any:
 
 def _written(path: Path, content: bytes) -> Path:
     """A file of that content, whole whenever it is seen: there, or where this process may write."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent)
-    except OSError:
-        path = Path(_folder_of_this_process().name, path.name)
-        handle, part = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    os.replace(part, path)
-    return path
+    for folder in _folders(path.parent):
+        unfinished = folder / f"{path.name}.{uuid.uuid4().hex}.tmp"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            unfinished.write_bytes(content)
+            return unfinished.replace(folder / path.name)
+        except OSError:  # read-only, or no room
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+    raise OSError(
+        f"the machine code of a kernel cannot be written to {path.parent}, nor to a temporary "
+        "folder; set CUPY_CACHE_DIR to a folder with room that can be written to"
+    )
+
+
+def _folders(first: Path) -> Iterator[Path]:
+    yield first
+    yield Path(_folder_of_this_process().name)
 
 
 @cache

@@ -199,5 +199,6 @@ def _function(kernel: Kernel) -> Any:
     function = _compiled.get((kernel, device))
     if function is None:
         with _lock:
-            function = _compiled[kernel, device] = compiled(kernel, device)
+            function = _compiled.get((kernel, device)) or compiled(kernel, device)
+            _compiled[kernel, device] = function
     return function
