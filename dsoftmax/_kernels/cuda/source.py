@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..._algebra.dtypes import working_name
 from ..modes import APPLY, REDUCE
 
 FILES = (
@@ -57,7 +58,10 @@ ELEMENTS = {
 # Those with kernels of their own for contiguous blocks, and the bytes of an element.
 ITEM = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-CONTIGUOUS, STRIDED, WEIGHTED, MIXED = 0, 1, 2, 3
+CONTIGUOUS, STRIDED, MASKED, WEIGHTED = 0, 1, 2, 3
+
+# Those with kernels of their own beside masks, weights and values, and for moments.
+TYPED = ("float32", "float64")
 
 # What a state has, and how it is called in CUDA: (m, w, s); with moments (t, q); with a sum of
 # values, which is at the place of t.
@@ -129,16 +133,22 @@ class Kernel(NamedTuple):
         return _ARGUMENTS.get(self.line.partition("(")[0], "Rows")
 
 
-def slices_kernel(dtype: str, layout: int, mode: int) -> Kernel:
-    """The kernel for blocks of a dtype; with weights or a mask, of the dtype to compute in."""
-    name = f"slices_{dtype}_{layout}_{mode}"
-    return Kernel(name, f"SLICES({name}, {ELEMENTS[dtype]}, {layout}, {mode}, PLAIN)")
+def slices_kernel(
+    dtype: str, working: str, layout: int, mode: int = REDUCE, kind: Kind = "plain"
+) -> Kernel:
+    """The kernel for blocks of a dtype, computed in ``working``, of any layout."""
+    name, element = f"slices_{dtype}_{layout}_{mode}", ELEMENTS[dtype]
+    if beside_others(layout, kind) and not (dtype == working in TYPED):
+        name = f"slices_any_{working}_{layout}_{mode}"
+        element = f"Any<{ELEMENTS[working]}::Real>"
+    if kind != "plain":
+        name = name.replace("slices", kind)
+    return Kernel(name, f"SLICES({name}, {element}, {layout}, {mode}, {KINDS[kind]})")
 
 
-def sums_kernel(kind: Kind, working: str) -> Kernel:
-    """The kernel for states with moments or values of blocks that are computed in ``working``."""
-    name = f"{kind}_{working}"
-    return Kernel(name, f"SLICES({name}, {ELEMENTS[working]}, {MIXED}, {REDUCE}, {KINDS[kind]})")
+def beside_others(layout: int, kind: Kind) -> bool:
+    """Whether few dtypes have kernels of their own, and the others share some."""
+    return layout in (MASKED, WEIGHTED) or kind != "plain"
 
 
 def merge_kernel(working: str, kind: Kind = "plain") -> Kernel:
@@ -249,16 +259,25 @@ def general_kernels() -> list[Kernel]:
     """Those for blocks of any layout."""
     modes = (REDUCE, APPLY, REDUCE | APPLY)
     kernels = [
-        slices_kernel(dtype, layout, mode)
+        slices_kernel(dtype, working_name(dtype), layout, mode)
         for dtype in ELEMENTS
         for layout in (CONTIGUOUS, STRIDED)
         for mode in modes
     ]
-    for working in ("float32", "float64"):
-        kernels.append(slices_kernel(working, WEIGHTED, REDUCE))
-        kernels += [slices_kernel(working, MIXED, mode) for mode in modes]
-        kernels += [sums_kernel("moments", working), sums_kernel("values", working)]
-        kernels += [merge_kernel(working, kind) for kind in KINDS]
+    for dtype, working in (
+        *zip(TYPED, TYPED, strict=True),
+        ("float16", "float32"),
+        ("int8", "float64"),
+    ):
+        kernels += [slices_kernel(dtype, working, MASKED, mode) for mode in modes]
+        kernels.append(slices_kernel(dtype, working, WEIGHTED))
+        kernels += [
+            slices_kernel(dtype, working, layout, kind=kind)
+            for layout in (STRIDED, MASKED)
+            for kind in KINDS
+            if kind != "plain"
+        ]
+    kernels += [merge_kernel(working, kind) for working in TYPED for kind in KINDS]
     return kernels
 
 

@@ -9,13 +9,90 @@
 //
 // The rules are those of docs/numerics.md.  Real is float or double; sums are double for both.
 
-// CUDA's own, to within 2 ulp (expf) and 1 ulp (exp) without --use_fast_math.
+// CUDA's own, to within 2 ulp without --use_fast_math.
 __device__ __forceinline__ float exponential(float t) { return expf(t); }
-__device__ __forceinline__ double exponential(double t) { return exp(t); }
+
+// exp(t) to within 1.25 ulp, from the polynomial of `cpu/exp.py`: CUDA's exp branches, so that those
+// of a tile do not overlap, and takes several times as long.
+__device__ __forceinline__ double exponential(double t)
+{
+    const double ROUND = 0x1.8p52;  // leaves n in the low bits of the sum
+    t = t < -746.0 ? -746.0 : t;    // 0 from here on; NaN stays
+    t = t > 710.0 ? 710.0 : t;
+    const double shifted = fma(t, 1.4426950408889634, ROUND), n = shifted - ROUND;
+    const double r = fma(n, -1.90821492927058770002e-10, fma(n, -6.93147180369123816490e-01, t));
+    const double r2 = r * r, r4 = r2 * r2;
+    const double low = fma(fma(0.16666666666666674, r, 0.500000000000001), r2, r);
+    const double middle = fma(
+        fma(0.00019841269886699926, r, 0.0013888888947962543), r2,
+        fma(0.008333333333322172, r, 0.041666666666521524)
+    );
+    const double high = fma(
+        fma(2.511009630403349e-08, r, 2.7632716110097873e-07), r2,
+        fma(2.755724221351069e-06, r, 2.4801487165838708e-05)
+    );
+    const double q = fma(fma(high, r4, middle), r4, low);
+    // In two powers of 2, so that a subnormal result is rounded once.
+    const int power = int(__double_as_longlong(shifted)), half = power >> 1;
+    const double one = __longlong_as_double((long long)(1023 + half) << 52);
+    return fma(q, one, one) * __longlong_as_double((long long)(1023 + power - half) << 52);
+}
 
 // Of two numbers the one that is not NaN: a NaN element gets into s, and from there into m.
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ double larger(double a, double b) { return fmax(a, b); }
+
+// e as a term of s: what a branch would be, for an element at the maximum counts, and its
+// exponential does not.  In C++ the compiler would branch around the exponential, so that no two
+// of them overlap.
+#ifdef __CUDA_ARCH__
+__device__ __forceinline__ double take(float e, float x, float m, float &at_maximum)
+{
+    float rest;
+    asm("{ .reg .pred p; setp.eq.f32 p, %3, %4; selp.f32 %0, 0f00000000, %2, p;"
+        " @p add.f32 %1, %1, 0f3F800000; }"
+        : "=f"(rest), "+f"(at_maximum)
+        : "f"(e), "f"(x), "f"(m));
+    return rest;
+}
+
+__device__ __forceinline__ double take(double e, double x, double m, float &at_maximum)
+{
+    double rest;
+    asm("{ .reg .pred p; setp.eq.f64 p, %3, %4; selp.f64 %0, 0d0000000000000000, %2, p;"
+        " @p add.f32 %1, %1, 0f3F800000; }"
+        : "=d"(rest), "+f"(at_maximum)
+        : "d"(e), "d"(x), "d"(m));
+    return rest;
+}
+
+// One of two numbers that are both computed.
+__device__ __forceinline__ float pick(bool first, float a, float b)
+{
+    float chosen;
+    asm("{ .reg .pred p; setp.ne.s32 p, %3, 0; selp.f32 %0, %1, %2, p; }"
+        : "=f"(chosen)
+        : "f"(a), "f"(b), "r"(int(first)));
+    return chosen;
+}
+
+__device__ __forceinline__ double pick(bool first, double a, double b)
+{
+    double chosen;
+    asm("{ .reg .pred p; setp.ne.s32 p, %3, 0; selp.f64 %0, %1, %2, p; }"
+        : "=d"(chosen)
+        : "d"(a), "d"(b), "r"(int(first)));
+    return chosen;
+}
+#else
+template <typename Real> inline Real pick(bool first, Real a, Real b) { return first ? a : b; }
+
+template <typename Real> inline double take(Real e, Real x, Real m, float &at_maximum)
+{
+    at_maximum += x == m;
+    return x == m ? 0 : double(e);
+}
+#endif
 
 __device__ __forceinline__ double infinity() { return __longlong_as_double(0x7ff0000000000000LL); }
 __device__ __forceinline__ double nan() { return __longlong_as_double(0x7ff8000000000000LL); }
@@ -53,6 +130,20 @@ struct Sum {
     }
 };
 
+// The log of d = w + s of a state without weights, with what that sum rounds away: within 2 ulp.
+__device__ __forceinline__ double log_of(double w, double s, double)
+{
+    const double d = w + s, rest = d - w;
+    const double lost = (w - (d - rest)) + (s - rest);
+    return log(d) + lost * double(1 / float(d));
+}
+
+// The same for float results, from s + (w - 1), which loses nothing.
+__device__ __forceinline__ float log_of(double w, double s, float)
+{
+    return log1pf(float(s + (w - 1)));
+}
+
 // What a state has: no more; moments; or values, of which the sum o is at the place of t.
 enum { PLAIN = 0, MOMENTS = 1, VALUES = 2 };
 
@@ -60,8 +151,7 @@ template <typename Real> struct State {
     Real m;
     double w, s, t, q;
 
-    // log d without what d = w + s rounds away; for states without weights
-    __device__ __forceinline__ double log_d() const { return log1p(s / w) + log(w); }
+    __device__ __forceinline__ double log_d() const { return log_of(w, s, 0.0); }
 };
 
 // The sum of N terms, with log2(N) roundings on the way of each.
@@ -146,12 +236,10 @@ template <typename Real, int kind = PLAIN> struct Running {
         if (kind == MOMENTS) q.add(part.q);
     }
 
-    // N elements of weight 1, N a power of two, and their values.  Bits of in tell which of them
-    // count; the others have to be -inf, and their values 0.
+    // N elements of weight 1, N a power of two, and their values.  What is out is -inf and its value
+    // 0, and `out` says how many there are of it.
     template <int N>
-    __device__ __forceinline__ void add(
-        const Real (&x)[N], unsigned in = ~0u, const double *v = nullptr
-    )
+    __device__ __forceinline__ void add(const Real (&x)[N], int out = 0, const double *v = nullptr)
     {
         Real top = x[0];
 #pragma unroll
@@ -160,44 +248,68 @@ template <typename Real, int kind = PLAIN> struct Running {
         double at_m = m > Real(-infinity());
         if (kind == VALUES && m != reference) at_m = exp(double(m) - double(reference));
         double terms[N], t_terms[N], q_terms[N];
-        int at_maximum = 0;
+        float at_maximum = 0;
 #pragma unroll
         for (int i = 0; i < N; ++i) {
-            const bool is_maximum = x[i] == m;
             const Real below = x[i] - reference;
-            const double e = is_maximum ? 0.0 : double(exponential(below));
-            at_maximum += is_maximum && (in >> i & 1);
+            const double e = take(exponential(below), x[i], m, at_maximum);
             terms[i] = e;
             if (kind == MOMENTS) {
                 t_terms[i] = e == 0 ? 0.0 : double(below) * e;  // below may be -inf
                 q_terms[i] = e * e;
             }
-            if (kind == VALUES) t_terms[i] = (is_maximum ? at_m : e) * v[i];
+            if (kind == VALUES) t_terms[i] = (x[i] == m ? at_m : e) * v[i];
         }
-        if (at_maximum) w.value += at_maximum;  // exact
+        if (out && m == Real(-infinity())) at_maximum -= out;
+        w.value += at_maximum;  // exact
         s.add(pairwise<N>(terms));
         if (kind != PLAIN) t.add(pairwise<N>(t_terms));
         if (kind == MOMENTS) q.add(pairwise<N>(q_terms));
     }
 
-    // An element of weight b.  Weights of 0, inf and NaN become values of x: 0 exp(x) is nothing
-    // whatever x is; +-inf is +-exp(inf), or NaN with x = -inf; NaN is NaN.
-    __device__ __forceinline__ void add(Real x, double b)
+    // N elements with weights b.
+    template <int N> __device__ __forceinline__ void add(Real (&x)[N], double (&b)[N])
     {
-        if (b == 0) {
-            x = Real(-infinity());
-        } else if (isinf(b)) {
+        bool finite = true;
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            finite = finite && fabs(b[i]) < infinity();
+            x[i] = b[i] == 0 ? Real(-infinity()) : x[i];  // nothing, whatever x is
+        }
+        if (!finite)
+#pragma unroll
+            for (int i = 0; i < N; ++i) make_finite(x[i], b[i]);
+        Real top = x[0];
+#pragma unroll
+        for (int i = 1; i < N; ++i) top = larger(top, x[i]);
+        if (top > m) rise(top);
+        double terms[N], w_terms[N];
+#pragma unroll
+        for (int i = 0; i < N; ++i) {
+            float at_maximum = 0;
+            terms[i] = b[i] * take(exponential(x[i] - reference), x[i], m, at_maximum);
+            w_terms[i] = b[i] * double(at_maximum);
+        }
+        double at_m = pairwise<N>(w_terms);
+        if (m == Real(infinity()))  // both signs of infinite weights give NaN
+#pragma unroll
+            for (int i = 0; i < N; ++i)
+                if (w_terms[i] != 0) at_m += w_terms[i] * infinity();
+        w.add(at_m);
+        s.add(pairwise<N>(terms));
+    }
+
+    // Weights of inf and NaN become values of x: +-inf is +-exp(inf), or NaN with x = -inf; NaN is
+    // NaN.
+    static __device__ __forceinline__ void make_finite(Real &x, double &b)
+    {
+        if (isinf(b)) {
             x = x > Real(-infinity()) ? Real(infinity()) : Real(nan());
             b = copysign(1.0, b);
         } else if (b != b) {
             x = Real(nan());
             b = 1;
         }
-        if (x > m) rise(x);
-        if (x == m)  // at +inf weights count as infinite, so that both signs of them give NaN
-            w.add(m == Real(infinity()) ? b * infinity() : b);
-        else
-            s.add(b * double(exponential(x - reference)));
     }
 
     // The state where the reference is m: NaN in m where an element was NaN.
@@ -213,32 +325,57 @@ template <typename Real, int kind = PLAIN> struct Running {
     }
 };
 
-// From an element to its result, exp(x - m) / d or (x - m) - log d.
+// From an element to its result: exp(x - m) / d with 1 / d as a factor, or with a division where
+// that is infinite, as only weights make it; or (x - m) - log d.
+enum { FACTOR = 0, DIVISION = 1, DIFFERENCE = 2 };
+
 template <typename Real> struct Map {
     Real m, factor;
     double d;
-    bool logarithm, divides;
+    int how;
 
     __device__ __forceinline__ Map(Real m, double d_or_log, bool logarithm)
-        : m(m), factor(Real(d_or_log)), d(d_or_log), logarithm(logarithm), divides(false)
+        : m(m), factor(Real(d_or_log)), d(d_or_log), how(DIFFERENCE)
     {
         if (logarithm) return;
         if (m == Real(infinity())) d = nan();  // inf - inf, in the whole slice, as in SciPy
         factor = Real(1 / d);
-        divides = isinf(factor) && d != 0;  // only weights make d so small
+        how = isinf(factor) && d != 0 ? DIVISION : FACTOR;
+    }
+
+    // Once for many elements: a function of a map whose way is known when it is compiled.
+    template <typename Function> __device__ __forceinline__ void choose(Function function) const
+    {
+        if (how == FACTOR)
+            function(Way<FACTOR>{*this});
+        else if (how == DIFFERENCE)
+            function(Way<DIFFERENCE>{*this});
+        else
+            function(Way<DIVISION>{*this});
     }
 
     __device__ __forceinline__ Real operator()(Real x) const
     {
-        Real shifted = x - m;
-        if (logarithm) return shifted - factor;
-        Real e = exponential(shifted);
-        return divides ? Real(double(e) / d) : e * factor;
+        Real y;
+        choose([&](auto way) { y = way(x); });
+        return y;
     }
 
-    // The result of an element that is out, also where the others have none.
-    __device__ __forceinline__ Real of_nothing() const
-    {
-        return logarithm ? Real(-infinity()) : Real(0);
-    }
+    template <int way> struct Way {
+        const Map &map;
+
+        __device__ __forceinline__ Real operator()(Real x) const
+        {
+            const Real shifted = x - map.m;
+            if constexpr (way == DIFFERENCE) return shifted - map.factor;
+            if constexpr (way == DIVISION) return Real(double(exponential(shifted)) / map.d);
+            return exponential(shifted) * map.factor;
+        }
+
+        // The result of an element that is out, also where the others have none.
+        __device__ __forceinline__ Real of_nothing() const
+        {
+            return way == DIFFERENCE ? Real(-infinity()) : Real(0);
+        }
+    };
 };

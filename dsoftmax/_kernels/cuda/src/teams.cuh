@@ -9,9 +9,24 @@
 
 const int THREADS = 256;  // of a block, at most
 
-// Axes that are walked as one, with the distances in bytes of each array.
+// Distances in bytes from the beginning of each array.
+struct Place {
+    long long x, b, y, where;
+
+    __device__ __forceinline__ Place operator+(const Place &other) const
+    {
+        return {x + other.x, b + other.b, y + other.y, where + other.where};
+    }
+};
+
+// Axes that are walked as one, with the distances of their elements.
 struct Loop {
     long long length, x, b, y, where;
+
+    __device__ __forceinline__ Place at(long long index) const
+    {
+        return {index * x, index * b, index * y, index * where};
+    }
 };
 
 // Nested, the fastest last.
@@ -66,15 +81,6 @@ struct Merge {
     long long slices, parts, lanes, team;
 };
 
-struct Place {
-    long long x, b, y, where;
-
-    __device__ __forceinline__ Place operator+(const Place &other) const
-    {
-        return {x + other.x, b + other.b, y + other.y, where + other.where};
-    }
-};
-
 __device__ __forceinline__ Place place(const Loops &loops, unsigned long long index)
 {
     Place at = {0, 0, 0, 0};
@@ -86,10 +92,7 @@ __device__ __forceinline__ Place place(const Loops &loops, unsigned long long in
             index = (index | length) >> 32 ? index / length : unsigned(index) / unsigned(length);
             step -= index * length;
         }
-        at.x += step * loop.x;
-        at.b += step * loop.b;
-        at.y += step * loop.y;
-        at.where += step * loop.where;
+        at = at + loop.at(step);
     }
     return at;
 }
