@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiler import compiled
-from .source import Kernel
+from .source import PIECE, Kernel
 
 Array = Any
 
@@ -94,6 +94,17 @@ def empty_like(x: Array, dtype: Any) -> Array:
     """An array of the shape, device and memory layout of x."""
     with on(x):
         return _cupy().empty_like(x, dtype)
+
+
+def empty_beside(x: Array) -> Array:
+    """An array like x, which has no gaps, that begins as many bytes after a multiple of 16."""
+    offset = address(x) % PIECE
+    if not offset:
+        return empty_like(x, x.dtype)
+    cupy = _cupy()
+    with on(x):
+        memory = cupy.cuda.alloc(x.nbytes + PIECE)
+    return cupy.ndarray(x.shape, x.dtype, memory + offset, x.strides)
 
 
 def flat(x: Array) -> Array:
