@@ -159,7 +159,7 @@ def plan(x: Block, k: int, on: Properties) -> Plan | None:
         grid, threads = rows * parts, THREADS
     if grid > MAX_GRID[0]:
         return None
-    numbers = (rows, length, stride, abs(k), parts, portion, k < 0)
+    numbers = (0, rows, length, stride, abs(k), parts, portion, k < 0)
     axes = [i for i in range(len(shape)) if i != x.axis]
     if sorted(row.axes) != list(row.axes):
         axes.sort(key=lambda i: row.axes.index(i) if i in row.axes else -1)
