@@ -69,11 +69,10 @@ def _known(
     if not -ndim <= axis < ndim or k > shape[axis]:
         return None
     block = topk.Block(shape, strides, axis % ndim, element, offset == 0)
-    plan = topk.plan(block, k, device.properties_of(on))
+    plan = topk.plan(block, k, device.properties_of(on), "probabilities")
     if plan is None or plan.order is not None:
         return None
-    call = plan.numbers.copy().view(TOPK)
-    call["probabilities"] = True
+    call = plan.numbers.view(TOPK)
     names: tuple[str, ...] = ("x", "values", "indices")
     launches, words = [(plan.kernel, plan.grid, plan.threads)], []
     if plan.parts > 1:

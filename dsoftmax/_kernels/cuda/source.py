@@ -30,6 +30,7 @@ FILES = (
     "finish.cuh",
     "staged.cuh",
     "best.cuh",
+    "topk_tiny.cuh",
     "topk_rows.cuh",
     "candidates.cuh",
     "topk.cuh",
@@ -106,7 +107,7 @@ TEAMS["float64"] = _SHORT
 
 # What kernels are told, by what makes them.
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
-_ARGUMENTS |= dict.fromkeys(("TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
+_ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 
 
 # What `ROWS` and `TINY` are told, and what they give.
@@ -234,8 +235,16 @@ def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
     return Kernel(name, f"TOPK_ROWS({name}, {ELEMENTS[dtype]}, {team}, {each})")
 
 
+def topk_tiny_kernel(dtype: str, given: str, length: int, k: int, blocks: int) -> Kernel:
+    """The kernel for top-k of rows of a length, by a thread each; "values" or "probabilities"."""
+    name = f"topk_tiny_{dtype}_{given}_{length}_{k}"
+    probabilities = "true" if given == "probabilities" else "false"
+    what = f"{ELEMENTS[dtype]}, {probabilities}, {length}, {k}, {TINY_THREADS}, {blocks}"
+    return Kernel(name, f"TOPK_TINY({name}, {what})")
+
+
 def topk_kernels() -> list[Kernel]:
-    """All kernels for top-k."""
+    """All kernels for top-k, but for those of one length."""
     kernels = []
     for dtype, teams in TEAMS.items():
         kernels += [topk_rows_kernel(dtype, *team) for team in teams]
