@@ -57,9 +57,9 @@ TINY_ROWS = ((8, 8), (20, 4), (64, 2), (8 * TINY_REGISTERS, 1))
 # which: 64 registers a thread for 17 numbers, 72 for 33, 96 for 63, 168 for 126.
 TINY_BLOCKS = ((20, 8), (34, 7), (40, 6), (64, 5), (80, 4), (TINY_REGISTERS, 3))
 
-# The most of a row that a thread finds by itself: 5 of 100 float32 2.0 ms for 10^7 rows, by teams of 8
-# threads 3.5.  (registers that a row takes, thread blocks of 64 on a multiprocessor) up to which: as
-# many as leave none of the numbers without a register.
+# The most of a row that a thread finds by itself: 5 of 100 float32 2.0 ms for 10^7 rows, by teams
+# of 8 threads 3.5.  (registers that a row takes, thread blocks of 64 on a multiprocessor) up to
+# which: as many as leave no number without a register.
 TINY_K = 8
 TOPK_TINY_BLOCKS = ((50, 16), (64, 12), (80, 10), (104, 8), (TINY_REGISTERS, 6))
 
@@ -88,8 +88,8 @@ MANY_PIECES = (
     (512, 64, 12),
     (1024, 128, 8),
     (2048, 256, 4),
+    (4096, 512, 2),
 )
-MOST_PIECES = 2048
 
 # Results of rows in shared memory, if there are several for each block: (bytes of a row, threads,
 # thread blocks on a multiprocessor) up to which.  16,128: 83%, 32,256: 80, 50,000: 74, 57,001: 78;
@@ -151,10 +151,12 @@ def _registers(dtype: str, output: str, rows: int, length: int, aligned: bool) -
     each = PIECE // ITEM[dtype]
     beyond = 0 if aligned and length % each == 0 else 2 * (each - 1)  # of rows that begin anywhere
     pieces = (length + beyond) // each
-    if pieces > MOST_PIECES:
-        return None
     shapes = (*FEW_PIECES, LONGEST[output]) if output in LONGEST else MANY_PIECES
+    if pieces > shapes[-1][0]:
+        return None
     team, blocks = next(shape for most, *shape in shapes if pieces <= most)
+    if ITEM[dtype] == 2 and pieces > 4 * team >= 4 * THREADS:
+        blocks = max(1, blocks - 1)  # for 64 numbers of a thread
     kernel = rows_kernel(dtype, output, -(-pieces // team), team, blocks)
     threads = rows_threads(team)
     return _launch(kernel, rows, threads // team, threads)

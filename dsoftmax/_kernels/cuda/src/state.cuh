@@ -67,7 +67,7 @@ template <typename Real> struct State {
 };
 
 // The sum of N terms, with log2(N) roundings on the way of each.
-template <int N> __device__ __forceinline__ double pairwise(const double *terms)
+template <int N, typename Real> __device__ __forceinline__ Real pairwise(const Real *terms)
 {
     if constexpr (N == 1)
         return *terms;

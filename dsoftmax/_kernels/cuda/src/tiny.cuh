@@ -125,12 +125,44 @@ template <typename Bits, int length, int ROWS> struct RowsOfWarp {
     }
 };
 
+// log d of the elements of a row, whose differences to m take their place.  Up to three float32 are
+// added as such: but for one, they are exponentials of which no two have to be rounded.
+template <typename Add, int length, typename Real, typename Again>
+__device__ __forceinline__ Real logarithm(Real *v, Real m, Again again)
+{
+    float at_maximum = 0;
+    if constexpr (length <= 3 && sizeof(Real) == 4) {
+        float terms[length];
+#pragma unroll
+        for (int i = 0; i < length; ++i) {
+            const float below = v[i] - m;
+            terms[i] = take(Add::exponential(below), v[i], m, at_maximum);
+            v[i] = below;
+        }
+        return log_of(at_maximum, pairwise<length>(terms), Real());
+    } else {
+        const double s = Add::template sum<length>(v, m, at_maximum);
+        if constexpr (Add::COUNTS) return log_of(at_maximum, s, Real());
+        double rest = s - 1;
+        if (Add::near_one(s)) {
+            rest = 0;
+#pragma unroll 1
+            for (int i = 0; i < length; ++i) {
+                const Real x = again(i);
+                rest += x == m ? Real(0) : exponential(x - m);
+            }
+        }
+        return isinf(m) ? Real(0) : log1pf(float(rest));
+    }
+}
+
 template <typename Element, int output, int length, int EACH, int SIZE>
 __device__ __forceinline__ void tiny(const Rows &call)
 {
     typedef typename Element::Real Real;
     typedef typename Element::Bits Bits;
     typedef RowOf<Bits, length> Own;
+    typedef Adding<Element, output> Add;
     const bool writes = output == SOFTMAX || output == LOG_SOFTMAX;
     const int TILE = WARP * EACH;
     __shared__ Piece space[SIZE / WARP][TILE * Own::BYTES / sizeof(Piece)];
@@ -159,19 +191,22 @@ __device__ __forceinline__ void tiny(const Rows &call)
         for (int i = 0; i < length; ++i) v[i] = Element::decode(row[r].element[i]);
         const Real m = top_of<length>(v);
         float at_maximum = 0;
-        const double s = sum_of<length, output>(v, m, at_maximum);
-        if constexpr (writes) {
-            const Real factor = output == SOFTMAX ? reciprocal_of(s, Real())
-                                                  : log_of(at_maximum, s, Real());
+        if constexpr (Add::LOGARITHM) {
+            const Real log_d = logarithm<Add, length>(v, m, [&](int i) {
+                return Element::decode(*Own::at(own, r * WARP + lane, i));
+            });
 #pragma unroll
-            for (int i = 0; i < length; ++i)
-                row[r].element[i] = Element::encode(
-                    output == SOFTMAX ? v[i] * factor : (v[i] - m) - factor
-                );
-        } else if constexpr (output == STATE) {
-            state[r] = state_of(m, Total{at_maximum, Sum(s, 0)}, length);
+            for (int i = 0; i < length; ++i) row[r].element[i] = Element::encode(v[i] - log_d);
+            value[r] = m + log_d;
         } else {
-            value[r] = Real(double(m) + double(log_of(at_maximum, s, Real())));
+            const double s = Add::template sum<length>(v, m, at_maximum);
+            if constexpr (output == STATE) {
+                state[r] = state_of(m, Total{at_maximum, Sum(s, 0)}, length);
+            } else {
+                const Real factor = reciprocal_of(s, Real());
+#pragma unroll
+                for (int i = 0; i < length; ++i) row[r].element[i] = Element::encode(v[i] * factor);
+            }
         }
     }
 #pragma unroll

@@ -80,7 +80,9 @@ __device__ __forceinline__ void topk_tiny(const TopK &call)
     State<Real> state = {m, 0, 0, 0, 0};
     if (call.normalized()) {
         float at_maximum = 0;
-        const double s = sum_of<length, probabilities ? SOFTMAX : STATE>(v, m, at_maximum);
+        const double s = Adding<Element, probabilities ? SOFTMAX : STATE>::template sum<length>(
+            v, m, at_maximum
+        );
         state = state_of(m, Total{at_maximum, Sum(s, 0)}, length);  // or s is all of d
         if (!probabilities && call.m && lane < count) call.put(start + lane, state);
     }

@@ -22,7 +22,7 @@ __device__ __forceinline__ float top_of(float a, float b)
 #endif
 }
 
-__device__ __forceinline__ double take(float e, float x, float m, float &at_maximum)
+__device__ __forceinline__ float take(float e, float x, float m, float &at_maximum)
 {
     float rest;
     asm("{ .reg .pred p; setp.eq.f32 p, %3, %4; selp.f32 %0, 0f00000000, %2, p;"
@@ -40,6 +40,18 @@ __device__ __forceinline__ double take(double e, double x, double m, float &at_m
         : "=d"(rest), "+f"(at_maximum)
         : "d"(e), "d"(x), "d"(m));
     return rest;
+}
+
+// exp(t) for results of half precision: within |t| + 2 units of float in the last place.  Float16 has
+// nothing that is as small as what is flushed to zero.
+template <typename Element> __device__ __forceinline__ float coarse_exponential(float t)
+{
+    float e;
+    if (Element::SMALLEST > 1e-30f)
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    else
+        asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    return e;
 }
 
 // Memory that is read or written once need not stay in a cache.
@@ -79,11 +91,13 @@ __device__ __forceinline__ float reciprocal(double d)
 #else
 inline float top_of(float a, float b) { return a > b || a != a ? a : b; }
 
-template <typename Real> inline double take(Real e, Real x, Real m, float &at_maximum)
+template <typename Real> inline Real take(Real e, Real x, Real m, float &at_maximum)
 {
     at_maximum += x == m;
-    return x == m ? 0 : double(e);
+    return x == m ? 0 : e;
 }
+
+template <typename Element> inline float coarse_exponential(float t) { return expf(t); }
 
 inline Piece load_piece(const Piece *from) { return *aligned(from); }
 inline Piece read_piece(const Piece *from) { return *aligned(from); }
@@ -149,6 +163,7 @@ __device__ __forceinline__ Piece packed(const typename Element::Real *from)
 
 // The log of d = w + s of a state without weights, from s + (w - 1), which loses nothing; for
 // float results within two units of theirs in the last place.
+__device__ __forceinline__ float log_of(float w, float s, float) { return log1pf(s + (w - 1)); }
 __device__ __forceinline__ float log_of(double w, double s, float)
 {
     return log1pf(float(s + (w - 1)));
