@@ -23,6 +23,7 @@ from dsoftmax._kernels.cuda import device, quick, quick_topk
 from dsoftmax._kernels.cuda import source as cuda_source
 
 CALLS = {"Rows": cuda_source.ROWS, "TopK": cuda_source.TOPK, "TopKEnd": cuda_source.TOPK_END}
+CALLS |= {"Call": cuda_source.CALL, "Merge": cuda_source.MERGE, "Union": cuda_source.UNION}
 
 transfers = []  # to the host
 

@@ -107,12 +107,13 @@ LONG_BLOCKS, LONG_WAVES, LONG_TILE = 4, 8, 4 * THREADS * PIECE
 # left to the general kernels.
 APPLIED_BYTES = 256
 
-# Columns.  A thread has so many bytes side by side, and rows at once: 8 bytes of float32 and 8 rows
-# 76 to 91% (16 rows 76 to 86, for their registers spill; 4 bytes 53 to 83; 16 bytes and 4 rows 65
-# to 87), by 4 thread blocks of 256 on a multiprocessor (3 of float64), one wave of them.  A narrow
-# table is taken as one that is as wide as a block.  A state is applied by a thread to so many rows,
-# 90 to 95%.
-COLUMN_BYTES, COLUMN_ROWS, APPLIED_ROWS = 8, 8, 4
+# Columns.  A thread has so many bytes side by side, and rows at once, by so many thread blocks of
+# 256 on a multiprocessor, one wave of them: 8 bytes of float32 and 16 rows by 3 blocks 80 to 89% (8
+# rows by 4 blocks 74 to 85; 4 bytes 53 to 83; 16 bytes and 4 rows 65 to 87).  A narrow table is
+# taken as one that is as wide as a block.  A state is applied by a thread to so many rows, 90 to
+# 95%.
+COLUMN_BYTES, APPLIED_ROWS = 8, 4
+COLUMN_ROWS = {8: (8, 3), 4: (16, 3), 2: (16, 3)}  # by the bytes of an element
 
 
 @lru_cache(maxsize=256)
@@ -221,13 +222,13 @@ def columns_launch(dtype: str, count: int, length: int, multiprocessors: int) ->
         return None
     across = -(-count * fold // width)
     wide_rows = max(1, length // fold)
-    room = 3 if ITEM[dtype] == 8 else 4
+    at_once, room = COLUMN_ROWS[ITEM[dtype]]
     rows = -(-wide_rows // max(1, room * multiprocessors // across))
-    rows = -(-rows // COLUMN_ROWS) * COLUMN_ROWS
+    rows = -(-rows // at_once) * at_once
     down = -(-wide_rows // rows)
     if across > MAX_GRID[0] or down > MAX_GRID[1]:
         return None
-    launch = Launch(columns_kernel(dtype, each, COLUMN_ROWS, room), (across, down), THREADS)
+    launch = Launch(columns_kernel(dtype, each, at_once, room), (across, down), THREADS)
     return Columns(launch, fold, rows, down if across == 1 else down * fold)
 
 
