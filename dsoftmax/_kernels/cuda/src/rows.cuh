@@ -112,7 +112,7 @@ template <typename Element, int output> struct Adding {
 
     static __device__ __forceinline__ bool near_one(double sum)
     {
-        return sum < 1 + (COARSE ? 0x1p-9 : 0x1p-22);  // else there are digits enough beside 1
+        return sum < 1 + (COARSE ? 0x1p-4 : 0x1p-22);  // else there are digits enough beside 1
     }
 };
 
