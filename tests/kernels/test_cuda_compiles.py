@@ -26,7 +26,7 @@ from dsoftmax._kernels.cuda.source import (
     topk_rows_kernel,
     unite_kernel,
 )
-from dsoftmax._kernels.cuda.switch import columns_launch, rows_launch
+from dsoftmax._kernels.cuda.switch import columns_launch, rows_launch, topk_tiny_launch
 from dsoftmax._kernels.modes import APPLY
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
@@ -115,11 +115,13 @@ TYPICAL = {  # and how many exponentials have to overlap
     apply_kernel("bfloat16", "log_softmax"): 0,
     apply_short_kernel("float32", "softmax"): 4,
     apply_columns_kernel("float32", "softmax", 4): 4,
-    columns_launch("float32", 1000, 10_000, 132).launch.kernel: 8,
+    columns_launch("float32", 1000, 10_000, 132).launch.kernel: 16,
     columns_launch("float64", 1000, 10_000, 132).launch.kernel: 8,
     staged_kernel("float32", "softmax", 256, 3): 16,
     finish_kernel("float32"): 0,
     unite_kernel("float64"): 0,
+    topk_tiny_launch("float32", "probabilities", MANY, 100, 5).kernel: 100,
+    topk_tiny_launch("float32", "values", MANY, 33, 8).kernel: 33,
     topk_rows_kernel("float32", 8, 16): 16,
     topk_rows_kernel("float32", 32, 32): 32,
     topk_kernel("part", "float32"): 8,
@@ -153,6 +155,8 @@ def test_rows_stay_in_registers(architecture):
     assert {name for name, _ in entries} == {kernel.name for kernel in TYPICAL}
     spilling = {name: int(nbytes) for name, nbytes in entries if nbytes != "0"}
     assert {name for name in spilling if not re.search("columns|part_float16", name)} == set()
+    # Of 32 elements at a time of columns, and what is known of two of these, few find no room.
+    assert spilling.pop("columns_float32", 0) <= 40
     assert max(spilling.values(), default=0) <= 16
 
 

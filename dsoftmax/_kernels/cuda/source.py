@@ -31,6 +31,7 @@ FILES = (
     "finish.cuh",
     "staged.cuh",
     "best.cuh",
+    "topk_tiny.cuh",
     "topk_rows.cuh",
     "candidates.cuh",
     "topk.cuh",
@@ -91,12 +92,14 @@ MERGE = np.dtype([(name, "i8") for name in (*_FROM_AND_TO, "slices", "parts", "l
 # The call of top-k, and of its end; what a thread block of a long row loads at a time.
 TOPK_ADDRESSES = ("x", "values", "indices", "m", "w", "s")
 TOPK_PARTS = ("part_orders", "part_indices", "part_m", "part_w", "part_s")
-TOPK_NUMBERS = ("rows", "length", "stride", "k", "parts", "portion", "smallest")
+TOPK_NUMBERS = ("probabilities", "rows", "length", "stride", "k", "parts", "portion", "smallest")
 TOPK_NAMES = (*TOPK_ADDRESSES, *TOPK_PARTS, *TOPK_NUMBERS)
 TOPK_AT = {name: i for i, name in enumerate(TOPK_NAMES)}
 TOPK = np.dtype([(name, "i8") for name in TOPK_NAMES])
 TOPK_END = np.dtype([(n, "i8") for n in ("values", "y", "m", "w", "s", "rows", "k", "logarithm")])
-MOST_K, TOPK_ROWS_THREADS, TILE_BYTES = 64, 128, 32 * THREADS
+MOST_K, TOPK_ROWS_THREADS = 64, 128
+TOPK_PIECES = 2  # of a tile, for a thread
+TILE_BYTES = TOPK_PIECES * PIECE * THREADS
 
 # The threads of a team that holds a row, and how many elements each of them has at most.
 _SHORT = ((2, 16), (8, 16), (32, 16))
@@ -108,7 +111,7 @@ TEAMS["float64"] = _SHORT
 
 # What kernels are told, by what makes them.
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
-_ARGUMENTS |= dict.fromkeys(("TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
+_ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 
 
 # What `ROWS` and `TINY` are told, and what they give.
@@ -232,7 +235,8 @@ def finish_kernel(working: str) -> Kernel:
 def topk_kernel(step: str, dtype: str) -> Kernel:
     """The kernel for a step of top-k of blocks of a dtype: a part, a merge or the end."""
     name = f"topk_{step}_{dtype}"
-    return Kernel(name, f"TOPK_{step.upper()}({name}, {ELEMENTS[dtype]})")
+    what = f"{ELEMENTS[dtype]}, {TOPK_PIECES}" if step == "part" else ELEMENTS[dtype]
+    return Kernel(name, f"TOPK_{step.upper()}({name}, {what})")
 
 
 def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
@@ -241,8 +245,16 @@ def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
     return Kernel(name, f"TOPK_ROWS({name}, {ELEMENTS[dtype]}, {team}, {each})")
 
 
+def topk_tiny_kernel(dtype: str, given: str, length: int, k: int, blocks: int) -> Kernel:
+    """The kernel for top-k of rows of a length, by a thread each; "values" or "probabilities"."""
+    name = f"topk_tiny_{dtype}_{given}_{length}_{k}"
+    probabilities = "true" if given == "probabilities" else "false"
+    what = f"{ELEMENTS[dtype]}, {probabilities}, {length}, {k}, {TINY_THREADS}, {blocks}"
+    return Kernel(name, f"TOPK_TINY({name}, {what})")
+
+
 def topk_kernels() -> list[Kernel]:
-    """All kernels for top-k."""
+    """All kernels for top-k, but for those of one length."""
     kernels = []
     for dtype, teams in TEAMS.items():
         kernels += [topk_rows_kernel(dtype, *team) for team in teams]

@@ -41,12 +41,14 @@ __device__ __forceinline__ double exponential(double t)
 // Of two numbers the one that is not NaN: a NaN element gets into s, and from there into m.
 __device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
 __device__ __forceinline__ double larger(double a, double b) { return fmax(a, b); }
+__device__ __forceinline__ float smaller(float a, float b) { return fminf(a, b); }
+__device__ __forceinline__ double smaller(double a, double b) { return fmin(a, b); }
 
 // e as a term of s: what a branch would be, for an element at the maximum counts, and its
 // exponential does not.  In C++ the compiler would branch around the exponential, so that no two
 // of them overlap.
 #ifdef __CUDA_ARCH__
-__device__ __forceinline__ double take(float e, float x, float m, float &at_maximum)
+__device__ __forceinline__ float take(float e, float x, float m, float &at_maximum)
 {
     float rest;
     asm("{ .reg .pred p; setp.eq.f32 p, %3, %4; selp.f32 %0, 0f00000000, %2, p;"
@@ -87,10 +89,10 @@ __device__ __forceinline__ double pick(bool first, double a, double b)
 #else
 template <typename Real> inline Real pick(bool first, Real a, Real b) { return first ? a : b; }
 
-template <typename Real> inline double take(Real e, Real x, Real m, float &at_maximum)
+template <typename Real> inline Real take(Real e, Real x, Real m, float &at_maximum)
 {
     at_maximum += x == m;
-    return x == m ? 0 : double(e);
+    return x == m ? 0 : e;
 }
 #endif
 
@@ -139,6 +141,7 @@ __device__ __forceinline__ double log_of(double w, double s, double)
 }
 
 // The same for float results, from s + (w - 1), which loses nothing.
+__device__ __forceinline__ float log_of(float w, float s, float) { return log1pf(s + (w - 1)); }
 __device__ __forceinline__ float log_of(double w, double s, float)
 {
     return log1pf(float(s + (w - 1)));
@@ -155,7 +158,7 @@ template <typename Real> struct State {
 };
 
 // The sum of N terms, with log2(N) roundings on the way of each.
-template <int N> __device__ __forceinline__ double pairwise(const double *terms)
+template <int N, typename Real> __device__ __forceinline__ Real pairwise(const Real *terms)
 {
     if constexpr (N == 1)
         return *terms;

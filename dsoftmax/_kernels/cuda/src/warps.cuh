@@ -20,6 +20,18 @@ __device__ __forceinline__ float top_of(float a, float b)
 #endif
 }
 
+// exp(t) for results of half precision: within |t| + 2 units of float in the last place.  Float16 has
+// nothing that is as small as what is flushed to zero.
+template <typename Element> __device__ __forceinline__ float coarse_exponential(float t)
+{
+    float e;
+    if (Element::SMALLEST > 1e-30f)
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    else
+        asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    return e;
+}
+
 // Memory that is read or written once need not stay in a cache.
 __device__ __forceinline__ Piece load_piece(const Piece *from)
 {
@@ -56,6 +68,8 @@ __device__ __forceinline__ float reciprocal(double d)
 }
 #else
 inline float top_of(float a, float b) { return a > b || a != a ? a : b; }
+
+template <typename Element> inline float coarse_exponential(float t) { return expf(t); }
 
 inline Piece load_piece(const Piece *from) { return *aligned(from); }
 inline Piece read_piece(const Piece *from) { return *aligned(from); }
