@@ -142,7 +142,7 @@ __device__ __forceinline__ Real logarithm(Real *v, Real m, Again again)
         return log_of(at_maximum, pairwise<length>(terms), Real());
     } else {
         const double s = Add::template sum<length>(v, m, at_maximum);
-        if constexpr (Add::COUNTS) return log_of(at_maximum, s, Real());
+        if constexpr (Add::COUNTS) return log_of(double(at_maximum), s, Real());
         double rest = s - 1;
         if (Add::near_one(s)) {
             rest = 0;
