@@ -122,6 +122,7 @@ _FIELDS = [(name, "i8") for name in FIELDS]
 UNITED = 16  # states at a time
 UNION = np.dtype([("count", "i8"), ("size", "i8"), ("to", _FIELDS), ("from", _FIELDS, UNITED)])
 OUTPUTS = ("state", "softmax", "log_softmax", "logsumexp")
+OF_MOMENTS = ("entropy", "effective_sample_size")  # numbered after these
 
 
 class Kernel(NamedTuple):

@@ -83,7 +83,7 @@ LONGEST = {"softmax": (2048, 256, 3), "log_softmax": (2048, 512, 2)}
 # 4032: 8 x 128 95, 8064: 8 x 256 92.
 MANY_PIECES = (
     (64, 8, 5),
-    (128, 16, 5),
+    (128, 16, 6),
     (256, 32, 6),
     (512, 64, 12),
     (1024, 128, 8),
@@ -113,7 +113,7 @@ APPLIED_BYTES = 256
 # taken as one that is as wide as a block.  A state is applied by a thread to so many rows, 90 to
 # 95%.
 COLUMN_BYTES, APPLIED_ROWS = 8, 4
-COLUMN_ROWS = {8: (8, 3), 4: (16, 3), 2: (16, 3)}  # by the bytes of an element
+COLUMN_ROWS = {8: (8, 3), 4: (16, 2), 2: (16, 2)}  # by the bytes of an element
 
 
 @lru_cache(maxsize=256)

@@ -224,15 +224,19 @@ template <typename Element, int output> struct Applied {
     }
 };
 
-// A piece of results, some of which may belong to others.
-template <typename Element>
+// A piece of results, some of which may belong to others.  They are not read soon, and leave the
+// cache at once if that is `streaming`.
+template <typename Element, bool streaming = true>
 __device__ __forceinline__ void put_piece(
     typename Element::Bits *y, const typename Element::Real *v, long long start, long long size
 )
 {
     const int N = sizeof(Piece) / sizeof(typename Element::Bits);
     if (start >= 0 && start + N <= size) {
-        store_piece((Piece *)(y + start), packed<Element>(v));
+        if (streaming)
+            store_piece((Piece *)(y + start), packed<Element>(v));
+        else
+            *(Piece *)(y + start) = packed<Element>(v);
     } else {
 #pragma unroll
         for (int k = 0; k < N; ++k)

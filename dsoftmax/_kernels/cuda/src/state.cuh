@@ -361,9 +361,9 @@ template <typename Real> struct Map {
 
     __device__ __forceinline__ Real operator()(Real x) const
     {
-        Real y;
-        choose([&](auto way) { y = way(x); });
-        return y;
+        if (how == DIFFERENCE) return (x - m) - factor;
+        const Real e = exponential(x - m);
+        return how == DIVISION ? Real(double(e) / d) : e * factor;
     }
 
     template <int way> struct Way {
