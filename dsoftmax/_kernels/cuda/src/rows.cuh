@@ -71,14 +71,14 @@ __device__ __forceinline__ Total team_total(Count w, Sum s, bool exact)
 
 // How the exponentials of elements are added for an output.
 //
-// A state has the number of elements at the maximum and the sum of the rest, and so have logarithms
-// of float64.  Else the sum is of all: where it is near 1, the rest is computed again.  Results of
-// half precision come from coarse exponentials, eight of which are added in float.
+// For a state and for logarithms the elements at the maximum are counted, and the sum is of the rest;
+// for a softmax it is of all.  Results of half precision come from coarse exponentials, eight of
+// which are added in float.
 template <typename Element, int output> struct Adding {
     typedef typename Element::Real Real;
     static const bool COARSE = output != STATE && sizeof(typename Element::Bits) == 2;
     static const bool LOGARITHM = output == LOG_SOFTMAX || output == LOGSUMEXP;
-    static const bool COUNTS = output == STATE || (LOGARITHM && sizeof(Real) == 8);
+    static const bool COUNTS = output == STATE || LOGARITHM;
 
     static __device__ __forceinline__ Real exponential(Real x)
     {
@@ -108,11 +108,6 @@ template <typename Element, int output> struct Adding {
             }
             return pairwise<N>(terms);
         }
-    }
-
-    static __device__ __forceinline__ bool near_one(double sum)
-    {
-        return sum < 1 + (COARSE ? 0x1p-4 : 0x1p-22);  // else there are digits enough beside 1
     }
 };
 
@@ -162,29 +157,7 @@ __device__ __forceinline__ void rows(const Rows &call)
     const double own = Add::template sum<N * PIECES>(v, m, at_maximum);
     const Total total = team_total<TEAM>(at_maximum, Sum(own, 0), exact);
     Real logarithm = 0;  // of d; none where m is infinite
-    if constexpr (Add::COUNTS && Add::LOGARITHM) {
-        logarithm = log_of(total.w, total.s.total(), Real());
-    } else if constexpr (Add::LOGARITHM) {
-        double rest = total.s.value - 1;
-        const bool near = Add::near_one(total.s.value);
-        if (TEAM > WARP ? near : __any_sync(ALL_LANES, near)) {
-            double others = 0;  // read again, for they are not in registers any more
-#pragma unroll 1
-            for (int i = lane; i < pieces; i += TEAM) {
-                Real one[N];
-                unpack<Element>(one, from[i - lane]);
-#pragma unroll
-                for (int k = 0; k < N; ++k) {
-                    const bool in = i * N + k >= before && i * N + k < before + length;
-                    others += in && one[k] != m ? exponential(one[k] - m) : Real(0);
-                }
-            }
-            if (TEAM > WARP) __syncthreads();
-            const double sum = team_total<TEAM>(0.f, Sum(others, 0), false).s.value;
-            if (near) rest = sum;
-        }
-        if (!isinf(m)) logarithm = log1pf(float(rest));
-    }
+    if constexpr (Add::LOGARITHM) logarithm = log_of(total.w, total.s.total(), Real());
     if (!present) return;
     if constexpr (output == STATE) {
         if (lane == 0) call.states.put<Real, PLAIN>(row, state_of(m, total, length));

@@ -117,7 +117,7 @@ struct Team {
     template <typename Number, typename Merge>
     __device__ __forceinline__ Number together(Number own, Merge merge) const
     {
-        __shared__ Number table[THREADS];
+        __shared__ double table[THREADS * sizeof(Number) / sizeof(double)];
         int left = size, hop = 1;
         if (adjacent) {
 #pragma unroll 1
@@ -127,7 +127,8 @@ struct Team {
             hop = blockDim.x / size;
         }
         if (left == 1) return own;
-        Number *const mine = table + threadIdx.x, *const first = mine - member * (adjacent ? 1 : hop);
+        Number *const mine = (Number *)table + threadIdx.x;
+        Number *const first = mine - member * (adjacent ? 1 : hop);
         *mine = own;
 #pragma unroll 1
         for (; left > 8; left /= 2) {  // not of adjacent members

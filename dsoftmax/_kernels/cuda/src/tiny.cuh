@@ -127,8 +127,8 @@ template <typename Bits, int length, int ROWS> struct RowsOfWarp {
 
 // log d of the elements of a row, whose differences to m take their place.  Up to three float32 are
 // added as such: but for one, they are exponentials of which no two have to be rounded.
-template <typename Add, int length, typename Real, typename Again>
-__device__ __forceinline__ Real logarithm(Real *v, Real m, Again again)
+template <typename Add, int length, typename Real>
+__device__ __forceinline__ Real logarithm(Real *v, Real m)
 {
     float at_maximum = 0;
     if constexpr (length <= 3 && sizeof(Real) == 4) {
@@ -142,17 +142,7 @@ __device__ __forceinline__ Real logarithm(Real *v, Real m, Again again)
         return log_of(at_maximum, pairwise<length>(terms), Real());
     } else {
         const double s = Add::template sum<length>(v, m, at_maximum);
-        if constexpr (Add::COUNTS) return log_of(double(at_maximum), s, Real());
-        double rest = s - 1;
-        if (Add::near_one(s)) {
-            rest = 0;
-#pragma unroll 1
-            for (int i = 0; i < length; ++i) {
-                const Real x = again(i);
-                rest += x == m ? Real(0) : exponential(x - m);
-            }
-        }
-        return isinf(m) ? Real(0) : log1pf(float(rest));
+        return log_of(double(at_maximum), s, Real());
     }
 }
 
@@ -192,9 +182,7 @@ __device__ __forceinline__ void tiny(const Rows &call)
         const Real m = top_of<length>(v);
         float at_maximum = 0;
         if constexpr (Add::LOGARITHM) {
-            const Real log_d = logarithm<Add, length>(v, m, [&](int i) {
-                return Element::decode(*Own::at(own, r * WARP + lane, i));
-            });
+            const Real log_d = logarithm<Add, length>(v, m);
 #pragma unroll
             for (int i = 0; i < length; ++i) row[r].element[i] = Element::encode(v[i] - log_d);
             value[r] = m + log_d;
