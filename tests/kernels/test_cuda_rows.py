@@ -255,8 +255,9 @@ def test_entropies_and_sample_sizes_of_moments(block, dtype):
 
 
 def _entropy(*state):
-    assert finish.supports(state := Moments(*state))
-    return finish.entropy(state)
+    moments = Moments(*state)
+    assert finish.supports(moments)
+    return finish.entropy(moments)
 
 
 def _sample_size(*state):

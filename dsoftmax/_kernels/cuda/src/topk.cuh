@@ -189,7 +189,8 @@ template <typename Element> __device__ __forceinline__ void topk_end(const TopKE
         function(call);                                                         \
     }
 #define TOPK_PART(name, Element, AT_ONCE)                                       \
-    extern "C" __global__ void __launch_bounds__(TOPK_THREADS, sizeof(Element::Bits) == 8 ? 4 : 5)               \
+    extern "C" __global__ void                                                  \
+        __launch_bounds__(TOPK_THREADS, sizeof(Element::Bits) == 4 ? 5 : 4)     \
         name(const __grid_constant__ TopK call)                                 \
     {                                                                           \
         topk_part<Element, AT_ONCE>(call);                                      \
