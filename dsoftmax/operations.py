@@ -12,7 +12,6 @@ from typing import Any
 
 from . import _kernels
 from ._algebra.dtypes import real_name, result_dtype, result_name
-from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import signed_log_sum
 from ._algebra.prefix import after
@@ -93,14 +92,14 @@ MOMENTS = Monoid("moments", _kernels.moments, merge_moments, slice_bytes=40)
 ENTROPY = Operation(
     "entropy",
     MOMENTS,
-    (Result(entropy),),
+    (Result(_kernels.entropy),),
     title="entropy in nats",
     states="softmax",
 )
 EFFECTIVE_SAMPLE_SIZE = Operation(
     "effective_sample_size",
     MOMENTS,
-    (Result(effective_sample_size),),
+    (Result(_kernels.effective_sample_size),),
     title="effective sample size",
     states="softmax",
 )

@@ -64,7 +64,8 @@ static void __threadfence() {}
 template <typename Value> static Value __shfl_xor_sync(unsigned mask, Value value, int hop)
 {
     static Value given[2][1024];
-    if (mask != 0xffffffffu) abort();
+    const unsigned threads = blockDim.x - threadIdx.x / 32 * 32;  // from those of this warp on
+    if (mask != (threads < 32 ? (1u << threads) - 1 : 0xffffffffu)) abort();
     Value *to = given[current->exchanges++ % 2];
     to[threadIdx.x] = value;
     __syncwarp();

@@ -23,6 +23,7 @@ from dsoftmax._kernels.cuda import device, quick, quick_topk
 from dsoftmax._kernels.cuda import source as cuda_source
 
 CALLS = {"Rows": cuda_source.ROWS, "TopK": cuda_source.TOPK, "TopKEnd": cuda_source.TOPK_END}
+CALLS |= {"Call": cuda_source.CALL, "Merge": cuda_source.MERGE, "Union": cuda_source.UNION}
 
 transfers = []  # to the host
 
@@ -226,6 +227,7 @@ def module(emulator):
     cupy.count_nonzero = lambda a, axis=None: _on_device(np.count_nonzero)(a, axis=axis)
     cupy.where = lambda condition, x, y: _on_device(np.where)(condition, x, y)
     runtime = types.SimpleNamespace(is_hip=False, getDevice=lambda: 0)
+    runtime.getDeviceProperties = lambda device: {"totalGlobalMem": 16 << 30}
     device = types.SimpleNamespace(Device=Device)
     cupy.cuda = types.SimpleNamespace(Device=Device, device=device, runtime=runtime, alloc=_alloc)
     cupy.cuda.driver = driver

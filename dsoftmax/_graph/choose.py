@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ Axes = tuple[int, ...]
 Reread = bool | Literal["auto"]
 
 _FEW_BLOCKS = 4  # a worker holds that many between tasks anyway
+_OF_A_DEVICE = 1 / 4  # of its memory, for there are as many results, and chunks on their way
 _SCATTERED = 4  # with more tasks per block, a layer moves all blocks to all others
 _LOOKED_AT = 16  # tasks inspected per layer
 _MOVES = frozenset(
@@ -43,8 +45,9 @@ class Choice(NamedTuple):
 def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
     """Whether a second pass over x reads it again, after the first has reduced ``axes``.
 
-    Depends only on the arguments, the graph of x and Dask's ``array.chunk-size``; inspects layers
-    and a few of their tasks, and computes nothing.
+    Depends only on the arguments, the graph of x, Dask's ``array.chunk-size`` and, where chunks are
+    CuPy's, on the memory of a device; inspects layers and a few of their tasks, and computes
+    nothing.
     """
     if hasattr(x, "expr"):
         return Choice(False, "Dask's array-expression mode has no second read")
@@ -61,11 +64,24 @@ def choose(x: da.Array, axes: Axes, reread: Reread = "auto") -> Choice:
     )
     if held <= parse_bytes(dask.config.get("array.chunk-size")):  # false if it is nan
         return Choice(False, f"all blocks of a slice take {format_bytes(held)}")
+    room = _device_bytes(x._meta)
+    if room is not None and x.nbytes <= _OF_A_DEVICE * room:
+        return Choice(
+            False, f"it takes {format_bytes(x.nbytes)} of the {format_bytes(room)} of a device"
+        )
     seen: dict[Any, Any] = {}
     for name in layers:
         if why := _objection(name, layers, x, seen):
             return Choice(False, why)
     return Choice(True, f"its {blocks} blocks per slice are only loaded and mapped")
+
+
+def _device_bytes(meta: Any) -> int | None:
+    """The memory of the device that holds an array of CuPy's; None for others."""
+    cupy: Any = sys.modules.get("cupy")
+    if cupy is None or not isinstance(meta, cupy.ndarray):
+        return None
+    return int(cupy.cuda.runtime.getDeviceProperties(meta.data.device_id)["totalGlobalMem"])
 
 
 def _objection(

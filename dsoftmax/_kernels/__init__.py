@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from .._algebra.moments import Moments
+from .._algebra.moments import effective_sample_size as sample_size_of
+from .._algebra.moments import entropy as entropy_of
 from .._algebra.normalizer import State, common_namespace, log_d
 from .._algebra.normalizer import merge as merge_states
 from .._algebra.sums import Sums
@@ -26,6 +28,8 @@ __all__ = [
     "Terms",
     "as_block",
     "cumulative_logsumexp",
+    "effective_sample_size",
+    "entropy",
     "log_rescale",
     "log_softmax",
     "log_sum",
@@ -99,6 +103,18 @@ def log_sum(state: Any) -> Array:
         all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= SMALL
     )
     return (on_cpu if many and can_compile() else portable).log_sum(state)
+
+
+def entropy(state: Moments) -> Array:
+    """-sum p log p in nats; 0 of nothing, NaN where there is no softmax."""
+    return finish.entropy(state) if finish.supports(state) else entropy_of(state)
+
+
+def effective_sample_size(state: Moments) -> Array:
+    """1 / sum p^2; 0 of nothing, NaN where there is no softmax."""
+    if finish.supports(state):
+        return finish.effective_sample_size(state)
+    return sample_size_of(state)
 
 
 def logsumexp(x: Array | Terms, axes: Axes) -> Array:

@@ -89,12 +89,13 @@ def test_every_kernel_was_run(device):
             block[...] = x
             gpu.softmax(block, (1,))
             gpu.rescale(block, *gpu.of_block(block, (1,))[::2])
-    for dtype in ("float32", "float64"):
+    for dtype in ("float32", "float64", "float16", "int8"):
         gpu.of_block(x.astype(dtype), (1,), np.ones(x.shape, dtype))
         gpu.of_block(np.zeros((2, 20_001), dtype)[:, :-1], (1,))
         long, where = np.zeros(20_000, dtype), np.ones(20_000, bool)
         for array in (long, long[:100]):
             gpu.softmax(array, (0,), where[: array.size])
-            gpu.moments(array, (0,))
-            gpu.sums(array, (0,), (array,))
+            for mask in (None, where[: array.size]):
+                gpu.moments(array, (0,), mask)
+                gpu.sums(array, (0,), (array,), mask)
     assert set(device.launched) == {kernel.name for kernel in general_kernels()}

@@ -6,8 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dsoftmax._kernels.cuda.source import (
+    CONTIGUOUS,
+    MASKED,
     OPTIONS,
     OUTPUTS,
+    STRIDED,
+    WEIGHTED,
     apply_columns_kernel,
     apply_kernel,
     apply_short_kernel,
@@ -15,13 +19,15 @@ from dsoftmax._kernels.cuda.source import (
     finish_kernel,
     general_kernels,
     long_kernel,
+    slices_kernel,
     source,
     staged_kernel,
     topk_kernel,
     topk_rows_kernel,
     unite_kernel,
 )
-from dsoftmax._kernels.cuda.switch import columns_launch, rows_launch
+from dsoftmax._kernels.cuda.switch import columns_launch, rows_launch, topk_tiny_launch
+from dsoftmax._kernels.modes import APPLY
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
@@ -34,7 +40,7 @@ ARCHITECTURES = ("75", "80", "90", "100")
 # for some architectures only, so the oldest and the newest stand for those between.
 ENDS = ("75", "100")
 SINGLE = ["slices_float32_0_1", "slices_float16_0_3", "slices_float32_1_2"]
-SINGLE += ["merge_float64", "moments_float32", "values_float64"]
+SINGLE += ["merge_float64", "moments_float32_2_1", "values_any_float64_1_1", "slices_float32_3_1"]
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +115,35 @@ TYPICAL = {  # and how many exponentials have to overlap
     apply_kernel("bfloat16", "log_softmax"): 0,
     apply_short_kernel("float32", "softmax"): 4,
     apply_columns_kernel("float32", "softmax", 4): 4,
-    columns_launch("float32", 1000, 10_000, 132).launch.kernel: 8,
+    columns_launch("float32", 1000, 10_000, 132).launch.kernel: 16,
     columns_launch("float64", 1000, 10_000, 132).launch.kernel: 0,
     staged_kernel("float32", "softmax", 256, 3): 16,
     finish_kernel("float32"): 0,
     unite_kernel("float64"): 0,
+    topk_tiny_launch("float32", "probabilities", MANY, 100, 5).kernel: 100,
+    topk_tiny_launch("float32", "values", MANY, 33, 8).kernel: 33,
     topk_rows_kernel("float32", 8, 16): 16,
     topk_rows_kernel("float32", 32, 32): 32,
     topk_kernel("part", "float32"): 8,
     topk_kernel("part", "float16"): 16,
     topk_kernel("part", "float64"): 0,
     topk_kernel("merge", "float32"): 0,
+    # of any layout
+    slices_kernel("float32", "float32", CONTIGUOUS): 16,
+    slices_kernel("int32", "float64", CONTIGUOUS): 8,
+    slices_kernel("float32", "float32", STRIDED): 8,
+    slices_kernel("float32", "float32", STRIDED, APPLY): 8,
+    slices_kernel("float32", "float32", MASKED): 8,
+    slices_kernel("float64", "float64", MASKED, APPLY): 4,
+    slices_kernel("float32", "float32", WEIGHTED): 8,
+    slices_kernel("float32", "float32", STRIDED, kind="moments"): 8,
+    slices_kernel("float64", "float64", MASKED, kind="values"): 4,
 }
+
+
+def exponentials_in(block):
+    """How many there are in a basic block: of floats one power of 2, of doubles two exponents."""
+    return block.count("ex2.") + len(re.findall(r"shl\.b64[^;]*, 52;", block)) // 2
 
 
 @pytest.mark.parametrize("architecture", ["75", "90"])
@@ -132,6 +155,8 @@ def test_rows_stay_in_registers(architecture):
     assert {name for name, _ in entries} == {kernel.name for kernel in TYPICAL}
     spilling = {name: int(nbytes) for name, nbytes in entries if nbytes != "0"}
     assert {name for name in spilling if not re.search("columns|part_float16", name)} == set()
+    # Of 32 elements at a time of columns, and what is known of two of these, few find no room.
+    assert spilling.pop("columns_float32", 0) <= 40
     assert max(spilling.values(), default=0) <= 16
 
 
@@ -143,7 +168,7 @@ def test_exponentials_overlap(architecture):
     for kernel, exponentials in TYPICAL.items():
         (text,) = re.findall(rf"\.entry {kernel.name}\((.*?)(?=\.entry|\Z)", ptx, re.DOTALL)
         blocks = re.split(r"\bbra\b|^\$", text, flags=re.MULTILINE)
-        assert max(block.count("ex2.") for block in blocks) >= exponentials, kernel.name
+        assert max(map(exponentials_in, blocks)) >= exponentials, kernel.name
 
 
 def test_every_output_has_kernels_for_any_length():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from dsoftmax._algebra.moments import Moments, effective_sample_size, entropy
 from dsoftmax._algebra.normalizer import State, log_d, log_sum, merge
 from dsoftmax._kernels.cuda import block as gpu
 from dsoftmax._kernels.cuda import contiguous, finish, switch
@@ -236,6 +237,31 @@ def test_logarithms_of_states(block, dtype):
         found = (block.run(f, *state) for f in (_log_sum, _log_d))
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-15)
+
+
+@over(dtype=("float32", "float64"), kinds=[EMULATED, DEVICE])
+def test_entropies_and_sample_sizes_of_moments(block, dtype):
+    """As array functions give them, in one launch."""
+    rng = np.random.default_rng(0)
+    for top in (0, 3, -np.inf, np.inf, np.nan):
+        w, s, q = rng.integers(0, 4, 200).astype("f8"), rng.random(200), rng.random(200)
+        s[::5] *= 1e-20
+        state = Moments(np.full(w.shape, top, dtype), w, s, -s * rng.random(200), q)
+        with np.errstate(all="ignore"):
+            wanted = entropy(state), effective_sample_size(state)
+        found = (block.run(f, *state) for f in (_entropy, _sample_size))
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
+def _entropy(*state):
+    moments = Moments(*state)
+    assert finish.supports(moments)
+    return finish.entropy(moments)
+
+
+def _sample_size(*state):
+    return finish.effective_sample_size(Moments(*state))
 
 
 def _log_sum(*state):

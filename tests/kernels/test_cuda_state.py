@@ -60,7 +60,16 @@ extern "C" void state_double(const double *x, int n, double *to) { state_of<doub
 extern "C" void weighted_double(const double *x, const double *b, int n, double *to)
 {
     Running<double> running;
-    for (int i = 0; i < n; ++i) running.add(x[i], b[i]);
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        double tile[4] = {x[i], x[i + 1], x[i + 2], x[i + 3]};
+        double weights[4] = {b[i], b[i + 1], b[i + 2], b[i + 3]};
+        running.add(tile, weights);
+    }
+    for (; i < n; ++i) {
+        double one[1] = {x[i]}, weight[1] = {b[i]};
+        running.add(one, weight);
+    }
     store(finished(running), to);
 }
 
@@ -81,13 +90,18 @@ extern "C" double log_d(double w, double s)
     State<double> state = {0, w, s};
     return state.log_d();
 }
+
+extern "C" double exponential_double(double t) { return straight_exponential(t); }
 """
 
 
 @pytest.fixture(scope="module")
 def library():
     library = compile_library(cuda_source.text("state.cuh") + SHIM)
-    library.log_d.restype = ctypes.c_double
+    for function in (library.log_d, library.exponential_double):
+        function.restype = ctypes.c_double
+        function.argtypes = [ctypes.c_double] * 2
+    library.exponential_double.argtypes = [ctypes.c_double]
     return library
 
 
@@ -230,7 +244,7 @@ def test_merging_many_states_costs_one_rounding(cuda):
 )
 def test_nothing_below_the_maximum_is_lost(x, expected, cuda, library):
     m, w, s = cuda.state(x)
-    log_d = library.log_d(ctypes.c_double(w), ctypes.c_double(s))
+    log_d = library.log_d(w, s)
     assert m + log_d == pytest.approx(expected, rel=4 * EPS, abs=0)
 
 
@@ -273,3 +287,17 @@ def test_merges_of_two_in_a_row_are_as_good(cuda):
     _, w, s = functools.reduce(cuda.merge, states)
     expected = oracle.exp_sum(x) / mpmath.exp(x.max())
     assert abs(w + s - expected) <= 8 * EPS * expected
+
+
+def test_the_straight_exponential_of_doubles(library):
+    rng = np.random.default_rng(0)
+    near = [-np.log(2) * k / 2 + step for k in range(60) for step in (-1e-15, 0.0, 1e-15)]
+    below = -746 * rng.random(2000)
+    for t in (*near, *below, *(1.0 - rng.random(200)), 709.7, -708.39, -720.3, -744.9, -745.13):
+        with mpmath.workprec(200):
+            exact = mpmath.exp(mpmath.mpf(float(t)))
+            error = abs(mpmath.mpf(library.exponential_double(t)) - exact)
+            assert error <= 1.25 * mpmath.mpf(math.ulp(float(exact))), t
+    for t in (0.0, -745.14, -1e9, -np.inf, 710.0, 1e9, np.inf, np.nan):
+        with np.errstate(all="ignore"):
+            np.testing.assert_equal(library.exponential_double(t), float(np.exp(t)))

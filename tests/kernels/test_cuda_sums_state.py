@@ -40,11 +40,11 @@ template <int kind> static void state_of(const double *x, const double *v, int n
     int i = 0;
     for (; i + 4 <= n; i += 4) {
         double tile[4] = {x[i], x[i + 1], x[i + 2], x[i + 3]};
-        running.add(tile, 15, v + i);
+        running.add(tile, 0, v + i);
     }
     for (; i < n; ++i) {
         double one[1] = {x[i]};
-        running.add(one, 1, v + i);
+        running.add(one, 0, v + i);
     }
     running.move(running.m);
     store(running.state(), to);

@@ -12,6 +12,7 @@ import pytest
 
 from dsoftmax import softmax_topk
 from dsoftmax._algebra.normalizer import State
+from dsoftmax._kernels.cuda import switch
 from dsoftmax._kernels.cuda import topk as kernels
 from dsoftmax._kernels.cuda.device import Properties
 from dsoftmax._kernels.cuda.plan import MAX_GRID
@@ -72,6 +73,31 @@ def test_rows_of_every_kind_side_by_side(length, k, topk):
     rng = np.random.default_rng(length)
     mixed = np.concatenate([rows(data, rng, length, "f4") for data in DATA])
     topk.check(mixed[rng.permutation(len(mixed))], k)
+
+
+@pytest.fixture
+def all_are_many(monkeypatch):
+    """Have few rows count as many, so that tiny ones get their kernels."""
+    monkeypatch.setattr(switch, "MANY_ROWS", 40)
+    kernels.plan.cache_clear()
+    yield
+    kernels.plan.cache_clear()
+
+
+TINY = [(2, 1, "float32"), (8, 5, "float32"), (33, 8, "float32"), (100, 5, "float32")]
+TINY += [(32, 1, "float16"), (40, 5, "float64")]
+
+
+@pytest.mark.parametrize(("length", "k", "dtype"), TINY)
+def test_many_tiny_rows(length, k, dtype, topk, all_are_many, emulator):
+    """With all kinds of data side by side, and a part of a tile at the end."""
+    rng = np.random.default_rng(length)
+    mixed = np.concatenate([rows(data, rng, length, dtype, count=5) for data in DATA])
+    mixed = mixed[rng.permutation(len(mixed))]
+    assert len(mixed) % 32 > 0
+    topk.check(mixed, k)
+    if topk.there is given:
+        assert f"topk_tiny_{dtype}_values_{length}_{k}" in emulator.launched
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in TEAMS if dtype != "float32"])
@@ -217,7 +243,7 @@ WHOLE += [((20_000,), 0), ((2, 9001), 1)]
 @pytest.mark.parametrize(("shape", "axis"), WHOLE, ids=str)
 @ON_HOST[1]
 def test_whole_arrays(shape, axis, dtype, fake):
-    """Two launches, or three where a row is taken in parts, and no copies to the host."""
+    """One launch, or two where a row is taken in parts, and no copies to the host."""
     host = np.random.default_rng(0).normal(size=(2, *shape)).astype(dtype)
     right = [softmax_topk(one, 5, axis) for one in host]
     fake.launched.clear()
@@ -227,12 +253,37 @@ def test_whole_arrays(shape, axis, dtype, fake):
     steps = [name.split("_")[1] for name in fake.launched]
     length = host[0].size if axis is None else shape[-1]
     first = "rows" if length <= (512 if dtype == "float64" else 1024) else "part"
-    assert steps == 2 * ([first, "end"] if host[0].size < 10_000 else ["part", "merge", "end"])
+    assert steps == 2 * ([first] if host[0].size < 10_000 else ["part", "merge"])
     for one, other in zip(found, right, strict=True):
         assert_array_equal(one.indices.get(), other.indices)
         assert (one.indices.dtype, one.values.dtype) == (np.int64, dtype)
         values = other.values.astype("f8")
         assert_allclose(one.values.get().astype("f8"), values, rtol=RTOL[dtype])
+
+
+@pytest.mark.emulated
+@pytest.mark.parametrize("length", [20, 300, 1500, 50_000])
+@ON_HOST[1]
+def test_whole_arrays_with_anything(length, fake):
+    """Probabilities are those of a state and of the k best, NaN included."""
+    host = np.concatenate([rows(data, np.random.default_rng(1), length, "f4") for data in DATA])
+    with np.errstate(all="ignore"):
+        right = softmax_topk(host, 9, -1)
+    found = softmax_topk(fake.asarray(host), 9, -1)
+    assert_array_equal(found.indices.get(), right.indices)
+    assert_allclose(found.values.get(), right.values, rtol=4e-6, atol=1e-37)
+
+
+@pytest.mark.emulated
+@ON_HOST[1]
+def test_many_tiny_rows_of_whole_arrays(fake, all_are_many):
+    host = np.concatenate([rows(data, np.random.default_rng(1), 21, "f4", 3) for data in DATA])
+    with np.errstate(all="ignore"):
+        right = softmax_topk(host, 5, -1)
+    found = softmax_topk(fake.asarray(host), 5, -1)
+    assert fake.launched == ["topk_tiny_float32_probabilities_21_5"]
+    assert_array_equal(found.indices.get(), right.indices)
+    assert_allclose(found.values.get(), right.values, rtol=4e-6, atol=1e-37)
 
 
 @pytest.mark.emulated

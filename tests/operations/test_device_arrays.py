@@ -250,3 +250,16 @@ def test_the_wall_of_the_stand_in(cupy):
         x + np.ones(2)
     with pytest.raises(TypeError, match="Unsupported type"):
         cupy.maximum(x, np.ones(2))
+
+
+@pytest.mark.parametrize(("gigabytes", "again"), [(16, False), (1, True)])
+def test_what_a_device_has_room_for_is_held(gigabytes, again, cupy, monkeypatch, caplog):
+    properties = {"totalGlobalMem": gigabytes << 30}
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceProperties", lambda device: properties)
+    x = da.zeros((64, 2**22), chunks=(8, 2**19)).map_blocks(cupy.asarray)
+    caplog.set_level("INFO", "dsoftmax")
+    y = dsoftmax.softmax(x, axis=1)
+    if not hasattr(x, "expr"):  # that mode has no second read
+        assert ("read twice" in caplog.text) == again
+        assert ("it takes 2.00 GiB of the 16.00 GiB of a device" in caplog.text) != again
+    assert isinstance(y._meta, ndarray)

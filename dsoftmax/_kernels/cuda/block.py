@@ -27,13 +27,12 @@ from .source import (
     CONTIGUOUS,
     ELEMENTS,
     FIELDS,
-    MIXED,
+    MASKED,
     STRIDED,
     WEIGHTED,
     Kernel,
     Kind,
     slices_kernel,
-    sums_kernel,
 )
 
 Array = Any
@@ -154,12 +153,8 @@ def _states(
     if planned is None:
         return None
     working = working_name(dtype)
-    if kind != "plain":
-        kernel = sums_kernel(kind, working)
-    elif b is not None:
-        kernel = slices_kernel(working, WEIGHTED, REDUCE)
-    else:
-        kernel = _kernel(planned, REDUCE, x, where)
+    weighted = kind == "plain" and b is not None
+    kernel = _kernel(planned, x, where, kind=kind, weighted=weighted, working=working)
     state = empty_states(kind, x, planned.slices * planned.parts, working)
     _run(kernel, planned, x, b=b, where=where, state=state)
     if planned.parts > 1:
@@ -176,7 +171,7 @@ def _fused(mode: int, x: Array, axes: Axes, where: Array | None) -> Array | None
     planned = _planned(x, reduced_axes(x, axes), y=y, where=where)
     if planned is None or not planned.cached:
         return None
-    _run(_kernel(planned, mode, x, where), planned, x, y=y, where=where, mode=mode)
+    _run(_kernel(planned, x, where, mode), planned, x, y=y, where=where, mode=mode)
     return y
 
 
@@ -193,7 +188,7 @@ def _applied(mode: int, x: Array, m: Array, d_or_log: Array, where: Array | None
         return None
     m, d_or_log = (device.flat(from_block(a, planned.order)) for a in (m, d_or_log))
     state = (m, None, d_or_log)
-    kernel = _kernel(planned, mode, x, where)
+    kernel = _kernel(planned, x, where, mode)
     _run(kernel, planned, x, y=y, where=where, state=state, mode=mode)
     return y
 
@@ -210,13 +205,24 @@ def _planned(
     return plan(tuple(x.shape), reduced, strides, items, device.properties(x))
 
 
-def _kernel(planned: Plan, mode: int, x: Array, where: Array | None) -> Kernel:
-    """The kernel for blocks without weights."""
-    mode &= ~LOGARITHM
+def _kernel(
+    planned: Plan,
+    x: Array,
+    where: Array | None,
+    mode: int = REDUCE,
+    kind: Kind = "plain",
+    weighted: bool = False,
+    working: str = "",
+) -> Kernel:
+    """The kernel for a block, computed in ``working``, by default the working dtype of x."""
+    if weighted:
+        layout = WEIGHTED
+    elif where is not None:
+        layout = MASKED
+    else:
+        layout = CONTIGUOUS if planned.contiguous and kind == "plain" else STRIDED
     dtype = dtype_name(x.dtype)
-    if where is not None:
-        return slices_kernel(working_name(dtype), MIXED, mode)
-    return slices_kernel(dtype, CONTIGUOUS if planned.contiguous else STRIDED, mode)
+    return slices_kernel(dtype, working or working_name(dtype), layout, mode & ~LOGARITHM, kind)
 
 
 def _empty_like(x: Array) -> Array:

@@ -101,9 +101,7 @@ def result(output: str, x: Array, axes: Axes) -> Array | None:
         m, d = device.empties(x, plan.rows.shape, (plan.working, "float64"))
         plan.run(x, m=m, s=d)
         return _applied(output, x, axes, m, d)
-    y = device.empty_like(x, x.dtype)
-    if not plan.anywhere and (device.address(x) - device.address(y)) % PIECE:
-        return None
+    y = device.empty_like(x, x.dtype) if plan.anywhere else device.empty_beside(x)
     plan.run(x, y=y)
     return y
 
@@ -120,9 +118,7 @@ def _applied(output: str, x: Array, axes: Axes, m: Array, d_or_log: Array) -> Ar
     plan = _plan_for(x, axes, f"apply_{output}")
     if plan is None:
         return None
-    y = device.empty_like(x, x.dtype)
-    if (device.address(x) - device.address(y)) % PIECE:
-        return None
+    y = device.empty_beside(x)
     if m.shape != (plan.rows.slices,):
         m, d_or_log = plan.rows.in_rows(m), plan.rows.in_rows(d_or_log)
     plan.run(x, y=y, m=m, s=d_or_log)

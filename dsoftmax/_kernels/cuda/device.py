@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .compiler import compiled
-from .source import Kernel
+from .source import PIECE, Kernel
 
 Array = Any
 
@@ -96,6 +96,17 @@ def empty_like(x: Array, dtype: Any) -> Array:
         return _cupy().empty_like(x, dtype)
 
 
+def empty_beside(x: Array) -> Array:
+    """An array like x, which has no gaps, that begins as many bytes after a multiple of 16."""
+    offset = address(x) % PIECE
+    if not offset:
+        return empty_like(x, x.dtype)
+    cupy = _cupy()
+    with on(x):
+        memory = cupy.cuda.alloc(x.nbytes + PIECE)
+    return cupy.ndarray(x.shape, x.dtype, memory + offset, x.strides)
+
+
 def flat(x: Array) -> Array:
     """The elements of x one after the other, copied (on its device) only if they are not."""
     with on(x):
@@ -110,12 +121,35 @@ def launch(
     call: np.ndarray,
     shared_bytes: int = 0,
 ) -> None:
-    """Run a kernel on the device of x; ``call``, of one element, is its argument by value."""
-    with on(x):
-        function = _function(kernel)
+    """Run a kernel on the device of x; ``call``, of one element, is its argument by value.
+
+    On the current device it goes to the driver directly, for a launch through `RawKernel` costs
+    three times as much.  That is the first one of each thread, and one on another device, all the
+    same: it makes the device's context the thread's.
+    """
+    with on(x) as switched:
+        function, known = _function(kernel), _has_context(x.data.device_id)
         if shared_bytes > USUAL_SHARED_BYTES:
             function.max_dynamic_shared_size_bytes = shared_bytes
-        function(grid, (threads,), (call,), shared_mem=shared_bytes)
+        if switched or not known:
+            function(grid, (threads,), (call,), shared_mem=shared_bytes)
+            return
+        cuda, start = _cupy().cuda, np.array(call.ctypes.data, np.uintp)
+        cuda.driver.launchKernel(
+            function.kernel.ptr,
+            *(*grid, 1, threads, 1, 1),
+            shared_bytes,
+            cuda.get_current_stream().ptr,
+            start.ctypes.data,
+            0,
+        )
+
+
+def _has_context(device: int) -> bool:
+    """Whether the driver knows that this thread is on a device: it has launched there last."""
+    known = getattr(_local, "device", None) == device
+    _local.device = device
+    return known
 
 
 def prepared(
@@ -129,8 +163,7 @@ def prepared(
 ) -> Callable[..., None]:
     """A launch on the current device: a function of the numbers at these places of its call.
 
-    It is for what is launched often, for one through `RawKernel` costs three times as much.  That
-    is the first one of each thread all the same: it makes the device's context the thread's.
+    It is for what is launched often, and goes to the driver as `launch` does.
     """
     function = _function(kernel)
     if shared_bytes > USUAL_SHARED_BYTES:
@@ -146,8 +179,7 @@ def prepared(
         with lock:
             for place, value in zip(at, values, strict=True):
                 numbers[place] = value
-            if getattr(_local, "device", None) != device:
-                _local.device = device
+            if not _has_context(device):
                 function(
                     grid, (threads,), (numbers[:-1].view(call.dtype),), shared_mem=shared_bytes
                 )

@@ -7,23 +7,38 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.dtypes import dtype_name
+from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State
+from ..._algebra.sums import Sums
 from . import device
 from .plan import MAX_GRID
-from .source import OUTPUTS, ROWS, THREADS, UNION, UNITED, finish_kernel, unite_kernel
+from .source import (
+    FIELDS,
+    OF_MOMENTS,
+    OUTPUTS,
+    ROWS,
+    THREADS,
+    UNION,
+    UNITED,
+    finish_kernel,
+    unite_kernel,
+)
 
 Array = Any
 
 
 def supports(state: Any) -> bool:
-    """Whether the fields (m, w, s) are CuPy's, side by side, of the dtypes that kernels give."""
-    m, w, s = state[:3]
+    """Whether the fields of a state are CuPy's, side by side, of the dtypes that kernels give.
+
+    Without a sum of values, which is not the kernels'.
+    """
+    fields = state[:3] if isinstance(state, Sums) else state
+    m, *sums = fields
     return (
-        all(map(device.is_array, (m, w, s)))
+        all(map(device.is_array, fields))
         and dtype_name(m.dtype) in ("float32", "float64")
-        and w.dtype == s.dtype == np.float64
-        and m.shape == w.shape == s.shape
-        and all(a.flags.c_contiguous for a in (m, w, s))
+        and all(a.dtype == np.float64 and a.shape == m.shape for a in sums)
+        and all(a.flags.c_contiguous for a in fields)
         and 0 < m.size <= MAX_GRID[0] * THREADS
     )
 
@@ -64,13 +79,25 @@ def log_d(state: Any) -> Array:
     return _finished(state, "log_softmax")
 
 
+def entropy(moments: Moments) -> Array:
+    """-sum p log p in nats."""
+    return _finished(moments, "entropy")
+
+
+def effective_sample_size(moments: Moments) -> Array:
+    """1 / sum p^2."""
+    return _finished(moments, "effective_sample_size")
+
+
 def _finished(state: Any, output: str) -> Array:
-    m, w, s = state[:3]
+    fields = state[:3] if isinstance(state, Sums) else state
+    m = fields[0]
     y = device.empty(m, m.shape, "float64")
     call = np.zeros(1, ROWS)
-    for name, array in zip(("y", "m", "w", "s"), (y, m, w, s), strict=True):
+    call["y"] = device.address(y)
+    for name, array in zip(FIELDS, fields):  # noqa: B905
         call[name] = device.address(array)
-    call["rows"], call["gives"] = m.size, OUTPUTS.index(output)
+    call["rows"], call["gives"] = m.size, (*OUTPUTS, *OF_MOMENTS).index(output)
     grid = (-(-m.size // THREADS), 1)
     device.launch(finish_kernel(dtype_name(m.dtype)), m, grid, THREADS, call)
     return y

@@ -11,21 +11,19 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name
 from . import device, topk
-from .source import MOST_K, PIECE, TEAMS, THREADS, TOPK, TOPK_AT, TOPK_END, TOPK_PARTS, topk_kernel
+from .source import MOST_K, PIECE, TEAMS, THREADS, TOPK, TOPK_AT, TOPK_PARTS, topk_kernel
 
 Array = Any
 
-STATE = ("w", "s", "m")  # of eight bytes for each row, though m may have fewer
-INDICES, INT64 = "indices", np.dtype(np.int64)
+INT64 = np.dtype(np.int64)
 
 
 class Quick(NamedTuple):
     """The launches for an array, and the memory that they share."""
 
-    best: tuple[Callable[..., None], ...]  # of x, the indices and the memory; a merge is the second
-    end: Callable[..., None]
-    places: tuple[int, ...]  # where in the memory the fields of a call are
+    runs: tuple[Callable[..., None], ...]  # of x, results and the memory; a merge is the second
     shape: tuple[int, ...]  # of the results
+    places: tuple[int, ...]  # where in the memory the fields of parts are
     words: int
 
 
@@ -41,12 +39,13 @@ def result(x: Any, k: Any, axis: Any) -> tuple[Array, Array] | None:
     if known is None:
         return None
     p, indices = device.new(known.shape, x.dtype), device.new(known.shape, INT64)
-    memory = device.new((known.words,), INT64)
-    first = device.address(memory)
-    fields = [first + place for place in known.places]
-    for run in known.best:
-        run(at, device.address(indices), *fields)
-    known.end(device.address(p), *fields[:4])
+    fields = [at, device.address(p), device.address(indices)]
+    if known.words:
+        memory = device.new((known.words,), INT64)
+        first = device.address(memory)
+        fields += [first + place for place in known.places]
+    for run in known.runs:
+        run(*fields)
     return p, indices
 
 
@@ -70,31 +69,21 @@ def _known(
     if not -ndim <= axis < ndim or k > shape[axis]:
         return None
     block = topk.Block(shape, strides, axis % ndim, element, offset == 0)
-    plan = topk.plan(block, k, device.properties_of(on))
+    plan = topk.plan(block, k, device.properties_of(on), "probabilities")
     if plan is None or plan.order is not None:
         return None
-    rows, many = plan.rows, plan.rows * plan.parts * (plan.parts > 1)
-    words = [rows] * 3 + [math.ceil(rows * k * item / 8)]
-    names = [*STATE, "values"]
-    if many:
-        names += TOPK_PARTS
-        words += [many * n for n in topk.part_words(k)]
-    places = tuple(8 * sum(words[:i]) for i in range(len(words)))
     call = plan.numbers.view(TOPK)
-    at = tuple(TOPK_AT[name] for name in ("x", INDICES, *names))
-    best = [device.prepared(on, plan.kernel, plan.grid, plan.threads, call, at)]
-    if many:
-        merge = topk_kernel("merge", element)
-        best.append(device.prepared(on, merge, (rows, 1), THREADS, call, at))
-    end = np.zeros(1, TOPK_END)
-    end["rows"], end["k"] = rows, k
-    fields = tuple(list(TOPK_END.names or ()).index(name) for name in ("y", *names[:4]))
-    grid = (topk.end_blocks(rows * k), 1)
+    names: tuple[str, ...] = ("x", "values", "indices")
+    launches, words = [(plan.kernel, plan.grid, plan.threads)], []
+    if plan.parts > 1:
+        launches.append((topk_kernel("merge", element), (plan.rows, 1), THREADS))
+        names += TOPK_PARTS
+        words = [plan.rows * plan.parts * n for n in topk.part_words(k)]
+    at = tuple(TOPK_AT[name] for name in names)
     return Quick(
-        tuple(best),
-        device.prepared(on, topk_kernel("end", element), grid, THREADS, end, fields),
-        places,
+        tuple(device.prepared(on, *launch, call, at) for launch in launches),
         (*plan.kept, k),
+        tuple(8 * sum(words[:i]) for i in range(len(words))),
         sum(words),
     )
 

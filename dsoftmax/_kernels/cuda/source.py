@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from ..._algebra.dtypes import working_name
 from ..modes import APPLY, REDUCE
 
 FILES = (
@@ -30,6 +31,7 @@ FILES = (
     "finish.cuh",
     "staged.cuh",
     "best.cuh",
+    "topk_tiny.cuh",
     "topk_rows.cuh",
     "candidates.cuh",
     "topk.cuh",
@@ -57,7 +59,10 @@ ELEMENTS = {
 # Those with kernels of their own for contiguous blocks, and the bytes of an element.
 ITEM = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-CONTIGUOUS, STRIDED, WEIGHTED, MIXED = 0, 1, 2, 3
+CONTIGUOUS, STRIDED, MASKED, WEIGHTED = 0, 1, 2, 3
+
+# Those with kernels of their own beside masks, weights and values, and for moments.
+TYPED = ("float32", "float64")
 
 # What a state has, and how it is called in CUDA: (m, w, s); with moments (t, q); with a sum of
 # values, which is at the place of t.
@@ -87,12 +92,14 @@ MERGE = np.dtype([(name, "i8") for name in (*_FROM_AND_TO, "slices", "parts", "l
 # The call of top-k, and of its end; what a thread block of a long row loads at a time.
 TOPK_ADDRESSES = ("x", "values", "indices", "m", "w", "s")
 TOPK_PARTS = ("part_orders", "part_indices", "part_m", "part_w", "part_s")
-TOPK_NUMBERS = ("rows", "length", "stride", "k", "parts", "portion", "smallest")
+TOPK_NUMBERS = ("probabilities", "rows", "length", "stride", "k", "parts", "portion", "smallest")
 TOPK_NAMES = (*TOPK_ADDRESSES, *TOPK_PARTS, *TOPK_NUMBERS)
 TOPK_AT = {name: i for i, name in enumerate(TOPK_NAMES)}
 TOPK = np.dtype([(name, "i8") for name in TOPK_NAMES])
 TOPK_END = np.dtype([(n, "i8") for n in ("values", "y", "m", "w", "s", "rows", "k", "logarithm")])
-MOST_K, TOPK_ROWS_THREADS, TILE_BYTES = 64, 128, 32 * THREADS
+MOST_K, TOPK_ROWS_THREADS = 64, 128
+TOPK_PIECES = 2  # of a tile, for a thread
+TILE_BYTES = TOPK_PIECES * PIECE * THREADS
 
 # The threads of a team that holds a row, and how many elements each of them has at most.
 _SHORT = ((2, 16), (8, 16), (32, 16))
@@ -104,7 +111,7 @@ TEAMS["float64"] = _SHORT
 
 # What kernels are told, by what makes them.
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
-_ARGUMENTS |= dict.fromkeys(("TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
+_ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 
 
 # What `ROWS` and `TINY` are told, and what they give.
@@ -115,6 +122,7 @@ _FIELDS = [(name, "i8") for name in FIELDS]
 UNITED = 16  # states at a time
 UNION = np.dtype([("count", "i8"), ("size", "i8"), ("to", _FIELDS), ("from", _FIELDS, UNITED)])
 OUTPUTS = ("state", "softmax", "log_softmax", "logsumexp")
+OF_MOMENTS = ("entropy", "effective_sample_size")  # numbered after these
 
 
 class Kernel(NamedTuple):
@@ -129,16 +137,22 @@ class Kernel(NamedTuple):
         return _ARGUMENTS.get(self.line.partition("(")[0], "Rows")
 
 
-def slices_kernel(dtype: str, layout: int, mode: int) -> Kernel:
-    """The kernel for blocks of a dtype; with weights or a mask, of the dtype to compute in."""
-    name = f"slices_{dtype}_{layout}_{mode}"
-    return Kernel(name, f"SLICES({name}, {ELEMENTS[dtype]}, {layout}, {mode}, PLAIN)")
+def slices_kernel(
+    dtype: str, working: str, layout: int, mode: int = REDUCE, kind: Kind = "plain"
+) -> Kernel:
+    """The kernel for blocks of a dtype, computed in ``working``, of any layout."""
+    name, element = f"slices_{dtype}_{layout}_{mode}", ELEMENTS[dtype]
+    if beside_others(layout, kind) and not (dtype == working in TYPED):
+        name = f"slices_any_{working}_{layout}_{mode}"
+        element = f"Any<{ELEMENTS[working]}::Real>"
+    if kind != "plain":
+        name = name.replace("slices", kind)
+    return Kernel(name, f"SLICES({name}, {element}, {layout}, {mode}, {KINDS[kind]})")
 
 
-def sums_kernel(kind: Kind, working: str) -> Kernel:
-    """The kernel for states with moments or values of blocks that are computed in ``working``."""
-    name = f"{kind}_{working}"
-    return Kernel(name, f"SLICES({name}, {ELEMENTS[working]}, {MIXED}, {REDUCE}, {KINDS[kind]})")
+def beside_others(layout: int, kind: Kind) -> bool:
+    """Whether few dtypes have kernels of their own, and the others share some."""
+    return layout in (MASKED, WEIGHTED) or kind != "plain"
 
 
 def merge_kernel(working: str, kind: Kind = "plain") -> Kernel:
@@ -222,7 +236,8 @@ def finish_kernel(working: str) -> Kernel:
 def topk_kernel(step: str, dtype: str) -> Kernel:
     """The kernel for a step of top-k of blocks of a dtype: a part, a merge or the end."""
     name = f"topk_{step}_{dtype}"
-    return Kernel(name, f"TOPK_{step.upper()}({name}, {ELEMENTS[dtype]})")
+    what = f"{ELEMENTS[dtype]}, {TOPK_PIECES}" if step == "part" else ELEMENTS[dtype]
+    return Kernel(name, f"TOPK_{step.upper()}({name}, {what})")
 
 
 def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
@@ -231,8 +246,16 @@ def topk_rows_kernel(dtype: str, team: int, each: int) -> Kernel:
     return Kernel(name, f"TOPK_ROWS({name}, {ELEMENTS[dtype]}, {team}, {each})")
 
 
+def topk_tiny_kernel(dtype: str, given: str, length: int, k: int, blocks: int) -> Kernel:
+    """The kernel for top-k of rows of a length, by a thread each; "values" or "probabilities"."""
+    name = f"topk_tiny_{dtype}_{given}_{length}_{k}"
+    probabilities = "true" if given == "probabilities" else "false"
+    what = f"{ELEMENTS[dtype]}, {probabilities}, {length}, {k}, {TINY_THREADS}, {blocks}"
+    return Kernel(name, f"TOPK_TINY({name}, {what})")
+
+
 def topk_kernels() -> list[Kernel]:
-    """All kernels for top-k."""
+    """All kernels for top-k, but for those of one length."""
     kernels = []
     for dtype, teams in TEAMS.items():
         kernels += [topk_rows_kernel(dtype, *team) for team in teams]
@@ -249,16 +272,25 @@ def general_kernels() -> list[Kernel]:
     """Those for blocks of any layout."""
     modes = (REDUCE, APPLY, REDUCE | APPLY)
     kernels = [
-        slices_kernel(dtype, layout, mode)
+        slices_kernel(dtype, working_name(dtype), layout, mode)
         for dtype in ELEMENTS
         for layout in (CONTIGUOUS, STRIDED)
         for mode in modes
     ]
-    for working in ("float32", "float64"):
-        kernels.append(slices_kernel(working, WEIGHTED, REDUCE))
-        kernels += [slices_kernel(working, MIXED, mode) for mode in modes]
-        kernels += [sums_kernel("moments", working), sums_kernel("values", working)]
-        kernels += [merge_kernel(working, kind) for kind in KINDS]
+    for dtype, working in (
+        *zip(TYPED, TYPED, strict=True),
+        ("float16", "float32"),
+        ("int8", "float64"),
+    ):
+        kernels += [slices_kernel(dtype, working, MASKED, mode) for mode in modes]
+        kernels.append(slices_kernel(dtype, working, WEIGHTED))
+        kernels += [
+            slices_kernel(dtype, working, layout, kind=kind)
+            for layout in (STRIDED, MASKED)
+            for kind in KINDS
+            if kind != "plain"
+        ]
+    kernels += [merge_kernel(working, kind) for working in TYPED for kind in KINDS]
     return kernels
 
 

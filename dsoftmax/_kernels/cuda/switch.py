@@ -28,6 +28,7 @@ from .source import (
     rows_threads,
     staged_kernel,
     tiny_kernel,
+    topk_tiny_kernel,
 )
 
 
@@ -56,6 +57,12 @@ TINY_ROWS = ((8, 8), (20, 4), (64, 2), (8 * TINY_REGISTERS, 1))
 # which: 64 registers a thread for 17 numbers, 72 for 33, 96 for 63, 168 for 126.
 TINY_BLOCKS = ((20, 8), (34, 7), (40, 6), (64, 5), (80, 4), (TINY_REGISTERS, 3))
 
+# The most of a row that a thread finds by itself: 5 of 100 float32 2.0 ms for 10^7 rows, by teams
+# of 8 threads 3.5.  (registers that a row takes, thread blocks of 64 on a multiprocessor) up to
+# which: as many as leave no number without a register.
+TINY_K = 8
+TOPK_TINY_BLOCKS = ((50, 16), (64, 12), (80, 10), (104, 8), (TINY_REGISTERS, 6))
+
 # For results: few pieces and many lanes.  (pieces of a row, team, thread blocks on a
 # multiprocessor) up to which: rows of 100 float32 2 pieces x 16 lanes 92%, of 252 2 x 32 93, of
 # 333 3 x 32 91, of 504 4 x 32 90 to 94, of 1000 4 x 64 96 (2 x 128 97, 8 x 32 92), of 1001 4 x 64
@@ -76,13 +83,13 @@ LONGEST = {"softmax": (2048, 256, 3), "log_softmax": (2048, 512, 2)}
 # 4032: 8 x 128 95, 8064: 8 x 256 92.
 MANY_PIECES = (
     (64, 8, 5),
-    (128, 16, 5),
+    (128, 16, 6),
     (256, 32, 6),
     (512, 64, 12),
     (1024, 128, 8),
     (2048, 256, 4),
+    (4096, 512, 2),
 )
-MOST_PIECES = 2048
 
 # Results of rows in shared memory, if there are several for each block: (bytes of a row, threads,
 # thread blocks on a multiprocessor) up to which.  16,128: 83%, 32,256: 80, 50,000: 74, 57,001: 78;
@@ -100,12 +107,13 @@ LONG_BLOCKS, LONG_WAVES, LONG_TILE = 4, 8, 4 * THREADS * PIECE
 # left to the general kernels.
 APPLIED_BYTES = 256
 
-# Columns.  A thread has so many bytes side by side, and rows at once: 8 bytes of float32 and 8 rows
-# 76 to 91% (16 rows 76 to 86, for their registers spill; 4 bytes 53 to 83; 16 bytes and 4 rows 65
-# to 87), by 4 thread blocks of 256 on a multiprocessor (3 of float64), one wave of them.  A narrow
-# table is taken as one that is as wide as a block.  A state is applied by a thread to so many rows,
-# 90 to 95%.
-COLUMN_BYTES, COLUMN_ROWS, APPLIED_ROWS = 8, 8, 4
+# Columns.  A thread has so many bytes side by side, and rows at once, by so many thread blocks of
+# 256 on a multiprocessor, one wave of them: 8 bytes of float32 and 16 rows by 3 blocks 80 to 89% (8
+# rows by 4 blocks 74 to 85; 4 bytes 53 to 83; 16 bytes and 4 rows 65 to 87).  A narrow table is
+# taken as one that is as wide as a block.  A state is applied by a thread to so many rows, 90 to
+# 95%.
+COLUMN_BYTES, APPLIED_ROWS = 8, 4
+COLUMN_ROWS = {8: (8, 3), 4: (16, 2), 2: (16, 2)}  # by the bytes of an element
 
 
 @lru_cache(maxsize=256)
@@ -130,14 +138,28 @@ def _tiny(dtype: str, output: str, rows: int, length: int, registers: int) -> La
     return _launch(kernel, rows, each * TINY_THREADS, TINY_THREADS)
 
 
+def topk_tiny_launch(dtype: str, given: str, rows: int, length: int, k: int) -> Launch | None:
+    """The kernel for the k best of rows one after the other, if there are many and short ones."""
+    registers = length * max(1, ITEM[dtype] // 4)
+    if not 0 < k <= TINY_K or length < 2 or registers > TINY_REGISTERS or rows < MANY_ROWS:
+        return None
+    blocks = next(blocks for most, blocks in TOPK_TINY_BLOCKS if registers <= most)
+    kernel = topk_tiny_kernel(dtype, given, length, k, blocks)
+    return _launch(kernel, rows, TINY_THREADS, TINY_THREADS)
+
+
 def _registers(dtype: str, output: str, rows: int, length: int, aligned: bool) -> Launch | None:
     each = PIECE // ITEM[dtype]
     beyond = 0 if aligned and length % each == 0 else 2 * (each - 1)  # of rows that begin anywhere
     pieces = (length + beyond) // each
-    if pieces > MOST_PIECES:
+    shapes = MANY_PIECES
+    if output in LONGEST:  # of float64 as for states: rows of 100 softmax 93% (78), log 93 (57)
+        shapes = (*(MANY_PIECES[:-2] if ITEM[dtype] == 8 else FEW_PIECES), LONGEST[output])
+    if pieces > shapes[-1][0]:
         return None
-    shapes = (*FEW_PIECES, LONGEST[output]) if output in LONGEST else MANY_PIECES
     team, blocks = next(shape for most, *shape in shapes if pieces <= most)
+    if ITEM[dtype] == 2 and pieces > 4 * team >= 4 * THREADS:
+        blocks = max(1, blocks - 1)  # for 64 numbers of a thread
     kernel = rows_kernel(dtype, output, -(-pieces // team), team, blocks)
     threads = rows_threads(team)
     return _launch(kernel, rows, threads // team, threads)
@@ -202,13 +224,13 @@ def columns_launch(dtype: str, count: int, length: int, multiprocessors: int) ->
         return None
     across = -(-count * fold // width)
     wide_rows = max(1, length // fold)
-    room = 3 if ITEM[dtype] == 8 else 4
+    at_once, room = COLUMN_ROWS[ITEM[dtype]]
     rows = -(-wide_rows // max(1, room * multiprocessors // across))
-    rows = -(-rows // COLUMN_ROWS) * COLUMN_ROWS
+    rows = -(-rows // at_once) * at_once
     down = -(-wide_rows // rows)
     if across > MAX_GRID[0] or down > MAX_GRID[1]:
         return None
-    launch = Launch(columns_kernel(dtype, each, COLUMN_ROWS, room), (across, down), THREADS)
+    launch = Launch(columns_kernel(dtype, each, at_once, room), (across, down), THREADS)
     return Columns(launch, fold, rows, down if across == 1 else down * fold)
 
 

@@ -36,11 +36,12 @@ from .source import (
     topk_kernel,
     topk_rows_kernel,
 )
+from .switch import topk_tiny_launch
 
 Array = Any
 
 ADDRESSES = len(TOPK_ADDRESSES) + len(TOPK_PARTS)
-RESIDENT = 4  # thread blocks that a multiprocessor has at a time
+RESIDENT = 5  # thread blocks that a multiprocessor has at a time: 279 us, and with 4 of them 288
 LONGEST_PART = 2**30  # so that what is left of 32 bits counts what is over its ends
 
 
@@ -140,8 +141,11 @@ def end_blocks(count: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def plan(x: Block, k: int, on: Properties) -> Plan | None:
-    """The plan for a block, if a slice is one run of memory, and slices are evenly spaced."""
+def plan(x: Block, k: int, on: Properties, given: str = "values") -> Plan | None:
+    """The plan for a block, if a slice is one run of memory, and slices are evenly spaced.
+
+    What is given are the "values" of the k best, or their "probabilities".
+    """
     item, shape = ITEM[x.dtype], x.shape
     loops = loops_of(shape, tuple(i == x.axis for i in range(len(shape))), (x.strides,))
     along = [loop for loop in loops if loop.reduced]
@@ -151,7 +155,13 @@ def plan(x: Block, k: int, on: Properties) -> Plan | None:
     row = kept[0] if kept else NO_LOOP
     rows, length, stride = row.length, shape[x.axis], row.strides[0]
     kernel = _short(length, x.dtype, PIECE // item, x.aligned and not stride % PIECE)
-    if kernel is not None:
+    tiny = None
+    if x.aligned and stride == length * item:
+        tiny = topk_tiny_launch(x.dtype, given, rows, length, k)
+    if tiny is not None:
+        kernel, (grid, _), threads = (tiny.kernel, 1), *tiny[1:3]
+        parts, portion = 1, length
+    elif kernel is not None:
         teams, threads = TOPK_ROWS_THREADS // kernel[1], TOPK_ROWS_THREADS
         parts, portion, grid = 1, length, math.ceil(rows / teams)
     else:
@@ -159,7 +169,7 @@ def plan(x: Block, k: int, on: Properties) -> Plan | None:
         grid, threads = rows * parts, THREADS
     if grid > MAX_GRID[0]:
         return None
-    numbers = (rows, length, stride, abs(k), parts, portion, k < 0)
+    numbers = (given == "probabilities", rows, length, stride, abs(k), parts, portion, k < 0)
     axes = [i for i in range(len(shape)) if i != x.axis]
     if sorted(row.axes) != list(row.axes):
         axes.sort(key=lambda i: row.axes.index(i) if i in row.axes else -1)

@@ -44,13 +44,14 @@ __device__ __forceinline__ typename Ordered<Real>::Type ordered(
 // What is told, for both kernels.  All fields have eight bytes.
 struct TopK {
     const char *x;
-    char *values;  // of x; rows of k
+    char *values;  // of x, or what becomes of them; rows of k
     long long *indices;
     void *m;  // the state of each row, or no address if it is not asked for
     double *w, *s;
     char *part_orders;  // of each row, and of each rank of its parts side by side
     long long *part_indices;
     double *part_m, *part_w, *part_s;
+    long long probabilities;         // whether these are given in the place of values
     long long rows, length, stride;  // from row to row in bytes
     long long k, parts, portion;     // of a row, as long as a part at most
     long long smallest;
@@ -72,18 +73,28 @@ struct TopK {
         return smallest ? 1 : ~typename Ordered<Real>::Type(0);
     }
 
-    // The element of a rank, as it is in memory.
-    template <typename Element>
-    __device__ __forceinline__ void put(long long row, long long rank, long long index) const
+    // The element of a rank, as it is in memory, or its probability.
+    template <typename Element, typename Real>
+    __device__ __forceinline__ void put(
+        long long row, long long rank, long long index, const State<Real> &state
+    ) const
     {
         typedef typename Element::Bits Bits;
-        ((Bits *)values)[row * k + rank] = ((const Bits *)(x + row * stride))[index];
+        Bits one = ((const Bits *)(x + row * stride))[index];
+        if (probabilities) {
+            const Map<Real> map(state.m, state.w + state.s, false);
+            one = Element::encode(map(Element::decode(one)));
+        }
+        ((Bits *)values)[row * k + rank] = one;
         indices[row * k + rank] = index;
     }
 
+    __device__ __forceinline__ bool normalized() const { return m || probabilities; }
+
     template <typename Real>
-    __device__ __forceinline__ void put(long long row, State<Real> state) const
+    __device__ __forceinline__ void put(long long row, const State<Real> &state) const
     {
+        if (!m) return;
         ((Real *)m)[row] = state.m;
         w[row] = state.w;
         s[row] = state.s;

@@ -42,22 +42,44 @@ template <typename Order, typename Index, int EACH> struct Candidates {
         __syncthreads();
     }
 
-    // Move the limit so that k to `most` are within, of more.  All threads call this, with a
-    // function that tells all of them how many a limit has; where these are tied, it is their
-    // indices that are divided, which are from first on and below stop.
-    template <typename Count>
-    __device__ __forceinline__ void tighten(Index first, Index stop, Count count)
+    // The largest of all threads.
+    static __device__ __forceinline__ Order largest(Order own)
     {
-        Order low = limit.order, high = ~Order(0);
+        __shared__ Order of_warps[TOPK_THREADS / 32];
+#pragma unroll
+        for (int hop = 16; hop > 0; hop /= 2) {
+            const Order other = __shfl_xor_sync(ALL_LANES, own, hop);
+            own = other > own ? other : own;
+        }
+        if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = own;
+        __syncthreads();
+#pragma unroll
+        for (int i = 0; i < TOPK_THREADS / 32; ++i) own = of_warps[i] > own ? of_warps[i] : own;
+        return own;
+    }
+
+    // Move the limit so that k to `most` are within, of more.  All threads call this, with the
+    // largest order that any has and a function that tells all of them how many a limit has; where
+    // these are tied, it is their indices that are divided, which are from first on and below stop.
+    //
+    // The limit is near the largest: a quarter of a power of two below it at first, then ever
+    // farther, until there are enough.
+    template <typename Count>
+    __device__ __forceinline__ void tighten(Order high, Index first, Index stop, Count count)
+    {
+        Order low = limit.order, below = Order(1) << (sizeof(Order) == 4 ? 21 : 50);
 #pragma unroll 1
         while (low < high) {
-            const Order middle = low + (high - low) / 2 + 1;
+            const bool near = below > 0 && high - low > below;
+            const Order middle = near ? high - below : low + (high - low) / 2 + 1;
             const int n = count(Limit{middle, LAST});
             if (n < k) {
                 high = middle - 1;
+                below *= 4;
                 continue;
             }
             low = middle;
+            below = 0;
             limit = {low, stop - 1};
             if (n <= most) return;
         }
@@ -87,14 +109,14 @@ template <typename Order, typename Index, int EACH> struct Candidates {
         if (threads > most) {
             Order own = 0;
             Index at = LAST;
-#pragma unroll 1
+#pragma unroll
             for (int i = 0; i < EACH; ++i) {
                 const Order order = order_of(i);
                 const Index index = index_of(i);
                 if (order > own || (order == own && index < at)) own = order, at = index;
             }
             if (__syncthreads_count(limit.holds(own, at)) > most)
-                tighten(first, stop, [&](Limit to) {
+                tighten(largest(own), first, stop, [&](Limit to) {
                     return __syncthreads_count(to.holds(own, at));
                 });
             may_be = limit.holds(own, at);
@@ -108,7 +130,7 @@ template <typename Order, typename Index, int EACH> struct Candidates {
         }
         at_most += threads * EACH;
         if (!may_be) return;
-#pragma unroll 1
+#pragma unroll
         for (int i = 0; i < EACH; ++i) {
             const Order order = order_of(i);
             const Index index = index_of(i);
@@ -127,14 +149,19 @@ template <typename Order, typename Index, int EACH> struct Candidates {
         const auto holds = [&](Limit to, int i) {
             return i < n && to.holds(orders[i], indices[i]);
         };
-        if (n > most)
-            tighten(0, stop, [&](Limit to) {
+        if (n > most) {
+            Order own = 0;
+#pragma unroll 1
+            for (int i = threadIdx.x; i < n; i += TOPK_THREADS)
+                own = orders[i] > own ? orders[i] : own;
+            tighten(largest(own), 0, stop, [&](Limit to) {
                 int within = 0;
 #pragma unroll 1
                 for (int i = 0; i < n; i += TOPK_THREADS)
                     within += __syncthreads_count(holds(to, i + threadIdx.x));
                 return within;
             });
+        }
         __syncthreads();
         if (threadIdx.x == 0) filled = 0;
 #pragma unroll 1
@@ -156,13 +183,13 @@ template <typename Order, typename Index, int EACH> struct Candidates {
     __device__ __forceinline__ void best(Index stop, Found found)
     {
         __syncthreads();
-        if (filled > most) prune(stop);
+        if (filled > MOST) prune(stop);
         const int n = int(filled);
         if (int(threadIdx.x) >= n) return;
         const Order order = orders[threadIdx.x];
         const Index index = indices[threadIdx.x];
         int rank = 0;
-#pragma unroll 1
+#pragma unroll 4
         for (int i = 0; i < n; ++i)
             rank += orders[i] > order || (orders[i] == order && indices[i] < index);
         if (rank < k) found(rank, order, index);

@@ -61,6 +61,7 @@ struct Float64 {
 };
 
 struct Float16 {
+    static constexpr float SMALLEST = 0x1p-24f;
     typedef unsigned short Bits;
     typedef float Real;
     typedef Float16 Result;
@@ -69,6 +70,7 @@ struct Float16 {
 };
 
 struct BFloat16 {
+    static constexpr float SMALLEST = 0x1p-133f;
     typedef unsigned short Bits;
     typedef float Real;
     typedef BFloat16 Result;

@@ -15,11 +15,30 @@ template <typename Real> __device__ __forceinline__ void finish(const Rows &call
     ((double *)call.y)[i] = negative ? nan() : log1p(ratio) + log(fabs(base)) + m;
 }
 
+// The entropy or the effective sample size, as in `_algebra/moments.py`: 0 of nothing, and NaN where
+// there is no softmax.
+enum { ENTROPY = 4, EFFECTIVE_SAMPLE_SIZE = 5 };
+
+template <typename Real> __device__ __forceinline__ void finish_moments(const Rows &call)
+{
+    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= call.rows) return;
+    const State<Real> state = call.states.get<Real, MOMENTS>(i);
+    const double d = state.w + state.s;
+    double value = call.gives == ENTROPY ? state.log_d() + fabs(state.t) / d
+                                         : d * d / (state.w + state.q);
+    if (isinf(state.m)) value = state.m < 0 && state.w == 0 ? 0 : nan();
+    ((double *)call.y)[i] = value;
+}
+
 #define FINISH(name, Real)                                                             \
     extern "C" __global__ void __launch_bounds__(THREADS)                              \
         name(const __grid_constant__ Rows call)                                        \
     {                                                                                  \
-        finish<Real>(call);                                                            \
+        if (call.gives >= ENTROPY)                                                     \
+            finish_moments<Real>(call);                                                \
+        else                                                                           \
+            finish<Real>(call);                                                        \
     }
 
 // Up to 16 states of each of as many slices, and what they are together.

@@ -3,9 +3,8 @@
 // What to do with a slice, as in `modes.py`: take its state, or map it to the result, or both.
 enum { REDUCE = 1, APPLY = 2 };
 
-// How the elements of a part lie: one after the other, or anyhow; or anyhow and with weights; or of
-// any dtype, with values or a mask if there are such.
-enum { CONTIGUOUS = 0, STRIDED = 1, WEIGHTED = 2, MIXED = 3 };
+// How the elements of a part lie: one after the other, or anyhow; and then with a mask or weights.
+enum { CONTIGUOUS = 0, STRIDED = 1, MASKED = 2, WEIGHTED = 3 };
 
 // The state of what the members of a team have, who agree on m.
 template <typename Real, int kind>
@@ -44,24 +43,21 @@ __device__ __forceinline__ void slices(const Call &call)
             const long long slice = first + team.lane;
             const bool present = slice < call.slices;
             const Place base = place(call.kept, present ? slice : 0) + outer;
-            const char *x = call.x + base.x;
-            char *y = call.y + base.y;
             State<Real> state;
             if constexpr (mode & REDUCE) {
                 Running<Real, kind> running;
                 if (present) {
                     if constexpr (layout == CONTIGUOUS)
                         reduce_run<Element>(
-                            running, team, x + start * Cut<Element>::ITEM, stop - start
+                            running,
+                            team,
+                            call.x + base.x + start * Cut<Element>::ITEM,
+                            stop - start
                         );
-                    else if constexpr (layout == WEIGHTED)
-                        reduce_weighted(running, team, call, base, start, stop);
-                    else if constexpr (layout == MIXED)
-                        reduce_mixed(running, team, call, base, start, stop);
-                    else if (call.inner.count == 1)
-                        reduce_strided<Element, true>(running, team, x, call.inner, start, stop);
                     else
-                        reduce_strided<Element, false>(running, team, x, call.inner, start, stop);
+                        reduce_mixed<Element, layout == MASKED, layout == WEIGHTED>(
+                            running, team, call, base, start, stop
+                        );
                 }
                 state = unite(team, running);
             }
@@ -78,20 +74,18 @@ __device__ __forceinline__ void slices(const Call &call)
                     d_or_log = call.states.s[slice];
                 }
                 const Map<Real> map(state.m, d_or_log, call.logarithm);
-                if constexpr (layout == CONTIGUOUS)
-                    apply_run<Element>(
-                        map,
-                        team,
-                        x + start * Cut<Element>::ITEM,
-                        y + start * sizeof(typename Element::Result::Bits),
-                        stop - start
-                    );
-                else if constexpr (layout == MIXED)
-                    apply_mixed(map, team, call, base, start, stop);
-                else if (call.inner.count == 1)
-                    apply_strided<Element, true>(map, team, x, y, call.inner, start, stop);
-                else
-                    apply_strided<Element, false>(map, team, x, y, call.inner, start, stop);
+                map.choose([&](auto way) {
+                    if constexpr (layout == CONTIGUOUS)
+                        apply_run<Element>(
+                            way,
+                            team,
+                            call.x + base.x + start * Cut<Element>::ITEM,
+                            call.y + base.y + start * sizeof(typename Element::Result::Bits),
+                            stop - start
+                        );
+                    else
+                        apply_mixed<Element, layout == MASKED>(way, team, call, base, start, stop);
+                });
             }
         }
     }
@@ -122,7 +116,8 @@ template <typename Real, int kind> __device__ __forceinline__ void merge(const M
 
 // What `source.py` adds to this file: the one kernel that is asked for.
 #define SLICES(name, Element, layout, mode, kind)                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS) name(const __grid_constant__ Call call) \
+    extern "C" __global__ void __launch_bounds__(THREADS, 2)                                          \
+        name(const __grid_constant__ Call call)                                                   \
     {                                                                                             \
         slices<Element, layout, mode, kind>(call);                                                \
     }

@@ -141,37 +141,32 @@ __device__ __forceinline__ void long_rows(const Rows &call)
     const long long head =
         shortest((0 - (unsigned long long)x) % sizeof(Piece) / sizeof(Bits), call.length);
     const long long pieces = (call.length - head) / N, step = TILE * call.count;
-    const long long in_tiles = pieces / TILE * TILE;
     const Piece *from = (const Piece *)(x + head) + threadIdx.x;
     OfWarp<Real> running;
     Piece loaded[PIECES];
-    long long at = (long long)own * TILE;
-    if (at < in_tiles)
+    const auto load = [&](long long tile) {
+        const int left = int(shortest(pieces - tile, TILE)) - int(threadIdx.x);
 #pragma unroll
-        for (int k = 0; k < PIECES; ++k) loaded[k] = load_piece(from + at + k * LONG_THREADS);
+        for (int k = 0; k < PIECES; ++k)
+            if (k * LONG_THREADS < left) loaded[k] = load_piece(from + tile + k * LONG_THREADS);
+    };
+    long long at = (long long)own * TILE;
+    if (at < pieces) load(at);
 #pragma unroll 1
-    for (; at < in_tiles; at += step) {
+    for (; at < pieces; at += step) {
         Real v[N * PIECES];
 #pragma unroll
         for (int k = 0; k < PIECES; ++k) unpack<Element>(v + k * N, loaded[k]);
-        if (at + step < in_tiles)  // they arrive while this tile is worked on
+        if (at + TILE > pieces) {  // the last tile, and not a whole one
+            const int left = int(pieces - at) - int(threadIdx.x);
 #pragma unroll
-            for (int k = 0; k < PIECES; ++k)
-                loaded[k] = load_piece(from + at + step + k * LONG_THREADS);
+            for (int i = 0; i < N * PIECES; ++i)
+                v[i] = i / N * LONG_THREADS < left ? v[i] : Real(-infinity());
+        }
+        if (at + step < pieces) load(at + step);  // it arrives while this one is worked on
         running.add(v);
     }
-    if (own == int(in_tiles / TILE % call.count)) {  // what is left: pieces, and single elements
-#pragma unroll 1
-        for (long long i = in_tiles; i < pieces; i += LONG_THREADS) {
-            Real v[N];
-            const bool present = i + threadIdx.x < pieces;
-            Piece piece = {{0, 0, 0, 0}};
-            if (present) piece = load_piece(from + i);
-            unpack<Element>(v, piece);
-#pragma unroll
-            for (int k = 0; k < N; ++k) v[k] = present ? v[k] : Real(-infinity());
-            running.add(v);
-        }
+    if (own == int(pieces / TILE % call.count)) {  // single elements at both ends
         const long long tail = head + pieces * N, ends = head + call.length - tail;
         if (ends > 0) {
             const long long i = threadIdx.x;
@@ -229,15 +224,19 @@ template <typename Element, int output> struct Applied {
     }
 };
 
-// A piece of results, some of which may belong to others.
-template <typename Element>
+// A piece of results, some of which may belong to others.  They are not read soon, and leave the
+// cache at once if that is `streaming`.
+template <typename Element, bool streaming = true>
 __device__ __forceinline__ void put_piece(
     typename Element::Bits *y, const typename Element::Real *v, long long start, long long size
 )
 {
     const int N = sizeof(Piece) / sizeof(typename Element::Bits);
     if (start >= 0 && start + N <= size) {
-        store_piece((Piece *)(y + start), packed<Element>(v));
+        if (streaming)
+            store_piece((Piece *)(y + start), packed<Element>(v));
+        else
+            *(Piece *)(y + start) = packed<Element>(v);
     } else {
 #pragma unroll
         for (int k = 0; k < N; ++k)

@@ -29,6 +29,13 @@ __device__ __forceinline__ Real block_top(Real x, Real *table)
     return team_top<SIZE / WARP>(table[threadIdx.x % (SIZE / WARP)]);
 }
 
+template <bool COARSE> struct Sums {
+    typedef double Type;
+};
+template <> struct Sums<true> {
+    typedef float Type;
+};
+
 struct Total {
     double w;
     Sum s;
@@ -62,32 +69,54 @@ __device__ __forceinline__ Total team_total(Count w, Sum s, bool exact)
     return total;
 }
 
-// The sum of the exponentials of N elements, pairwise.  For a softmax they take the place of the
-// elements, and those at the maximum are in the sum; else these are counted.
-template <int N, int output, typename Real>
-__device__ __forceinline__ double sum_of(Real *x, Real m, float &at_maximum)
-{
-    if constexpr (N > 8) {
-        const int HALF = (N / 8 + 1) / 2 * 8 < N ? (N / 8 + 1) / 2 * 8 : N / 2;
-        const double first = sum_of<HALF, output>(x, m, at_maximum);
-        return first + sum_of<N - HALF, output>(x + HALF, m, at_maximum);
-    } else {
-        double terms[N];
-#pragma unroll
-        for (int i = 0; i < N; ++i) {
-            const Real e = exponential(x[i] - m);
-            terms[i] = output == SOFTMAX ? double(e) : take(e, x[i], m, at_maximum);
-            if (output == SOFTMAX) x[i] = e;
-        }
-        return pairwise<N>(terms);
+// How the exponentials of elements are added for an output.
+//
+// For a state and for logarithms the elements at the maximum are counted, and the sum is of the rest;
+// for a softmax it is of all.  Results of half precision come from coarse exponentials, eight of
+// which are added in float.
+template <typename Element, int output> struct Adding {
+    typedef typename Element::Real Real;
+    static const bool COARSE = output != STATE && sizeof(typename Element::Bits) == 2;
+    static const bool LOGARITHM = output == LOG_SOFTMAX || output == LOGSUMEXP;
+    static const bool COUNTS = output == STATE || LOGARITHM;
+
+    static __device__ __forceinline__ Real exponential(Real x)
+    {
+        if constexpr (COARSE)
+            return coarse_exponential<Element>(x);
+        else
+            return ::exponential(x);
     }
-}
+
+    // Of N elements, pairwise.  Exponentials take the place of elements for a softmax, differences
+    // for a logarithm.
+    template <int N>
+    static __device__ __forceinline__ double sum(Real *x, Real m, float &at_maximum)
+    {
+        if constexpr (N > 8) {
+            const int HALF = (N / 8 + 1) / 2 * 8 < N ? (N / 8 + 1) / 2 * 8 : N / 2;
+            const double first = sum<HALF>(x, m, at_maximum);
+            return first + sum<N - HALF>(x + HALF, m, at_maximum);
+        } else {
+            typename Sums<COARSE>::Type terms[N];
+#pragma unroll
+            for (int i = 0; i < N; ++i) {
+                const Real below = x[i] - m, e = exponential(below);
+                terms[i] = COUNTS ? take(e, x[i], m, at_maximum) : e;
+                if (output == SOFTMAX) x[i] = e;
+                if (LOGARITHM) x[i] = below;
+            }
+            return pairwise<N>(terms);
+        }
+    }
+};
 
 template <typename Element, int output, int PIECES, int TEAM>
 __device__ __forceinline__ void rows(const Rows &call)
 {
     typedef typename Element::Real Real;
     typedef typename Element::Bits Bits;
+    typedef Adding<Element, output> Add;
     const int N = sizeof(Piece) / sizeof(Bits), LANES = TEAM < WARP ? TEAM : WARP;
     const bool exact = output == STATE || sizeof(Real) == 8;
     __shared__ Real tops[WARP];
@@ -125,19 +154,17 @@ __device__ __forceinline__ void rows(const Rows &call)
     else
         m = team_top<LANES>(m);
     float at_maximum = 0;
-    const double own = sum_of<N * PIECES, output>(v, m, at_maximum);
+    const double own = Add::template sum<N * PIECES>(v, m, at_maximum);
     const Total total = team_total<TEAM>(at_maximum, Sum(own, 0), exact);
+    Real logarithm = 0;  // of d; none where m is infinite
+    if constexpr (Add::LOGARITHM) logarithm = log_of(total.w, total.s.total(), Real());
     if (!present) return;
     if constexpr (output == STATE) {
         if (lane == 0) call.states.put<Real, PLAIN>(row, state_of(m, total, length));
     } else if constexpr (output == LOGSUMEXP) {
-        if (lane == 0)
-            ((Bits *)call.y)[row] = Element::encode(
-                Real(double(m) + double(log_of(total.w, total.s.total(), Real())))
-            );
+        if (lane == 0) ((Bits *)call.y)[row] = Element::encode(m + logarithm);
     } else {
-        const Real factor = output == SOFTMAX ? reciprocal_of(total.s.total(), Real())
-                                              : log_of(total.w, total.s.total(), Real());
+        const Real factor = reciprocal_of(total.s.total(), Real());
         Bits *y = (Bits *)call.y + row * length;
         Piece *to = (Piece *)(y - before) + lane;
 #pragma unroll
@@ -146,7 +173,7 @@ __device__ __forceinline__ void rows(const Rows &call)
             Real r[N];
 #pragma unroll
             for (int k = 0; k < N; ++k)
-                r[k] = output == SOFTMAX ? v[i * N + k] * factor : (v[i * N + k] - m) - factor;
+                r[k] = output == SOFTMAX ? v[i * N + k] * factor : v[i * N + k] - logarithm;
             if ((i > 0 || first == 0) && (i < PIECES - 2 || end >= N)) {
                 store_piece(to + i * TEAM, packed<Element>(r));
             } else {

@@ -9,9 +9,24 @@
 
 const int THREADS = 256;  // of a block, at most
 
-// Axes that are walked as one, with the distances in bytes of each array.
+// Distances in bytes from the beginning of each array.
+struct Place {
+    long long x, b, y, where;
+
+    __device__ __forceinline__ Place operator+(const Place &other) const
+    {
+        return {x + other.x, b + other.b, y + other.y, where + other.where};
+    }
+};
+
+// Axes that are walked as one, with the distances of their elements.
 struct Loop {
     long long length, x, b, y, where;
+
+    __device__ __forceinline__ Place at(long long index) const
+    {
+        return {index * x, index * b, index * y, index * where};
+    }
 };
 
 // Nested, the fastest last.
@@ -66,15 +81,6 @@ struct Merge {
     long long slices, parts, lanes, team;
 };
 
-struct Place {
-    long long x, b, y, where;
-
-    __device__ __forceinline__ Place operator+(const Place &other) const
-    {
-        return {x + other.x, b + other.b, y + other.y, where + other.where};
-    }
-};
-
 __device__ __forceinline__ Place place(const Loops &loops, unsigned long long index)
 {
     Place at = {0, 0, 0, 0};
@@ -86,66 +92,78 @@ __device__ __forceinline__ Place place(const Loops &loops, unsigned long long in
             index = (index | length) >> 32 ? index / length : unsigned(index) / unsigned(length);
             step -= index * length;
         }
-        at.x += step * loop.x;
-        at.b += step * loop.b;
-        at.y += step * loop.y;
-        at.where += step * loop.where;
+        at = at + loop.at(step);
     }
     return at;
 }
 
 __device__ __forceinline__ long long shortest(long long a, long long b) { return a < b ? a : b; }
 
-// Where a thread is in its block.
+// Where a thread is in its block.  Teams whose members are adjacent have powers of two of them.
 struct Team {
-    int size, lane, member, hop;
+    int size, lane, member;
+    bool adjacent;
 
-    __device__ __forceinline__ Team(int size, int lanes, bool members_adjacent) : size(size)
+    __device__ __forceinline__ Team(int size, int lanes, bool members_adjacent)
+        : size(size), adjacent(members_adjacent)
     {
         int thread = threadIdx.x;
-        member = members_adjacent ? thread % size : thread / lanes;
-        lane = members_adjacent ? thread / size : thread % lanes;
-        hop = members_adjacent ? 1 : lanes;
+        member = adjacent ? thread % size : thread / lanes;
+        lane = adjacent ? thread / size : thread % lanes;
     }
 
-    // The largest number that a member has; all threads of the block have to come here.
+    // What becomes of the numbers of all members; all threads of the block have to come here.
+    // Members of a warp exchange theirs; of what is left, the last few are read by everyone.
+    template <typename Number, typename Merge>
+    __device__ __forceinline__ Number together(Number own, Merge merge) const
+    {
+        __shared__ double table[THREADS * sizeof(Number) / sizeof(double)];
+        int left = size, hop = 1;
+        if (adjacent) {
+#pragma unroll 1
+            for (; hop < size && hop < 32; hop *= 2, left /= 2)
+                own = merge(own, exchanged(own, hop));
+        } else {
+            hop = blockDim.x / size;
+        }
+        if (left == 1) return own;
+        Number *const mine = (Number *)table + threadIdx.x;
+        Number *const first = mine - member * (adjacent ? 1 : hop);
+        *mine = own;
+#pragma unroll 1
+        for (; left > 8; left /= 2) {  // not of adjacent members
+            __syncthreads();
+            if (member < left / 2) *mine = own = merge(own, mine[left / 2 * hop]);
+        }
+        __syncthreads();
+        own = *first;
+#pragma unroll 1
+        for (int i = 1; i < left; ++i) own = merge(own, first[i * hop]);
+        __syncthreads();
+        return own;
+    }
+
     __device__ __forceinline__ double largest(double number) const
     {
-        if (size == 1) return number;
-        __shared__ double table[THREADS];
-        double *own = table + threadIdx.x;
-        *own = number;
-#pragma unroll 1
-        for (int half = size / 2; half > 0; half /= 2) {
-            __syncthreads();
-            if (member < half) *own = larger(*own, own[half * hop]);
-        }
-        __syncthreads();
-        number = own[-member * hop];
-        __syncthreads();
-        return number;
+        return together(number, [](double a, double b) { return larger(a, b); });
     }
 
-    // The sum of what the members have.
     __device__ __forceinline__ Sum sum(Sum part) const
     {
-        if (size == 1) return part;
-        __shared__ double values[THREADS], errors[THREADS];
-        double *value = values + threadIdx.x, *error = errors + threadIdx.x;
-        *value = part.value;
-        *error = part.error;
-#pragma unroll 1
-        for (int half = size / 2; half > 0; half /= 2) {
-            __syncthreads();
-            if (member < half) {
-                part.add(Sum(value[half * hop], error[half * hop]));
-                *value = part.value;
-                *error = part.error;
-            }
-        }
-        __syncthreads();
-        part = Sum(value[-member * hop], error[-member * hop]);
-        __syncthreads();
-        return part;
+        return together(part, [](Sum a, const Sum &b) {
+            a.add(b);
+            return a;
+        });
+    }
+
+private:
+    static __device__ __forceinline__ double exchanged(double number, int hop)
+    {
+        const unsigned beyond = blockDim.x - threadIdx.x / 32 * 32;  // threads from this warp on
+        return __shfl_xor_sync(beyond < 32 ? (1u << beyond) - 1 : 0xffffffffu, number, hop);
+    }
+    static __device__ __forceinline__ Sum exchanged(const Sum &sum, int hop)
+    {
+        return Sum(exchanged(sum.value, hop), exchanged(sum.error, hop));
     }
 };

@@ -1,8 +1,6 @@
 // Softmax and top-k of long rows in one reading (arXiv:1805.02867, Algorithm 4): a thread block for
 // each part of a row, and one for each row that had parts.
 
-enum { AT_ONCE = 2, HALVES = 2 };  // pieces that a thread loads, and how often in a tile
-
 // The state of a block from those of its warps; of all threads in the first warp.
 template <typename Real>
 __device__ __forceinline__ State<Real> of_warps(const Agreed<Real, 32> &own, long long count)
@@ -27,79 +25,80 @@ __device__ __forceinline__ State<Real> of_warps(const Agreed<Real, 32> &own, lon
     return whole.united(count);
 }
 
-// The k best of a part and its state; of a row if that has one part.
-template <typename Element> __device__ __forceinline__ void topk_part(const TopK &call)
+// What the first thread has, for all of them.
+template <typename Real> __device__ __forceinline__ State<Real> of_the_first(const State<Real> &own)
+{
+    __shared__ double m, w, s;
+    if (threadIdx.x == 0) m = own.m, w = own.w, s = own.s;
+    __syncthreads();
+    return {Real(m), w, s, 0, 0};
+}
+
+// The k best of a part and its state; of a row if that has one part.  A thread has AT_ONCE pieces of
+// a tile in registers, while those of the next tile arrive.
+template <typename Element, int AT_ONCE> __device__ __forceinline__ void topk_part(const TopK &call)
 {
     typedef typename Element::Real Real;
     typedef typename Element::Bits Bits;
     typedef typename Ordered<Real>::Type Order;
     typedef Pieces<Element, TOPK_THREADS> Run;
-    const int EACH = AT_ONCE * Run::N, STEP = AT_ONCE * TOPK_THREADS;  // elements, pieces
+    const int EACH = AT_ONCE * Run::N, TILE = AT_ONCE * TOPK_THREADS;  // elements, pieces
     const int thread = threadIdx.x;
     const long long row = blockIdx.x / call.parts, part = blockIdx.x - row * call.parts;
     const long long start = part * call.portion;
     const int length = int(shortest(call.portion, call.length - start));
     const Run run(call.x + row * call.stride + start * (long long)sizeof(Bits), length);
     const int pieces = run.count();
-    CANDIDATES(candidates, Order, int, HALVES * EACH, call.k);
+    CANDIDATES(candidates, Order, int, EACH, call.k);
     Agreed<Real, 32> state;
 
-    const auto inner = [&](int start) { return start > 0 && start + STEP < pieces; };
-    const auto load = [&](Piece(&to)[AT_ONCE], int start) {
-        const int piece = start + thread;
-        if (inner(start)) {
+    const auto load = [&](Piece(&to)[AT_ONCE], int tile) {
+        const int piece = tile + thread;
+        if (tile > 0 && tile + TILE < pieces) {
 #pragma unroll
             for (int p = 0; p < AT_ONCE; ++p) to[p] = run.whole(piece + p * TOPK_THREADS);
         } else {
 #pragma unroll
-            for (int p = 0; p < AT_ONCE; ++p) to[p] = run.any(piece + p * TOPK_THREADS, call.none<Element>());
+            for (int p = 0; p < AT_ONCE; ++p)
+                to[p] = run.any(piece + p * TOPK_THREADS, call.none<Element>());
         }
     };
     Piece next[AT_ONCE];
     load(next, 0);
 #pragma unroll 1
-    for (int tile = 0; tile < pieces; tile += HALVES * STEP) {
-        Real best = Real(-infinity());
-#pragma unroll 1
-        for (int start = tile; start < tile + HALVES * STEP && start < pieces; start += STEP) {
-            Real x[EACH];
+    for (int tile = 0; tile < pieces; tile += TILE) {
+        Real x[EACH];
 #pragma unroll
-            for (int i = 0; i < EACH; ++i)
-                x[i] = call.turned(Element::decode(taken<Bits>(next[i / Run::N], i % Run::N)));
-            if (start + STEP < pieces) load(next, start + STEP);
-            Real top = x[0];
-#pragma unroll
-            for (int i = 1; i < EACH; ++i) top = top_of(top, x[i]);
-            if (call.m) state.add(x, top);
-            best = top_of(best, top);
-        }
+        for (int i = 0; i < EACH; ++i)
+            x[i] = call.turned(Element::decode(taken<Bits>(next[i / Run::N], i % Run::N)));
+        if (tile + TILE < pieces) load(next, tile + TILE);
+        const Real top = top_of<EACH>(x);
+        if (call.normalized()) state.add(x, top);
         const int first = run.index(tile, 0, 0);
         const auto index_of = [&](int i) { return run.index(tile, thread, i); };
         candidates.add(
             // What is equal to the limit is beyond it, for its index is larger.
-            ordered(best, ~Order(0)) > candidates.limit.order,
+            ordered(top, ~Order(0)) > candidates.limit.order,
             first < 0 ? 0 : first,
-            int(shortest(first + HALVES * STEP * Run::N, length)),
-            [&](int i) {  // read again, which few threads do
-                const int index = index_of(i);
-                if (!run.has(index)) return Order(0);
-                const char *at = run.base + (index + run.before) * (long long)sizeof(Bits);
-                return ordered(call.turned(::load<Element>(at)), call.template of_nan<Real>());
+            int(shortest(first + TILE * Run::N, length)),
+            [&](int i) {
+                const Order order = ordered(x[i], call.template of_nan<Real>());
+                return run.has(index_of(i)) ? order : Order(0);
             },
             index_of
         );
     }
 
-    if (call.m) {
-        const State<Real> whole = of_warps(state, length);
-        if (thread == 0) {
-            if (call.parts == 1) {
-                call.put(row, whole);
-            } else {
-                call.part_m[blockIdx.x] = whole.m;
-                call.part_w[blockIdx.x] = whole.w;
-                call.part_s[blockIdx.x] = whole.s;
-            }
+    State<Real> whole = {0, 0, 0, 0, 0};
+    if (call.normalized()) {
+        whole = of_warps(state, length);
+        if (call.parts > 1 && thread == 0) {
+            call.part_m[blockIdx.x] = whole.m;
+            call.part_w[blockIdx.x] = whole.w;
+            call.part_s[blockIdx.x] = whole.s;
+        } else if (call.parts == 1) {
+            whole = of_the_first(whole);
+            if (thread == 0) call.put(row, whole);
         }
     }
     Order *orders = (Order *)call.part_orders;
@@ -107,7 +106,7 @@ template <typename Element> __device__ __forceinline__ void topk_part(const TopK
     if (call.parts > 1 && length < call.k && thread < call.k) orders[place(thread)] = 0;
     candidates.best(length, [&](int rank, Order order, int index) {
         if (call.parts == 1) {
-            call.put<Element>(row, rank, index);
+            call.put<Element>(row, rank, index, whole);
         } else {
             orders[place(rank)] = order;
             call.part_indices[place(rank)] = start + index;
@@ -136,25 +135,27 @@ template <typename Element> __device__ __forceinline__ void topk_merge(const Top
             return order_of(i) > 0 ? indices[place(i)] : candidates.LAST;
         });
     }
-    candidates.best(call.length, [&](int rank, Order, long long index) {
-        call.put<Element>(row, rank, index);
-    });
-    if (!call.m) return;
-
-    const double *m = call.part_m + row * call.parts;
-    Agreed<Real, 32> state;
-    Real top = state.m;
+    State<Real> whole = {0, 0, 0, 0, 0};
+    if (call.normalized()) {
+        const double *m = call.part_m + row * call.parts;
+        Agreed<Real, 32> state;
+        Real top = state.m;
 #pragma unroll 1
-    for (long long part = threadIdx.x; part < call.parts; part += TOPK_THREADS)
-        top = larger(top, Real(m[part]));
-    state.move(state.largest(top));
+        for (long long part = threadIdx.x; part < call.parts; part += TOPK_THREADS)
+            top = larger(top, Real(m[part]));
+        state.move(state.largest(top));
 #pragma unroll 1
-    for (long long part = threadIdx.x; part < call.parts; part += TOPK_THREADS) {
-        const long long i = row * call.parts + part;
-        state.add(Running<Real>(State<Real>{Real(m[part]), call.part_w[i], call.part_s[i], 0, 0}));
+        for (long long part = threadIdx.x; part < call.parts; part += TOPK_THREADS) {
+            const long long i = row * call.parts + part;
+            const State<Real> one = {Real(m[part]), call.part_w[i], call.part_s[i], 0, 0};
+            state.add(Running<Real>(one));
+        }
+        whole = of_the_first(of_warps(state, call.length));
+        if (threadIdx.x == 0) call.put(row, whole);
     }
-    const State<Real> whole = of_warps(state, call.length);
-    if (threadIdx.x == 0) call.put(row, whole);
+    candidates.best(call.length, [&](int rank, Order, long long index) {
+        call.put<Element>(row, rank, index, whole);
+    });
 }
 
 // What is found of the probabilities of the k best, or of their logarithms.
@@ -187,6 +188,12 @@ template <typename Element> __device__ __forceinline__ void topk_end(const TopKE
     {                                                                           \
         function(call);                                                         \
     }
-#define TOPK_PART(name, Element) TOPK_KERNEL(name, TopK, 4, topk_part<Element>)
+#define TOPK_PART(name, Element, AT_ONCE)                                       \
+    extern "C" __global__ void                                                  \
+        __launch_bounds__(TOPK_THREADS, sizeof(Element::Bits) == 4 ? 5 : 4)     \
+        name(const __grid_constant__ TopK call)                                 \
+    {                                                                           \
+        topk_part<Element, AT_ONCE>(call);                                      \
+    }
 #define TOPK_MERGE(name, Element) TOPK_KERNEL(name, TopK, 4, topk_merge<Element>)
 #define TOPK_END(name, Element) TOPK_KERNEL(name, TopKEnd, 4, topk_end<Element>)

@@ -97,7 +97,7 @@ template <typename Element, int TEAM, int EACH> struct TopKRow {
     }
 
     // The k best of those that reach a limit, if all rows of the warp have few enough of them.
-    __device__ __forceinline__ bool best_of_few(Order limit) const
+    __device__ __forceinline__ bool best_of_few(Order limit, const State<Real> &state) const
     {
         const int SPACE = TEAM * CANDIDATES, team = threadIdx.x / TEAM;
         __shared__ Order all_orders[ROWS_THREADS * CANDIDATES];
@@ -130,7 +130,7 @@ template <typename Element, int TEAM, int EACH> struct TopKRow {
 #pragma unroll 1
             for (int i = 0; i < n; ++i)
                 rank += orders[i] > order || (orders[i] == order && indices[i] < index);
-            if (rank < call.k) call.put<Element>(row, rank, index);
+            if (rank < call.k) call.put<Element>(row, rank, index, state);
         }
         return true;
     }
@@ -141,7 +141,7 @@ template <typename Element, int TEAM, int EACH> struct TopKRow {
     }
 
     // The k best of all, one after the other.
-    __device__ __forceinline__ void best_of_all() const
+    __device__ __forceinline__ void best_of_all(const State<Real> &state) const
     {
         Order orders[EACH];
 #pragma unroll
@@ -173,7 +173,7 @@ template <typename Element, int TEAM, int EACH> struct TopKRow {
             const int first = rank / TEAM * TEAM;
             const bool last = rank - first == TEAM - 1 || rank == call.k - 1;
             if (present && last && first + thread <= rank)
-                call.put<Element>(row, first + thread, kept);
+                call.put<Element>(row, first + thread, kept, state);
         }
     }
 };
@@ -182,11 +182,12 @@ template <typename Element, int TEAM, int EACH>
 __device__ __forceinline__ void topk_rows(const TopK &call)
 {
     const TopKRow<Element, TEAM, EACH> row(call);
-    if (call.m) {
-        const State<typename Element::Real> state = row.state();
+    State<typename Element::Real> state = {0, 0, 0, 0, 0};
+    if (call.normalized()) {
+        state = row.state();
         if (row.present && row.thread == 0) call.put(row.row, state);
     }
-    if (!row.best_of_few(row.limit())) row.best_of_all();
+    if (!row.best_of_few(row.limit(), state)) row.best_of_all(state);
 }
 
 #define TOPK_ROWS(name, Element, TEAM, EACH)                                         \

@@ -63,41 +63,8 @@ __device__ __forceinline__ void reduce_run(
     }
 }
 
-// Several loops take a division for each element and loop, one takes none.
-template <typename Element, bool single>
-__device__ __forceinline__ void reduce_strided(
-    Running<typename Element::Real> &state,
-    const Team &team,
-    const char *x,
-    const Loops &loops,
-    long long start,
-    long long stop
-)
-{
-    const int TILE = single ? 8 : 2;
-    const long long stride = loops.loop[0].x;
-    long long i = start + team.member;
-#pragma unroll 1
-    for (; i + (TILE - 1) * team.size < stop; i += TILE * team.size) {
-        typename Element::Real tile[TILE];
-#pragma unroll
-        for (int k = 0; k < TILE; ++k) {
-            const long long index = i + k * team.size;
-            tile[k] = load<Element>(x + (single ? index * stride : place(loops, index).x));
-        }
-        state.add(tile);
-    }
-#pragma unroll 1
-    for (; i < stop; i += team.size) {
-        typename Element::Real one[1] = {load<Element>(x + place(loops, i).x)};
-        state.add(one);
-    }
-}
-
-template <typename Element>
-__device__ __forceinline__ void apply_piece(
-    const Map<typename Element::Real> &map, const Piece &loaded, Piece *results
-)
+template <typename Element, typename Way>
+__device__ __forceinline__ void apply_piece(const Way &map, const Piece &loaded, Piece *results)
 {
     typedef typename Element::Result Result;
     const int PER_RESULT = sizeof(Piece) / sizeof(typename Result::Bits);
@@ -113,13 +80,9 @@ __device__ __forceinline__ void apply_piece(
     }
 }
 
-template <typename Element>
+template <typename Element, typename Way>
 __device__ __forceinline__ void apply_run(
-    const Map<typename Element::Real> &map,
-    const Team &team,
-    const char *run,
-    char *result,
-    long long count
+    const Way &map, const Team &team, const char *run, char *result, long long count
 )
 {
     typedef typename Element::Result Result;
@@ -150,42 +113,5 @@ __device__ __forceinline__ void apply_run(
     for (i = team.member; i < ends; i += team.size) {
         long long index = i < cut.head ? i : i + skipped;
         ((ResultBits *)result)[index] = Result::encode(map(load<Element>(run + index * ITEM)));
-    }
-}
-
-template <typename Element, bool single>
-__device__ __forceinline__ void apply_strided(
-    const Map<typename Element::Real> &map,
-    const Team &team,
-    const char *x,
-    char *y,
-    const Loops &loops,
-    long long start,
-    long long stop
-)
-{
-    typedef typename Element::Result Result;
-    const int TILE = single ? 8 : 2;
-    const Loop &only = loops.loop[0];
-    long long i = start + team.member;
-#pragma unroll 1
-    for (; i + (TILE - 1) * team.size < stop; i += TILE * team.size) {
-        typename Element::Real tile[TILE];
-        long long to[TILE];
-#pragma unroll
-        for (int k = 0; k < TILE; ++k) {
-            const long long index = i + k * team.size;
-            const Place at = single ? Place{index * only.x, 0, index * only.y, 0} : place(loops, index);
-            tile[k] = load<Element>(x + at.x);
-            to[k] = at.y;
-        }
-#pragma unroll
-        for (int k = 0; k < TILE; ++k)
-            *(typename Result::Bits *)(y + to[k]) = Result::encode(map(tile[k]));
-    }
-#pragma unroll 1
-    for (; i < stop; i += team.size) {
-        const Place at = place(loops, i);
-        *(typename Result::Bits *)(y + at.y) = Result::encode(map(load<Element>(x + at.x)));
     }
 }

@@ -7,9 +7,7 @@ const int WARP = 32;
 // What kernels of contiguous blocks give: a state, or a result of it in the same launch.
 enum { STATE = 0, SOFTMAX = 1, LOG_SOFTMAX = 2, LOGSUMEXP = 3 };
 
-// The larger of two numbers, or NaN.  `take` is what branches would be: an element at the maximum
-// counts, and its exponential does not.  In C++ the compiler would branch around the exponential,
-// so that no two of them overlap.
+// The larger of two numbers, or NaN.
 #ifdef __CUDA_ARCH__
 __device__ __forceinline__ float top_of(float a, float b)
 {
@@ -22,24 +20,16 @@ __device__ __forceinline__ float top_of(float a, float b)
 #endif
 }
 
-__device__ __forceinline__ double take(float e, float x, float m, float &at_maximum)
+// exp(t) for results of half precision: within |t| + 2 units of float in the last place.  Float16 has
+// nothing that is as small as what is flushed to zero.
+template <typename Element> __device__ __forceinline__ float coarse_exponential(float t)
 {
-    float rest;
-    asm("{ .reg .pred p; setp.eq.f32 p, %3, %4; selp.f32 %0, 0f00000000, %2, p;"
-        " @p add.f32 %1, %1, 0f3F800000; }"
-        : "=f"(rest), "+f"(at_maximum)
-        : "f"(e), "f"(x), "f"(m));
-    return rest;
-}
-
-__device__ __forceinline__ double take(double e, double x, double m, float &at_maximum)
-{
-    double rest;
-    asm("{ .reg .pred p; setp.eq.f64 p, %3, %4; selp.f64 %0, 0d0000000000000000, %2, p;"
-        " @p add.f32 %1, %1, 0f3F800000; }"
-        : "=d"(rest), "+f"(at_maximum)
-        : "d"(e), "d"(x), "d"(m));
-    return rest;
+    float e;
+    if (Element::SMALLEST > 1e-30f)
+        asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    else
+        asm("ex2.approx.f32 %0, %1;" : "=f"(e) : "f"(t * 1.44269504f));
+    return e;
 }
 
 // Memory that is read or written once need not stay in a cache.
@@ -79,11 +69,7 @@ __device__ __forceinline__ float reciprocal(double d)
 #else
 inline float top_of(float a, float b) { return a > b || a != a ? a : b; }
 
-template <typename Real> inline double take(Real e, Real x, Real m, float &at_maximum)
-{
-    at_maximum += x == m;
-    return x == m ? 0 : double(e);
-}
+template <typename Element> inline float coarse_exponential(float t) { return expf(t); }
 
 inline Piece load_piece(const Piece *from) { return *aligned(from); }
 inline Piece read_piece(const Piece *from) { return *aligned(from); }
@@ -145,15 +131,4 @@ __device__ __forceinline__ Piece packed(const typename Element::Real *from)
     for (int k = 0; k < int(sizeof(Piece) / sizeof(typename Element::Bits)); ++k)
         put(piece, k, Element::encode(from[k]));
     return piece;
-}
-
-// The log of d = w + s of a state without weights, from s + (w - 1), which loses nothing; for
-// float results within two units of theirs in the last place.
-__device__ __forceinline__ float log_of(double w, double s, float)
-{
-    return log1pf(float(s + (w - 1)));
-}
-__device__ __forceinline__ double log_of(double w, double s, double)
-{
-    return log1p(s / w) + log(w);
 }
