@@ -137,14 +137,6 @@ def test_a_pickle_is_not_executed(tmp_path):
     assert not (tmp_path / "boom").exists()
 
 
-@pytest.mark.parametrize("path", ["s3://bucket/x.zarr", "https://host/x.npy", "file:///x.npy"])
-def test_urls_are_refused(source, path):
-    with pytest.raises(StorageError, match="is a URL; only local paths"):
-        open_source(path)
-    with pytest.raises(StorageError, match="is a URL; only local paths"):
-        Destination(path, False, source)
-
-
 @pytest.mark.parametrize("installed", [None, type(sys)("zarr")], ids=["no zarr", "zarr 2"])
 def test_zarr_is_asked_for_where_it_is_missing(tmp_path, source, monkeypatch, installed):
     (tmp_path / "x.zarr").mkdir()
