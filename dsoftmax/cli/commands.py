@@ -44,9 +44,9 @@ class Command(NamedTuple):
     note: str = ""
 
 
-_PER_SLICE = "With --axis there is one number per slice; the smallest and the largest are printed."
+_PER_SLICE = "With --axis, there is one number per slice, and the smallest and largest are printed."
 _TWO = (
-    "There are two arrays, both sorted, best first: y.npy as DST stands for {0}.npy and "
+    "They come best first, with their indices: if DST is y.npy, they are written to {0}.npy and "
     "y-indices.npy."
 )
 
@@ -95,12 +95,12 @@ COMMANDS = (
         ("class-axis", "ignore-label", "where", "keepdims"),
         "LABELS",
         "LABELS holds one integer per slice, the index of its class along --axis. There is one "
-        "number per slice; the smallest and the largest are printed.",
+        "number per slice, and the smallest and largest are printed.",
     ),
     Command(
         "cumulative-logsumexp",
         "map",
-        "Write the running log-sum-exp of SRC along an axis to DST.",
+        "Write the running log-sum-exp of SRC to DST.",
         ("scan-axis", "reverse", "include-initial"),
     ),
     Command(
@@ -131,7 +131,7 @@ COMMANDS = (
         "few",
         "Print indices drawn with the probabilities softmax(SRC), or write them to DST.",
         ("size", "slice-axis", "no-replace", "method", "seed", "where"),
-        note="The draws depend on the seed alone, not on chunks or threads.",
+        note="The same seed gives the same draws, whatever the chunks and the number of threads.",
     ),
     Command(
         "gumbel-topk",
@@ -161,7 +161,8 @@ def _add_command(command: Command) -> None:
     call = click.argument("dst", required=command.kind == "map", type=path)(call)
     if command.beside:
         call = click.argument("beside", metavar=command.beside, type=path)(call)
-    main.command(command.key)(click.argument("src", type=path)(call))
+    short = f"{command.help.partition(',')[0].removesuffix('.')}."
+    main.command(command.key, short_help=short)(click.argument("src", type=path)(call))
 
 
 @click.group(
@@ -172,7 +173,7 @@ def main() -> None:
     """Exact softmax, log-sum-exp and related operations on arrays larger than memory."""
 
 
-@main.command("compile")
+@main.command("compile", short_help="Compile the kernels ahead of time.")
 @click.argument("dtypes", nargs=-1)
 def _compile(dtypes: tuple[str, ...]) -> None:
     """Compile the kernels for DTYPES and keep them on disk.
@@ -192,13 +193,13 @@ def _compile(dtypes: tuple[str, ...]) -> None:
     click.echo(f"{count} {'kernel' if count == 1 else 'kernels'} on disk")
 
 
-@main.command("dashboard")
+@main.command("dashboard", short_help="Add the page /softmax to a running scheduler.")
 @click.argument("address")
 def _dashboard(address: str) -> None:
     """Add the page /softmax to the dashboard of a running Dask scheduler.
 
-    ADDRESS is that of the scheduler, e.g. tcp://host:8786. The link to the page is printed. The
-    scheduler needs dsoftmax and bokeh installed.
+    ADDRESS is the address of the scheduler, e.g. tcp://host:8786, where dsoftmax and bokeh must be
+    installed. The link to the page is printed.
     """
     with interrupts_end_the_process():
         from .page import add_page

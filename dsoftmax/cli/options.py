@@ -53,7 +53,9 @@ def _one_axis(text: str, default: int | None = None) -> Callable[..., Any]:
     return click.option("--axis", type=int, default=default, metavar="AXIS", help=text)
 
 
-_K = click.option("--k", "-k", type=click.IntRange(min=0), required=True, help="How many.")
+_K = click.option(
+    "--k", "-k", type=click.IntRange(min=0), metavar="K", required=True, help="How many."
+)
 
 # Those of some commands, by the names that the table of commands uses.
 OPTIONS: dict[str, Callable[..., Any]] = {
@@ -75,8 +77,8 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--where",
         metavar="MASK",
         type=click.Path(),
-        help="Boolean array that broadcasts to the shape of SRC: only elements where it is true "
-        "take part.",
+        help="Boolean array; only elements where it is true take part. It broadcasts to the shape "
+        "of SRC.",
     ),
     "keepdims": click.option(
         "--keepdims", is_flag=True, help="Keep the reduced axes in DST, with length 1."
@@ -86,11 +88,17 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--k",
         "-k",
         type=int,
+        metavar="K",
         required=True,
         help="How many; a negative number gives the smallest elements.",
     ),
     "size": click.option(
-        "--size", "-n", type=click.IntRange(min=0), required=True, help="Number of draws."
+        "--size",
+        "-n",
+        type=click.IntRange(min=0),
+        metavar="N",
+        required=True,
+        help="Number of draws.",
     ),
     "no-replace": click.option(
         "--no-replace", is_flag=True, help="Draw each element at most once."
@@ -99,23 +107,26 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--method",
         type=click.Choice(["multinomial", "systematic", "stratified"]),
         default="multinomial",
-        show_default=True,
-        help="How to draw with replacement.",
+        metavar="METHOD",
+        help="How to draw with replacement: multinomial (default), systematic or stratified.",
     ),
     "seed": click.option(
         "--seed",
         type=click.IntRange(min=0),
-        help="Seed of the random numbers: the same seed gives the same draws. Default: a new one, "
-        "which is printed.",
+        metavar="N",
+        help="Seed of the random numbers. Default: a new one, which is printed.",
     ),
     "ignore-label": click.option(
-        "--ignore-label", type=int, help="Label of slices to leave out; their result is 0."
+        "--ignore-label",
+        type=int,
+        metavar="LABEL",
+        help="Leave out slices with this label; their result is 0.",
     ),
     "reverse": click.option("--reverse", is_flag=True, help="Sum from the end of the axis."),
     "include-initial": click.option(
         "--include-initial",
         is_flag=True,
-        help="Begin with the empty sum, -inf, so that DST is longer than SRC by one.",
+        help="Begin with the empty sum, -inf; DST is then longer than SRC by one.",
     ),
 }
 
@@ -123,10 +134,12 @@ _COMMON = (
     click.option(
         "--stored",
         is_flag=True,
-        help="Use the numbers of packed Zarr arrays as they are stored, without scale_factor, "
-        "add_offset and _FillValue.",
+        help="Read packed Zarr arrays as they are stored: ignore scale_factor, add_offset, "
+        "_FillValue and missing_value.",
     ),
-    click.option("--overwrite", is_flag=True, help="Replace DST if it exists."),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace DST if it exists, once the new one is complete."
+    ),
     click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary."
     ),
@@ -134,26 +147,26 @@ _COMMON = (
         "--quiet",
         "-q",
         is_flag=True,
-        help="Print nothing but numbers, and nothing at all if they go to DST; no progress.",
+        help="Print only the numbers, one per line, or nothing if they go to DST. No progress.",
     ),
     click.option(
         "--chunk-size",
         metavar="SIZE",
         callback=_parse_chunk_size,
-        help="Maximum chunk size, e.g. 64MiB; a chunk of a Zarr array is never split. Default: "
-        "Dask's setting array.chunk-size, or less for small arrays.",
+        help="Maximum chunk size, e.g. 64MiB; chunks of Zarr arrays are not split. Default: Dask's "
+        "setting array.chunk-size, or less for small arrays.",
     ),
     click.option(
         "--scheduler",
         metavar="ADDRESS",
-        help="Address of a Dask scheduler to run on, e.g. tcp://host:8786. Its workers must be "
-        "able to open the same files. Default: threads of this process.",
+        help="Run on the Dask cluster with this scheduler, e.g. tcp://host:8786; its workers must "
+        "see the same files. Default: run in this process.",
     ),
     click.option(
         "--threads",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Number of threads of this process. Default: one per CPU.",
+        help="Number of threads in this process. Default: one per CPU.",
     ),
     click.option(
         "--report",

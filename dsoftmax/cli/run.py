@@ -45,7 +45,7 @@ def run(
             others = (None if a is None else open_source(a, stored) for a in (beside, where))
             sources = Sources(open_source(src, stored), *others)
             planned = plan(key, sources, chunk_size, options)
-            printed = _printed(key, planned, dst, as_json or quiet)
+            printed = _printed(key, planned, dst, as_json, quiet)
             jobs = [*planned.extremes, *printed.values()]
             results = {} if dst is None else planned.found.results
             named_results = {name_of(dst or "", name): y for name, y in results.items()}
@@ -113,19 +113,22 @@ def _check_options(
         )
 
 
-def _printed(key: str, planned: Plan, dst: str | None, in_full: bool) -> dict[str, Any]:
-    """The arrays to print, by name: without DST, if there are few numbers or all are wanted."""
+def _printed(
+    key: str, planned: Plan, dst: str | None, as_json: bool, quiet: bool
+) -> dict[str, Any]:
+    """The arrays to print, by name: none if they go to DST, or if their range is all to print."""
     results = named(key, planned.found.results)
-    count = sum(y.size for y in results.values())
-    if dst is not None:
+    few = planned.found.numbers is None or len(results) > 1
+    if dst is not None or not (few or as_json or quiet):
         return {}
+    count = sum(y.size for y in results.values())
     if count <= MOST:
         return results
-    if in_full or planned.found.numbers is None or len(results) > 1:
-        raise click.UsageError(
-            f"{key}: there are {count} numbers, and at most {MOST} are printed; name DST"
-        )
-    return {}
+    if as_json and not few:
+        return {}
+    raise click.UsageError(
+        f"{key}: there are {count} numbers, and at most {MOST} are printed; name DST"
+    )
 
 
 def name_of(dst: str, name: str) -> str:

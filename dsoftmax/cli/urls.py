@@ -85,8 +85,9 @@ class Url:
     @property
     def name(self) -> str:
         """The last part of the path, without what a query adds to it."""
-        first = self.url.partition("::")[0]
-        path = urlsplit(first).path if first.startswith(("http:", "https:")) else first
+        # Of simplecache::https://host/x.npy?a=b, or zip://x.npy::s3://bucket/y.zip, it is x.npy.
+        first = next(part for part in self.url.split("::") if "://" in part)
+        path = urlsplit(first).path if first.startswith("http") else first
         return PurePosixPath(path).name
 
     @property
