@@ -8,7 +8,7 @@ from urllib.request import url2pathname
 from .npy import NpyFile
 from .npy_url import NpyUrl
 from .storage import MisuseError, StorageError, StoredArray
-from .urls import Url
+from .urls import Url, reported
 from .zarr import ZarrArray
 
 FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr": ZarrArray}
@@ -41,11 +41,15 @@ def open_source(path: str, stored: bool = False) -> StoredArray:
     """
     where = place(path)
     if isinstance(where, Url):
-        if where.suffix == ".npy":
-            return NpyUrl.at(where)
-    elif not where.is_dir():
-        if where.exists() and where.suffix != ".npy":
-            raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array")
-        return NpyFile.at(where)
+        with reported("read", where):
+            return NpyUrl.at(where) if where.suffix == ".npy" else _zarr(where, stored)
+    if where.is_dir():
+        return _zarr(where, stored)
+    if where.exists() and where.suffix != ".npy":
+        raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array")
+    return NpyFile.at(where)
+
+
+def _zarr(where: Path | Url, stored: bool) -> ZarrArray:
     array = ZarrArray.at(where)
     return array if stored else array.decoded()

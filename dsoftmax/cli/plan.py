@@ -1,4 +1,4 @@
-"""What a command computes of its arrays, lazily."""
+"""What a command computes of its arrays, lazily: how they are read, and what is wrong with them."""
 
 from __future__ import annotations
 

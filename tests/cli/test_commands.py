@@ -77,10 +77,29 @@ def test_help_needs_no_slow_import(arguments, printed):
     assert done.stderr.split() == []
 
 
-def test_completion_needs_no_slow_import():
-    words = {"_DSOFTMAX_COMPLETE": "bash_complete", "COMP_WORDS": "dsoftmax log", "COMP_CWORD": "1"}
+def completed(shell, words="", count=0):
+    """What the program says to the completion of a shell."""
+    asked = {"_DSOFTMAX_COMPLETE": shell, "COMP_WORDS": words, "COMP_CWORD": str(count)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=os.environ | words, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM], env=os.environ | asked, capture_output=True, text=True
     )
-    assert done.stdout.split() == ["plain,log-softmax", "plain,logsumexp"]
-    assert done.stderr.split() == []
+    assert done.stderr.split() == []  # nothing slow is imported
+    return done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shells_have_a_script_for_completion(shell):
+    assert f"_DSOFTMAX_COMPLETE={shell}_complete" in completed(f"{shell}_source")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("dsoftmax log", ["plain,log-softmax", "plain,logsumexp"]),
+        ("dsoftmax logsumexp x", ["file,x"]),
+        ("dsoftmax choice --method s", ["plain,systematic", "plain,stratified"]),
+        ("dsoftmax entropy --wh", ["plain,--where"]),
+    ],
+)
+def test_completion(words, expected):
+    assert completed("bash_complete", words, words.count(" ")).split() == expected

@@ -87,8 +87,8 @@ def test_errors_of_the_command(cluster, monkeypatch):
     monkeypatch.setattr(page, "_added", fail)
     address = cluster.scheduler_address
     assert invoke("dashboard", address).stderr == (
-        f"Error: cannot add the page to {address}: No module named 'dsoftmax'; install this version "
-        "of dsoftmax where the scheduler runs\n"
+        f"Error: cannot add the page to {address}: No module named 'dsoftmax'; install this "
+        "version of dsoftmax where the scheduler runs\n"
     )
 
 
