@@ -79,7 +79,7 @@ def _normalized(name: str, arrays: Arrays, axes: Axes | None, options: Options) 
 def _number(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:
     of = (arrays.x,) if arrays.beside is None else (arrays.x, arrays.beside)
     y = getattr(dsoftmax, name)(*of, axis=axes, keepdims=options["keepdims"], **arrays.mask)
-    return Found({"": y}, name.replace("_", " "), y)
+    return Found({"": y}, name, y)
 
 
 def _labelled(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:
@@ -91,7 +91,7 @@ def _labelled(name: str, arrays: Arrays, axes: Axes | None, options: Options) ->
         keepdims=options["keepdims"],
         **arrays.mask,
     )
-    return Found({"": y}, "cross-entropy", y)
+    return Found({"": y}, name, y)
 
 
 def _running(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:

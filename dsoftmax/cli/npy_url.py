@@ -82,7 +82,7 @@ class NpyUrl(StoredArray):
     def at(cls, url: Url) -> NpyUrl:
         """The existing file; StorageError if it is not a .npy file or would need pickle."""
         with reported("read", url):
-            head = url.fs.cat_file(url.path, 0, _HEAD)
+            head = url.fs.cat_file(url.path, start=0, end=_HEAD)
             size = url.fs.info(url.path).get("size")
         if len(head) > _HEAD:
             raise StorageError(

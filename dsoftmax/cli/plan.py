@@ -67,6 +67,8 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
     """
     source, function = sources.x, FUNCTIONS[key]
     _check_dtypes(function, sources)
+    if sources.where is not None:
+        _check_mask(sources.where, source)
     axis = options.get("axis", function.axis)
     flat = function.flat and axis is None
     name = key.replace("-", "_")
@@ -114,17 +116,18 @@ def _check_dtypes(function: Function, sources: Sources) -> None:
                 "bool": "--where takes booleans, such as mask != 0",
             }
             raise StorageError(f"{source.path} has dtype {source.dtype}; {hint[what]}")
-    if sources.where is not None:
-        shapes = sources.where.shape, sources.x.shape
-        try:
-            fits = np.broadcast_shapes(*shapes) == shapes[1]
-        except ValueError:
-            fits = False
-        if not fits:
-            raise click.UsageError(
-                f"{sources.where.path} has shape {shapes[0]}, which does not broadcast to the "
-                f"shape {shapes[1]} of SRC"
-            )
+
+
+def _check_mask(where: StoredArray, x: StoredArray) -> None:
+    try:
+        fits = np.broadcast_shapes(where.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise click.UsageError(
+            f"{where.path} has shape {where.shape}, which does not broadcast to the shape "
+            f"{x.shape} of SRC"
+        )
 
 
 def _right_aligned(source: StoredArray | None, x: StoredArray) -> dict[int, int]:

@@ -27,10 +27,10 @@ def reported(verb: str, url: Any) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except FileNotFoundError as error:
-        raise StorageError(f"cannot {verb} {url}: there is no such file") from error
     except Exception as error:
-        raise StorageError(f"cannot {verb} {url}: {one_line(error)}") from error
+        missing = isinstance(error, FileNotFoundError) and verb == "read"
+        problem = "there is no such file" if missing else one_line(error)
+        raise StorageError(f"cannot {verb} {url}: {problem}") from error
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Url:
     def exists(self) -> bool:
         """Whether there is a file, or something in a directory."""
         with reported("read", self):
+            self.fs.invalidate_cache()  # of listings
             return bool(self.fs.exists(self.path))
 
     def is_dir(self) -> bool:

@@ -98,6 +98,17 @@ def test_a_block_takes_one_request_for_each_run_of_bytes(memory, monkeypatch):
     assert requests == [4 * 8] * 3
 
 
+def test_ranges_are_asked_for_by_name(memory, monkeypatch):
+    put(memory, "x.npy", X)
+    send = MemoryFileSystem.cat_file
+
+    def named(fs, path, version_id=None, start=None, end=None):  # as of s3fs
+        return send(fs, path, start, end)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", named)
+    assert open_source("memory://x.npy").shape == X.shape
+
+
 def refuse_ranges(memory, monkeypatch):
     """A file system that sends whole files, whatever is asked for."""
     send = MemoryFileSystem.cat_file
