@@ -92,7 +92,7 @@ COMMANDS = (
         "cross-entropy",
         "number",
         "Print the cross-entropy of the softmax of SRC and LABELS, or write it to DST.",
-        ("class-axis", "ignore-label", "where", "keepdims"),
+        ("class-axis", "ignore-label", "mean", "where", "keepdims"),
         "LABELS",
         "LABELS holds one integer per slice, the index of its class along --axis. There is one "
         "number per slice, and the smallest and largest are printed.",

@@ -91,6 +91,10 @@ def _labelled(name: str, arrays: Arrays, axes: Axes | None, options: Options) ->
         keepdims=options["keepdims"],
         **arrays.mask,
     )
+    if options["mean"]:
+        ignored = options["ignore_label"]
+        count = y.size if ignored is None else (arrays.beside != ignored).sum()
+        y = y.sum(dtype=np.promote_types(y.dtype, np.float64)) / count
     return Found({"": y}, name, y)
 
 

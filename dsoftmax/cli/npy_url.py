@@ -91,13 +91,16 @@ class NpyUrl(StoredArray):
             )
         file = io.BytesIO(head)
         try:
-            shape, fortran, dtype = _READERS[npy.read_magic(file)](file)
+            version = npy.read_magic(file)
+            if version not in _READERS:  # of structured dtypes alone
+                raise ValueError(f"version {version[0]} of the format is not supported")
+            shape, fortran, dtype = _READERS[version](file)
             if dtype.hasobject:
                 raise ValueError("Python objects")
             start = file.tell()
             if size is not None and size < start + math.prod(shape) * dtype.itemsize:
                 raise ValueError("EOF")
-        except (KeyError, ValueError) as error:
+        except ValueError as error:
             raise StorageError(f"cannot read {url}: {npy_problem(head, error)}") from error
         fortran = fortran and len(shape) > 1
         nearest = tuple(range(len(shape)))[:: 1 if fortran else -1]

@@ -122,6 +122,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         metavar="LABEL",
         help="Leave out slices with this label; their result is 0.",
     ),
+    "mean": click.option("--mean", is_flag=True, help="Give the mean over the slices instead."),
     "reverse": click.option("--reverse", is_flag=True, help="Sum from the end of the axis."),
     "include-initial": click.option(
         "--include-initial",

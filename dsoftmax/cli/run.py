@@ -104,6 +104,8 @@ def _check_options(
     for option, given in (("--overwrite", overwrite), ("--keepdims", options.get("keepdims"))):
         if given and dst is None:
             raise click.UsageError(f"{option} is for DST; name a file to write")
+    if options.get("mean") and options["keepdims"]:
+        raise click.UsageError("--mean gives one number; leave out --keepdims")
     if scheduler is not None and threads is not None:
         raise click.UsageError("--threads is for this process; leave it out with --scheduler")
     if scheduler is not None and dst is not None and "://" in dst and dst.endswith(".npy"):

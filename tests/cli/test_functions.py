@@ -27,6 +27,7 @@ DEFAULTS = {
     "no_replace": False,
     "method": "multinomial",
     "ignore_label": None,
+    "mean": False,
     "reverse": False,
     "include_initial": False,
 }
@@ -86,11 +87,13 @@ CASES = [
 ]
 BESIDE = {"expectation": VALUES, "cross-entropy": LABELS, "softmax-matmul": V}
 RENAMED = {"seed": "rng"}
+OF_COMMANDS = {"mean"}  # options that are no arguments of the functions
 
 
 def expected(key, x, mask, **given):
     """What the function of the package gives for arrays in memory, by names."""
-    arguments = {RENAMED.get(n, n): v for n, v in options_of(key, **given).items()}
+    options = options_of(key, **given).items()
+    arguments = {RENAMED.get(n, n): v for n, v in options if n not in OF_COMMANDS}
     if "no_replace" in arguments:
         arguments["replace"] = not arguments.pop("no_replace")
     arrays = (x,) if key not in BESIDE else (x, BESIDE[key])
@@ -245,12 +248,22 @@ def test_what_does_not_fit_is_a_usage_error(tmp_path, key, given, arrays, messag
         plan(key, sources(tmp_path, **arrays), None, options_of(key, **given))
 
 
+def test_the_mean_over_float32_slices_is_of_float64(tmp_path):
+    arrays = sources(tmp_path, X.astype("f4"), LABELS)
+    results, numbers = computed("cross-entropy", arrays, axis=-1, mean=True)
+    right = dsoftmax.cross_entropy(X.astype("f4"), LABELS).astype("f8").mean()
+    np.testing.assert_allclose(results[""], right, rtol=1e-14)
+    assert (results[""].dtype, numbers) == ("f8", results[""])
+
+
 def test_labels_that_are_left_out(tmp_path):
     labels = np.where(LABELS % 2, LABELS, -100)
     arrays = sources(tmp_path, X, labels)
     results, _ = computed("cross-entropy", arrays, axis=-1, ignore_label=-100)
     right = dsoftmax.cross_entropy(X, labels, ignore_label=-100)
     np.testing.assert_allclose(results[""], right, rtol=1e-12)
+    results, _ = computed("cross-entropy", arrays, axis=-1, ignore_label=-100, mean=True)
+    np.testing.assert_allclose(results[""], right[labels != -100].mean(), rtol=1e-12)
     planned = plan("cross-entropy", arrays, None, options_of("cross-entropy", axis=-1))
     with pytest.raises(ValueError, match="a label is -100 at"):
         planned.found.results[""].compute(scheduler="sync")

@@ -118,6 +118,15 @@ def test_options_of_a_destination_that_is_not_given(npy, option):
     assert result.output.splitlines()[-1] == f"Error: {option} is for DST; name a file to write"
 
 
+def test_a_mean_has_no_axes_to_keep(npy):
+    options = ("--mean", "--keepdims")
+    result = invoke("cross-entropy", npy, npy, npy.with_name("y.npy"), *options)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        "Error: --mean gives one number; leave out --keepdims",
+    )
+
+
 def test_an_empty_slice(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 0)))
     result = invoke("softmax", tmp_path / "x.npy", tmp_path / "y.npy", "--axis", "1")
