@@ -133,6 +133,12 @@ def test_a_summary_of_few_elements(tmp_path, capsys):
     ]
 
 
+def test_the_digits_of_a_range_are_those_of_its_dtype():
+    extremes = [np.array(0.1, "f4"), np.float32(0.2), np.array(0)]
+    assert output.range_of(extremes, 3) == "0.1 to 0.2, of 3 slices"
+    assert output.range_of([np.array(0.1, "f4")], 1) == "0.1"
+
+
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
