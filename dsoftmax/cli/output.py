@@ -129,10 +129,10 @@ def print_summary(outcome: Outcome) -> None:
 
 def range_of(extremes: list[Any], slices: int) -> str:
     """The least and the greatest number, and how many slices there are."""
-    # Arrays without axes would be printed with the digits of a float64.
-    extremes = [np.asarray(one)[()] for one in extremes]
     if slices < 2:
         return str(extremes[0]) if slices else "none, of 0 slices"
     least, greatest, nans = extremes
-    shown = "none" if nans == slices else f"{least} to {greatest}"
+    shown = (
+        "none" if nans == slices else f"{least!s} to {greatest!s}"
+    )  # formatted they would be float64
     return f"{shown}, of {slices} slices" + (f", {nans} of them NaN" if nans else "")
