@@ -82,9 +82,9 @@ class Destination:
         StorageError
             If there is no room, or no permission.
         """
-        room: Any = self._staging.room  # of the kind that the format takes
+        partial: Any = self._staging.partial  # of the kind that the format takes
         try:
-            target = self._format.create(room, array, self.source, dropped)
+            target = self._format.create(partial, array, self.source, dropped)
         except StorageError:
             raise
         except Exception as error:
@@ -146,13 +146,15 @@ def write_block(
 
 def _check_apart(path: Path | Url, source: str) -> None:
     """Refuse to write to what is read, or into or around it."""
-    other = Path(source)
-    if isinstance(path, Path) and "://" not in source:
-        same = path == other or (path.exists() and path.samefile(other))
-        nested = path in other.parents or other in path.parents
+    if isinstance(path, Url) != ("://" in source):
+        return
+    if isinstance(path, Url):
+        one, other = f"{path.full}/", f"{Url(source).full}/"
+        same, nested = one == other, one.startswith(other) or other.startswith(one)
     else:
-        same = str(path) == source
-        nested = f"{source}/".startswith(f"{path}/") or f"{path}/".startswith(f"{source}/")
+        place = Path(source)
+        same = path == place or (path.exists() and path.samefile(place))
+        nested = path in place.parents or place in path.parents
     if same:
         raise MisuseError(f"{path} is the source itself; write to another path")
     if nested:

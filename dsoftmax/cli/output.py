@@ -54,8 +54,8 @@ def named(key: str, results: dict[str, Any]) -> dict[str, Any]:
 def print_numbers(outcome: Outcome) -> None:
     """Print a line for each element: the number, or those of all arrays, side by side."""
     columns = [np.ravel(one) for one in outcome.results.values()]
-    for row in zip(*columns, strict=True):
-        click.echo(" ".join(map(str, row)))
+    lines = [" ".join(map(str, row)) for row in zip(*columns, strict=True)]
+    click.echo("\n".join(lines), nl=bool(lines))
 
 
 def print_json(outcome: Outcome) -> None:
@@ -132,7 +132,7 @@ def range_of(extremes: list[Any], slices: int) -> str:
     if slices < 2:
         return str(extremes[0]) if slices else "none, of 0 slices"
     least, greatest, nans = extremes
-    shown = (
-        "none" if nans == slices else f"{least!s} to {greatest!s}"
-    )  # formatted they would be float64
+    shown = "none"
+    if nans < slices:
+        shown = f"{least!s} to {greatest!s}"  # formatted, they would be of float64
     return f"{shown}, of {slices} slices" + (f", {nans} of them NaN" if nans else "")

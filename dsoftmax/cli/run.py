@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import time
 from typing import Any
@@ -108,7 +109,8 @@ def _check_options(
         raise click.UsageError("--mean gives one number; leave out --keepdims")
     if scheduler is not None and threads is not None:
         raise click.UsageError("--threads is for this process; leave it out with --scheduler")
-    if scheduler is not None and dst is not None and "://" in dst and dst.endswith(".npy"):
+    uploaded = dst is not None and re.match(r"(?!file:)\w+://.*\.npy$", dst)
+    if scheduler is not None and uploaded:
         raise click.UsageError(
             f"{dst} is a .npy file at a URL, which is put together on this machine; with "
             "--scheduler write Zarr, or to a path that all workers see"

@@ -6,6 +6,7 @@ is not taken for a result.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import tempfile
@@ -20,10 +21,10 @@ class OnDisk:
 
     Attributes
     ----------
-    room : Path or Url
-        Where to put it together.
+    partial : Path or Url
+        Where it is put together.
     note : str
-        What to say where there is no room.
+        What to say besides where there is no room.
     """
 
     note = ""
@@ -31,29 +32,29 @@ class OnDisk:
     def __init__(self, path: Path) -> None:
         self.path = path
         token = secrets.token_hex(4)
-        self.room = path.with_name(f".{path.name}.partial-{token}")
+        self.partial = path.with_name(f".{path.name}.partial-{token}")
         self._replaced = path.with_name(f".{path.name}.replaced-{token}")
 
     def commit(self, replaces: bool) -> None:
         """Give it its name, which may be that of another array; StorageError if that fails."""
         try:
-            if replaces and self.room.is_dir():  # no rename replaces a directory
+            if replaces and self.partial.is_dir():  # no rename replaces a directory
                 self.path.rename(self._replaced)
                 try:
-                    self.room.rename(self.path)
+                    self.partial.rename(self.path)
                 except OSError:
                     self._replaced.rename(self.path)
                     raise
                 remove(self._replaced)
             else:
-                self.room.replace(self.path)
+                self.partial.replace(self.path)
         except OSError as error:
             raise StorageError(f"cannot write {self.path}: {one_line(error)}") from error
 
     def clear(self, committed: bool) -> None:
         """Remove what is left of it."""
         if not committed:
-            remove(self.room)
+            remove(self.partial)
 
 
 class AtUrl:
@@ -66,18 +67,19 @@ class AtUrl:
 
     def __init__(self, url: Url) -> None:
         self.url = url
-        self.room = url.with_name(f".{url.name}.partial-{secrets.token_hex(4)}")
+        self.partial = url.with_name(f".{url.name}.partial-{secrets.token_hex(4)}")
 
     def commit(self, replaces: bool) -> None:
         """Give it its name; StorageError if that fails."""
         if replaces:
             self.url.remove()
-        self.room.rename(self.url)
+        self.partial.rename(self.url)
 
     def clear(self, committed: bool) -> None:
-        """Remove what is left of it."""
+        """Remove what is left of it, as far as that is possible."""
         if not committed:
-            self.room.remove()
+            with contextlib.suppress(StorageError):  # it would hide the error that led here
+                self.partial.remove()
 
 
 class Uploaded:
@@ -86,12 +88,12 @@ class Uploaded:
     def __init__(self, url: Url) -> None:
         self.url = url
         self.directory = Path(tempfile.mkdtemp(prefix="dsoftmax-"))
-        self.room = self.directory / url.name
+        self.partial = self.directory / url.name
         self.note = f" in {tempfile.gettempdir()}; TMPDIR can name another directory"
 
     def commit(self, replaces: bool) -> None:
         """Give it its name; StorageError if that fails."""
-        self.url.upload(self.room, f".{self.url.name}.partial-{secrets.token_hex(4)}")
+        self.url.upload(self.partial, f".{self.url.name}.partial-{secrets.token_hex(4)}")
 
     def clear(self, committed: bool) -> None:
         """Remove what is left of it."""

@@ -49,21 +49,22 @@ class Url:
     def of(cls, url: str) -> Url:
         """The place; StorageError if the package that its file system needs is not installed."""
         place = cls(url.rstrip("/"))
-        try:
-            url_to_fs(place.url)
-        except ImportError as error:
-            package = getattr(error.__cause__, "name", None) or "another package"
-            raise StorageError(f"{url} needs {package}: python -m pip install {package}") from error
-        except ValueError as error:
-            if "rotocol not known" in str(error):
-                name = place.url.partition("://")[0]
-                raise MisuseError(
-                    f"{url} begins with {name}://, which fsspec does not know; use a path, or a "
-                    "URL such as s3://bucket/x.zarr"
+        with reported("open", url):
+            try:
+                url_to_fs(place.url)
+            except ImportError as error:
+                package = getattr(error.__cause__, "name", None) or "another package"
+                raise StorageError(
+                    f"{url} needs {package}: python -m pip install {package}"
                 ) from error
-            raise StorageError(f"cannot open {url}: {one_line(error)}") from error
-        except Exception as error:
-            raise StorageError(f"cannot open {url}: {one_line(error)}") from error
+            except ValueError as error:
+                if "rotocol not known" not in str(error):
+                    raise
+                protocol = url.partition("://")[0]
+                raise MisuseError(
+                    f"{url} begins with {protocol}://, which fsspec does not know; use a path, or "
+                    "a URL such as s3://bucket/x.zarr"
+                ) from error
         return place
 
     def __str__(self) -> str:
@@ -81,6 +82,11 @@ class Url:
     def path(self) -> str:
         """The name of the file to the file system."""
         return str(url_to_fs(self.url)[1])
+
+    @property
+    def full(self) -> str:
+        """The URL as the file system writes it, however it was given."""
+        return str(self.fs.unstrip_protocol(self.path))
 
     @property
     def name(self) -> str:
@@ -112,7 +118,7 @@ class Url:
 
     def check_writable(self) -> None:
         """Raise MisuseError if nothing can be written at places of this kind."""
-        if "::" in self.url or self.url.startswith(tuple(f"{one}:" for one in _READ_ONLY)):
+        if "::" in self.url or self.url.partition("://")[0] in _READ_ONLY:
             raise MisuseError(f"{self.url} can only be read; write to a path or a bucket")
 
     def remove(self) -> None:
@@ -128,7 +134,7 @@ class Url:
         """Move it, where there is nothing yet; of a directory ``zarr.json`` comes last.
 
         File systems that rename do so at once. Object stores copy object by object on their
-        servers, so that without its metadata the new array cannot be taken for a whole one.
+        servers, and an array without its metadata cannot be taken for a complete one.
         """
         with reported("write", new):
             fs, old, path = self.fs, self.path, new.path

@@ -257,6 +257,16 @@ def test_the_metadata_of_a_zarr_array_is_moved_last(memory, source, monkeypatch)
     assert sorted(moved[:-1]) == [f"/b/y.zarr/c/{i}" for i in range(3)]
 
 
+def test_an_error_of_the_clean_up_does_not_hide_another(memory, source, monkeypatch):
+    def fail(fs, path, **options):
+        raise PermissionError("no permission")
+
+    array = da.ones(4, chunks=2).map_blocks(lambda block: 1 / 0, meta=np.empty(0))
+    monkeypatch.setattr(MemoryFileSystem, "rm", fail)
+    with pytest.raises(ZeroDivisionError):
+        write("memory://b/y.zarr", array, source)
+
+
 def test_a_move_that_fails_leaves_no_array(memory, source, monkeypatch):
     def fail(fs, old, new, **options):
         raise PermissionError("no permission")
@@ -280,7 +290,7 @@ def test_what_appeared_meanwhile_is_left_alone(memory, source):
 def test_file_systems_that_rename_do_so(tmp_path, source, name):
     url = Url(f"file://{tmp_path}/{name}")
     stage = (staging.Uploaded if name == "y.npy" else staging.AtUrl)(url)
-    save(stage.room if name == "y.npy" else tmp_path / stage.room.name, np.ones(3))
+    save(stage.partial if name == "y.npy" else tmp_path / stage.partial.name, np.ones(3))
     stage.commit(replaces=False)
     stage.clear(committed=True)
     np.testing.assert_array_equal(open_source(f"{tmp_path}/{name}").read((3,)), np.ones(3))
@@ -292,6 +302,7 @@ def test_file_systems_that_rename_do_so(tmp_path, source, name):
     [
         ("memory://b/x.csv", "ends in neither"),
         ("memory://b/x.npy", r"memory://b/x\.npy is the source itself"),
+        ("memory:///b/x.npy", r"memory:///b/x\.npy is the source itself"),
         ("memory://b", "ends in neither"),
         ("memory://b/x.npy/y.npy", "lie within each other"),
         ("http://127.0.0.1:9/y.npy", "can only be read; write to a path or a bucket"),
