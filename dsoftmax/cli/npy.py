@@ -85,7 +85,7 @@ def npy_problem(start: bytes, error: Exception) -> str:
     if start.startswith(b"\x80"):
         return "it is a pickle, and those are never loaded; save it as an array with numpy.save"
     if start.startswith(b"PK"):
-        return "it is a .npz archive; save its arrays one by one with numpy.save"
+        return "it is a .npz archive; name one of its arrays, as in zip://arr_0.npy::archive.npz"
     if not start.startswith(MAGIC_PREFIX):
         return "it is not in the .npy format"
     if "Python objects" in str(error):

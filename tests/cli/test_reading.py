@@ -105,7 +105,7 @@ def unreadable(tmp_path):
         ("missing.zarr", r"cannot read \S*missing\.zarr: No such file"),
         ("objects.npy", "it holds pickled Python objects, which are never loaded"),
         ("pickle.npy", "it is a pickle, and those are never loaded"),
-        ("archive.npy", r"it is a \.npz archive; save its arrays one by one"),
+        ("archive.npy", r"it is a \.npz archive; name one of its arrays, as in zip://"),
         ("cut.npy", "shorter than its header says"),
         ("header.npy", "shorter than its header says"),
         ("empty.npy", r"it is not in the \.npy format"),

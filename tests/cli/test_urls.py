@@ -185,6 +185,16 @@ def test_a_url_of_a_local_file_is_its_path(tmp_path, source):
     assert place(f"file://{tmp_path}/a%20b.npy") == (tmp_path / "a b.npy").resolve()
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_array_in_a_npz_archive(tmp_path, save):
+    save(tmp_path / "all.npz", x=X, y=X + 1)
+    source = open_source(f"zip://y.npy::{tmp_path}/all.npz")
+    x = source.read((20, 40)).compute(scheduler="sync")
+    np.testing.assert_array_equal(x, X + 1)
+    with pytest.raises(StorageError, match="there is no such file"):
+        open_source(f"zip://z.npy::{tmp_path}/all.npz")
+
+
 def test_names_in_urls():
     assert Url("https://host/a/x.npy?token=a.b/c").suffix == ".npy"
     assert Url("s3://bucket/a/x.zarr").with_name(".y") == Url("s3://bucket/a/.y")
