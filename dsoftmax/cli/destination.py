@@ -1,8 +1,7 @@
-"""A destination on disk that appears only when it is complete."""
+"""A destination that appears only when it is complete."""
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,26 +10,27 @@ import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
 
-from .formats import FORMATS
+from .formats import FORMATS, place
 from .npy import NpyFile
-from .storage import StorageError, StoredArray, local_path, one_line, remove
+from .staging import AtUrl, OnDisk, Uploaded
+from .storage import MisuseError, StorageError, StoredArray, one_line
+from .urls import Url
 from .zarr import ZarrArray, import_zarr
 
 
 class Destination:
-    """A .npy file or Zarr array that is written under a temporary name, and renamed when complete.
+    """A .npy file or Zarr array that is put together out of sight, and appears when complete.
 
-    A context manager: output not committed by its end is removed. The temporary name is in the same
-    directory and starts with a dot, so that what a killed process leaves is not taken for a result.
+    A context manager: output not committed by its end is removed.
 
     Parameters
     ----------
     path : str
-        Ends in .npy or .zarr.
+        A path or URL that ends in .npy or .zarr.
     overwrite : bool
         Whether to replace an existing array, once the new one is complete.
-    source : StoredArray
-        What is being read; it is never overwritten.
+    *sources : StoredArray
+        What is being read, which is never overwritten; the first gives names and attributes.
 
     Raises
     ------
@@ -38,26 +38,31 @@ class Destination:
         If the path cannot be a destination.
     """
 
-    def __init__(self, path: str, overwrite: bool, source: StoredArray) -> None:
-        self.path = local_path(path)
-        self.source = source
+    def __init__(self, path: str, overwrite: bool, *sources: StoredArray) -> None:
+        self.path = place(path)
+        self.source = sources[0]
         self.committed = False
         if self.path.suffix not in FORMATS:
-            raise StorageError(f"{path} ends in neither .npy nor .zarr, the formats to write")
+            raise MisuseError(f"{path} ends in neither .npy nor .zarr, the formats to write")
         self._format = FORMATS[self.path.suffix]
         if self._format is ZarrArray:
             import_zarr()
-        if not self.path.parent.is_dir():
+        if isinstance(self.path, Url):
+            self.path.check_writable()
+        elif not self.path.parent.is_dir():
             raise StorageError(f"cannot write {path}: {self.path.parent} is not a directory")
-        _check_apart(self.path, Path(source.path))
+        for source in sources:
+            _check_apart(self.path, source.path)
         self._replaces = self.path.exists()
         if self._replaces and not overwrite:
             raise StorageError(f"{path} exists; choose another name, or give --overwrite")
         if self._replaces:
             _check_replaceable(self.path, self._format)
-        token = secrets.token_hex(4)
-        self._partial = self.path.with_name(f".{self.path.name}.partial-{token}")
-        self._replaced = self.path.with_name(f".{self.path.name}.replaced-{token}")
+        self._staging: OnDisk | AtUrl | Uploaded
+        if isinstance(self.path, Path):
+            self._staging = OnDisk(self.path)
+        else:
+            self._staging = (AtUrl if self._format is ZarrArray else Uploaded)(self.path)
 
     def write(self, array: da.Array, dropped: tuple[int, ...] = ()) -> da.Array:
         """Make room for an array; the lazy count of its elements, which this returns, writes them.
@@ -77,10 +82,15 @@ class Destination:
         StorageError
             If there is no room, or no permission.
         """
+        partial: Any = self._staging.partial  # of the kind that the format takes
         try:
-            target = self._format.create(self._partial, array, self.source, dropped)
-        except OSError as error:
-            needed = f"{format_bytes(array.nbytes)} are needed"
+            target = self._format.create(partial, array, self.source, dropped)
+        except StorageError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and not isinstance(self.path, Url):
+                raise
+            needed = f"{format_bytes(array.nbytes)} are needed{self._staging.note}"
             raise StorageError(f"cannot write {self.path}: {one_line(error)} ({needed})") from error
         written = array.map_blocks(
             write_block,
@@ -106,19 +116,7 @@ class Destination:
             If the name has been taken meanwhile, or the rename fails.
         """
         self.check()
-        try:
-            if self._replaces and self._partial.is_dir():  # no rename replaces a directory
-                self.path.rename(self._replaced)
-                try:
-                    self._partial.rename(self.path)
-                except OSError:
-                    self._replaced.rename(self.path)
-                    raise
-                remove(self._replaced)
-            else:
-                self._partial.replace(self.path)
-        except OSError as error:
-            raise StorageError(f"cannot write {self.path}: {one_line(error)}") from error
+        self._staging.commit(self._replaces)
         self.committed = True
 
     def __enter__(self) -> Destination:
@@ -130,8 +128,7 @@ class Destination:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self.committed:
-            remove(self._partial)
+        self._staging.clear(self.committed)
 
 
 def write_block(
@@ -147,20 +144,30 @@ def write_block(
     return np.full((1,) * block.ndim, block.size)
 
 
-def _check_apart(path: Path, source: Path) -> None:
-    if path == source or (path.exists() and path.samefile(source)):
-        raise StorageError(f"{path} is the source itself; write to another path")
-    if path in source.parents or source in path.parents:
-        raise StorageError(f"{path} and the source {source} lie within each other; write elsewhere")
+def _check_apart(path: Path | Url, source: str) -> None:
+    """Refuse to write to what is read, or into or around it."""
+    if isinstance(path, Url) != ("://" in source):
+        return
+    if isinstance(path, Url):
+        one, other = f"{path.full}/", f"{Url(source).full}/"
+        same, nested = one == other, one.startswith(other) or other.startswith(one)
+    else:
+        place = Path(source)
+        same = path == place or (path.exists() and path.samefile(place))
+        nested = path in place.parents or place in path.parents
+    if same:
+        raise MisuseError(f"{path} is the source itself; write to another path")
+    if nested:
+        raise MisuseError(f"{path} and the source {source} lie within each other; write elsewhere")
 
 
-def _check_replaceable(path: Path, form: type[NpyFile] | type[ZarrArray]) -> None:
+def _check_replaceable(path: Path | Url, form: type[NpyFile] | type[ZarrArray]) -> None:
     """Refuse to replace a directory, with whatever it may hold, unless it is a Zarr array."""
     if path.is_dir() != (form is ZarrArray):
         kind = "a directory" if path.is_dir() else "a file"
         raise StorageError(f"--overwrite does not replace {path}: it is {kind}")
     if path.is_dir():
         try:
-            form.at(path)
+            ZarrArray.at(path)
         except StorageError as error:
             raise StorageError(f"--overwrite replaces arrays only: {error}") from error

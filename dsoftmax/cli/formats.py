@@ -1,16 +1,36 @@
-"""The formats of arrays on disk, and how to tell which one a path has."""
+"""Where arrays are, paths or URLs, and in which formats."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.request import url2pathname
+
 from .npy import NpyFile
-from .storage import StorageError, local_path
+from .npy_url import NpyUrl
+from .storage import MisuseError, StorageError, StoredArray
+from .urls import Url, reported
 from .zarr import ZarrArray
 
 FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr": ZarrArray}
 
 
-def open_source(path: str, stored: bool = False) -> NpyFile | ZarrArray:
-    """The array at a path: a .npy file, or the directory of a Zarr array.
+def place(path: str) -> Path | Url:
+    """A path, absolute and without links, or a URL.
+
+    Raises
+    ------
+    StorageError
+        If it is empty, or a URL that needs a package that is not installed.
+    """
+    if not path:
+        raise MisuseError("a path is empty; name a .npy file or the directory of a Zarr array")
+    if path.startswith("file://"):
+        path = url2pathname(path.removeprefix("file://"))
+    return Url.of(path) if "://" in path else Path(path).resolve()
+
+
+def open_source(path: str, stored: bool = False) -> StoredArray:
+    """The array at a path or URL: a .npy file, or the directory of a Zarr array.
 
     A packed Zarr array is decoded, unless ``stored`` asks for its numbers as they are.
 
@@ -19,10 +39,17 @@ def open_source(path: str, stored: bool = False) -> NpyFile | ZarrArray:
     StorageError
         If there is no such array.
     """
-    where = local_path(path)
+    where = place(path)
+    if isinstance(where, Url):
+        with reported("read", where):
+            return NpyUrl.at(where) if where.suffix == ".npy" else _zarr(where, stored)
     if where.is_dir():
-        array = ZarrArray.at(where)
-        return array if stored else array.decoded()
+        return _zarr(where, stored)
     if where.exists() and where.suffix != ".npy":
         raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array")
     return NpyFile.at(where)
+
+
+def _zarr(where: Path | Url, stored: bool) -> ZarrArray:
+    array = ZarrArray.at(where)
+    return array if stored else array.decoded()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import logging
 import signal
 import sys
@@ -24,7 +23,7 @@ from distributed.diagnostics.progressbar import ProgressBar
 
 from .storage import one_line
 
-_CONNECT_TIMEOUT = 10  # seconds
+CONNECT_TIMEOUT = 10  # seconds
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -35,7 +34,9 @@ class JobError(Exception):
 
 
 @contextlib.contextmanager
-def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
+def connected(
+    scheduler: str | None, threads: int | None, dashboard: bool = True
+) -> Iterator[Client]:
     """A client of the scheduler, or of a cluster in this process; closed at the end."""
     # They also log what is raised, and what an interrupted job leaves unfinished; that workers
     # pause for lack of memory is only logged.
@@ -43,8 +44,8 @@ def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.getLogger("distributed.worker.memory").setLevel(logging.WARNING)
     if scheduler is not None:
-        check_scheduler(scheduler)
-        with Client(scheduler, timeout=_CONNECT_TIMEOUT) as client:
+        check_scheduler(scheduler, "start one with `dask scheduler`, or leave out --scheduler")
+        with Client(scheduler, timeout=CONNECT_TIMEOUT) as client:
             yield client
         return
     with warnings.catch_warnings():
@@ -54,15 +55,15 @@ def connected(scheduler: str | None, threads: int | None) -> Iterator[Client]:
             threads_per_worker=threads or CPU_COUNT,
             processes=False,
             protocol="tcp",  # on the loopback interface, like the dashboard
-            dashboard_address="127.0.0.1:8787",
+            dashboard_address="127.0.0.1:8787" if dashboard else None,
             silence_logs=False,
         )
     with cluster, Client(cluster) as client:
         yield client
 
 
-def check_scheduler(address: str) -> None:
-    """Raise JobError if no scheduler answers.
+def check_scheduler(address: str, hint: str) -> None:
+    """Raise JobError if no scheduler answers; it ends in the hint.
 
     A client waits forever for a peer that accepts the connection and says nothing.
     """
@@ -70,27 +71,17 @@ def check_scheduler(address: str) -> None:
     async def identity() -> dict[str, Any]:
         arguments = Security().get_connection_args("client")
         async with rpc(address, connection_args=arguments) as scheduler:
-            return await asyncio.wait_for(scheduler.identity(), _CONNECT_TIMEOUT)
+            return await asyncio.wait_for(scheduler.identity(), CONNECT_TIMEOUT)
 
     try:
         answer = asyncio.run(identity())
         problem = "" if answer["type"] == "Scheduler" else f"it is a {answer['type']}"
     except TimeoutError:
-        problem = f"nothing within {_CONNECT_TIMEOUT} s"
+        problem = f"nothing within {CONNECT_TIMEOUT} s"
     except Exception as error:  # whatever the answer of another protocol causes
         problem = one_line(error)
     if problem:
-        raise JobError(
-            f"no Dask scheduler answers at {address} ({problem}); start one with `dask scheduler`, "
-            "or leave out --scheduler"
-        )
-
-
-def dashboard_link(client: Client) -> str:
-    """The address of the dashboard, or what to install for one."""
-    if importlib.util.find_spec("bokeh") is None:
-        return 'needs bokeh: python -m pip install "dsoftmax[dashboard]"'
-    return client.dashboard_link
+        raise JobError(f"no Dask scheduler answers at {address} ({problem}); {hint}")
 
 
 @contextlib.contextmanager
@@ -108,14 +99,15 @@ def reported(filename: str | None) -> Iterator[None]:
         raise JobError(f"cannot write the report {filename}: {one_line(error)}") from error
 
 
-def compute(operation: str, client: Client, jobs: list[da.Array]) -> list[Any]:
-    """The values of the jobs, as one graph, with a progress bar."""
-    if not client.scheduler_info()["workers"]:
+def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = False) -> list[Any]:
+    """The values of the jobs, as one graph, with a progress bar unless ``quiet``."""
+    if not quiet and not client.scheduler_info()["workers"]:
         click.echo("the scheduler has no workers; waiting for one (Ctrl-C gives up)", err=True)
     try:
         futures = client.compute(jobs)
-        with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
-            client.sync(Progress(futures, bar).listen)
+        if not quiet:
+            with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
+                client.sync(Progress(futures, bar).listen)
         return client.gather(futures)
     except KilledWorker as error:
         raise JobError(

@@ -47,7 +47,11 @@ class NpyFile(StoredArray):
         try:
             array = open_memmap(path, mode="r")
         except (OSError, ValueError) as error:
-            raise StorageError(f"cannot read {path}: {_npy_problem(path, error)}") from error
+            problem = one_line(error)
+            if isinstance(error, ValueError):
+                with path.open("rb") as file:
+                    problem = npy_problem(file.read(len(MAGIC_PREFIX)), error)
+            raise StorageError(f"cannot read {path}: {problem}") from error
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         nearest = tuple(range(array.ndim))[:: 1 if fortran else -1]
         run = max(1, _CONTIGUOUS_RUN // max(1, array.dtype.itemsize))
@@ -76,17 +80,13 @@ def _unless(*numbers: int) -> Any:
             raise
 
 
-def _npy_problem(path: Path, error: Exception) -> str:
-    """Why a file cannot be mapped, in clearer words than NumPy's."""
-    if isinstance(error, OSError):
-        return one_line(error)
-    with path.open("rb") as file:
-        start = file.read(len(MAGIC_PREFIX))
+def npy_problem(start: bytes, error: Exception) -> str:
+    """Why a file that starts so cannot be read, in clearer words than NumPy's."""
     if start.startswith(b"\x80"):
         return "it is a pickle, and those are never loaded; save it as an array with numpy.save"
     if start.startswith(b"PK"):
-        return "it is a .npz archive; save its arrays one by one with numpy.save"
-    if start != MAGIC_PREFIX:
+        return "it is a .npz archive; name one of its arrays, as in zip://arr_0.npy::archive.npz"
+    if not start.startswith(MAGIC_PREFIX):
         return "it is not in the .npy format"
     if "Python objects" in str(error):
         return "it holds pickled Python objects, which are never loaded; save an array of numbers"

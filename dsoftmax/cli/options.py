@@ -1,10 +1,11 @@
-"""The options that all commands share, and their parsing."""
+"""The options of the commands, and their parsing."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, .
     try:
         return tuple(int(axis) for text in value for axis in text.split(",")) or None
     except ValueError:
-        raise click.ClickException(
+        raise click.UsageError(
             f"--axis is {','.join(value)!r}; give integers, e.g. --axis 0,2 or --axis -1"
         ) from None
 
@@ -30,7 +31,7 @@ def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | 
     except ValueError:
         limit = 0
     if limit < 1:
-        raise click.ClickException(f"--chunk-size is {value!r}; give a size, e.g. '64 MiB'")
+        raise click.UsageError(f"--chunk-size is {value!r}; give a size, e.g. 64MiB")
     return limit
 
 
@@ -38,9 +39,9 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
     if value is None:
         return None
     if not value.endswith(".html"):
-        raise click.ClickException(f"--report is {value!r}; give the name of an .html file")
+        raise click.UsageError(f"--report is {value!r}; give the name of an .html file")
     if not Path(value).resolve().parent.is_dir():
-        raise click.ClickException(f"--report is {value!r}; there is no such directory")
+        raise click.UsageError(f"--report is {value!r}; there is no such directory")
     if importlib.util.find_spec("bokeh") is None:
         raise click.ClickException(
             '--report needs bokeh: python -m pip install "dsoftmax[dashboard]"'
@@ -48,53 +49,138 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
     return value
 
 
-def common_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that all commands share."""
-    for option in reversed(
-        [
-            click.option(
-                "--axis",
-                multiple=True,
-                metavar="AXIS[,AXIS...]",
-                callback=_parse_axis,
-                help="Axis or axes of a distribution; all of them by default. May be repeated.",
-            ),
-            click.option(
-                "--stored",
-                is_flag=True,
-                help="Use the numbers of a packed Zarr array as they are stored, without "
-                "scale_factor, add_offset and _FillValue.",
-            ),
-            click.option(
-                "--overwrite",
-                is_flag=True,
-                help="Replace an existing DST, once the new one is complete.",
-            ),
-            click.option(
-                "--chunk-size",
-                metavar="SIZE",
-                callback=_parse_chunk_size,
-                help="Largest size of a chunk, e.g. '64 MiB'; by default Dask's array.chunk-size, "
-                "or less for small arrays. Never less than a chunk of the Zarr array SRC.",
-            ),
-            click.option(
-                "--scheduler",
-                metavar="ADDRESS",
-                help="Run on the Dask cluster of this scheduler, e.g. tcp://host:8786, whose "
-                "workers see the same files; by default on threads of this process.",
-            ),
-            click.option(
-                "--threads",
-                type=click.IntRange(min=1),
-                help="Number of threads of this process; one per CPU by default.",
-            ),
-            click.option(
-                "--report",
-                metavar="FILE.html",
-                callback=_parse_report,
-                help="Write Dask's performance report of the run (needs bokeh).",
-            ),
-        ]
-    ):
+def _one_axis(text: str, default: int | None = None) -> Callable[..., Any]:
+    return click.option("--axis", type=int, default=default, metavar="AXIS", help=text)
+
+
+_K = click.option(
+    "--k", "-k", type=click.IntRange(min=0), metavar="K", required=True, help="How many."
+)
+
+# Those of some commands, by the names that the table of commands uses.
+OPTIONS: dict[str, Callable[..., Any]] = {
+    "axes": click.option(
+        "--axis",
+        "axis",
+        multiple=True,
+        metavar="AXIS[,AXIS...]",
+        callback=_parse_axis,
+        help="Axis or axes along which the probabilities sum to 1. Default: all axes.",
+    ),
+    "slice-axis": _one_axis(
+        "Axis along which the probabilities sum to 1. Default: the flattened array."
+    ),
+    "search-axis": _one_axis("Axis to search. Default: the flattened array."),
+    "class-axis": _one_axis("Axis of the classes. Default: the last axis.", default=-1),
+    "scan-axis": _one_axis("Axis along which to sum; required unless SRC has a single axis."),
+    "where": click.option(
+        "--where",
+        metavar="MASK",
+        type=click.Path(),
+        help="Boolean array; only elements where it is true take part. It broadcasts to the shape "
+        "of SRC.",
+    ),
+    "keepdims": click.option(
+        "--keepdims", is_flag=True, help="Keep the reduced axes in DST, with length 1."
+    ),
+    "k": _K,
+    "signed-k": click.option(
+        "--k",
+        "-k",
+        type=int,
+        metavar="K",
+        required=True,
+        help="How many; a negative number gives the smallest elements.",
+    ),
+    "size": click.option(
+        "--size",
+        "-n",
+        type=click.IntRange(min=0),
+        metavar="N",
+        required=True,
+        help="Number of draws.",
+    ),
+    "no-replace": click.option(
+        "--no-replace", is_flag=True, help="Draw each element at most once."
+    ),
+    "method": click.option(
+        "--method",
+        type=click.Choice(["multinomial", "systematic", "stratified"]),
+        default="multinomial",
+        metavar="METHOD",
+        help="How to draw with replacement: multinomial (default), systematic or stratified.",
+    ),
+    "seed": click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Seed of the random numbers. Default: a new one, which is printed.",
+    ),
+    "ignore-label": click.option(
+        "--ignore-label",
+        type=int,
+        metavar="LABEL",
+        help="Leave out slices with this label; their result is 0.",
+    ),
+    "mean": click.option("--mean", is_flag=True, help="Give the mean over the slices instead."),
+    "reverse": click.option("--reverse", is_flag=True, help="Sum from the end of the axis."),
+    "include-initial": click.option(
+        "--include-initial",
+        is_flag=True,
+        help="Begin with the empty sum, -inf; DST is then longer than SRC by one.",
+    ),
+}
+
+_COMMON = (
+    click.option(
+        "--stored",
+        is_flag=True,
+        help="Read packed Zarr arrays as they are stored: ignore scale_factor, add_offset, "
+        "_FillValue and missing_value.",
+    ),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace DST if it exists, once the new one is complete."
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object instead of the summary."
+    ),
+    click.option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        help="Print only the numbers, one per line, or nothing if they go to DST. No progress.",
+    ),
+    click.option(
+        "--chunk-size",
+        metavar="SIZE",
+        callback=_parse_chunk_size,
+        help="Maximum chunk size, e.g. 64MiB; chunks of Zarr arrays are not split. Default: Dask's "
+        "setting array.chunk-size, or less for small arrays.",
+    ),
+    click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Run on the Dask cluster with this scheduler, e.g. tcp://host:8786; its workers must "
+        "see the same files. Default: run in this process.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of threads in this process. Default: one per CPU.",
+    ),
+    click.option(
+        "--report",
+        metavar="FILE.html",
+        type=click.Path(),
+        callback=_parse_report,
+        help="Write Dask's performance report of the run to this file (requires bokeh).",
+    ),
+)
+
+
+def with_options(command: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
+    """Add the named options, and those that all commands share."""
+    for option in reversed((*(OPTIONS[name] for name in names), *_COMMON)):
         command = option(command)
     return command

@@ -26,6 +26,10 @@ class StorageError(Exception):
     """A file that cannot be read or written: one sentence that names it and says what to do."""
 
 
+class MisuseError(StorageError):
+    """A name or an argument that could not be right whatever the files hold."""
+
+
 @dataclass(frozen=True)
 class StoredArray(ABC):
     """An array on disk: indexing reads and assigning to an index writes, in any process.
@@ -85,15 +89,6 @@ class StoredArray(ABC):
         )
 
 
-def local_path(path: str) -> Path:
-    """The path, absolute and without links; StorageError for a URL and for an empty path."""
-    if not path:
-        raise StorageError("a path is empty; name a .npy file or the directory of a Zarr array")
-    if "://" in path:
-        raise StorageError(f"{path} is a URL; only local paths are read and written")
-    return Path(path).resolve()
-
-
 def plan_chunks(
     shape: tuple[int, ...],
     itemsize: int,
@@ -129,9 +124,11 @@ def default_limit(source: StoredArray, axes: Iterable[int], most: int) -> int:
     return slices if limit < slices <= min(most, source.nbytes // 4) else limit
 
 
-def remove(path: Path) -> None:
+def remove(path: Any) -> None:
     """Remove a file or directory if it exists; for a Zarr array, the metadata first."""
-    if path.is_dir():
+    if not isinstance(path, Path):
+        path.remove()
+    elif path.is_dir():
         (path / "zarr.json").unlink(missing_ok=True)
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""Zarr arrays in directories."""
+"""Zarr arrays, in directories and at URLs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import dask.array as da
 
 from .storage import StorageError, StoredArray, one_line, remove
+from .urls import Url
 from .zarr_conventions import decoding_of, dimension_names, kept_attributes
 
 _MOST_NAMED = 10  # most arrays listed in the error for a group
 
 
 class ZarrArray(StoredArray):
-    """A Zarr array in a directory."""
+    """A Zarr array in a directory, or at a URL."""
 
     format = "zarr"
 
@@ -34,16 +35,20 @@ class ZarrArray(StoredArray):
         import_zarr().open_array(self.path, mode="r+")[index] = value
         # A job that is aborted removes its output, and a chunk written at that moment would
         # recreate the directory: a writer that finds the metadata gone removes it again.
-        if not Path(self.path, "zarr.json").exists():
-            remove(Path(self.path))
+        place = Url(self.path) if "://" in self.path else Path(self.path)
+        if not (place / "zarr.json").exists():
+            remove(place)
             raise FileNotFoundError(errno.ENOENT, "removed while being written", self.path)
 
     @classmethod
-    def at(cls, path: Path) -> ZarrArray:
+    def at(cls, path: Path | Url) -> ZarrArray:
         """The existing array as it is stored; StorageError for a group or what is not Zarr."""
         zarr = import_zarr()
         if not any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
-            raise StorageError(f"cannot read {path}: the directory is not a Zarr array")
+            problem = "the directory is not a Zarr array"
+            if isinstance(path, Url):
+                problem = "there is no Zarr array, and the name does not end in .npy"
+            raise StorageError(f"cannot read {path}: {problem}")
         arrays = None
         try:
             array = zarr.open(str(path), mode="r")
@@ -79,7 +84,7 @@ class ZarrArray(StoredArray):
 
     @classmethod
     def create(
-        cls, path: Path, array: da.Array, like: StoredArray, dropped: tuple[int, ...] = ()
+        cls, path: Path | Url, array: da.Array, like: StoredArray, dropped: tuple[int, ...] = ()
     ) -> ZarrArray:
         """A new array in which no two blocks of ``array`` share a chunk.
 
@@ -129,7 +134,7 @@ def import_zarr() -> Any:
     return zarr
 
 
-def _naming(path: Path, arrays: list[str]) -> str:
+def _naming(path: Path | Url, arrays: list[str]) -> str:
     """A hint at which arrays of a group can be named instead of it."""
     if not arrays:
         return "it has no arrays"

@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pytest
 from distributed import LocalCluster
+from fsspec.implementations.memory import MemoryFileSystem
 
 from dsoftmax.cli.npy import NpyFile
 
@@ -37,3 +38,13 @@ def source(tmp_path):
     """A small .npy file, for tests of where it is not about what is read."""
     np.save(tmp_path / "source.npy", np.arange(12.0).reshape(3, 4))
     return NpyFile.at(tmp_path / "source.npy")
+
+
+@pytest.fixture
+def memory():
+    """An empty file system in memory."""
+    fs = MemoryFileSystem()
+    fs.store.clear()
+    yield fs
+    fs.store.clear()
+    fs.pseudo_dirs[:] = [""]

@@ -1,6 +1,7 @@
 """Arrays on disk, and disks that are full."""
 
 import contextlib
+import io
 
 import numpy as np
 import pytest
@@ -30,6 +31,16 @@ def save(path, array, **options):
         np.save(path, array)
     else:
         zarr.create_array(path, data=array, **options)
+
+
+def put(fs, name, array, **options):
+    """An array as .npy or Zarr, as the name says, in a file system in memory."""
+    if name.endswith(".npy"):
+        file = io.BytesIO()
+        np.save(file, array, **options)
+        fs.pipe_file(name, file.getvalue())
+    else:
+        zarr.create_array(f"memory://{name}", data=array, **options)
 
 
 def stored(path, array, source):

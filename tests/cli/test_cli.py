@@ -12,9 +12,9 @@ from distributed import Client
 from scipy import special
 
 from dsoftmax.cli import job
-from dsoftmax.cli import run as cli
 from dsoftmax.cli.npy import NpyFile
-from dsoftmax.operations import OPERATIONS
+from dsoftmax.cli.output import range_of
+from dsoftmax.cli.plan import Sources, plan
 
 from .command import run, summary
 
@@ -62,7 +62,8 @@ def test_log_softmax_of_zarr_on_a_cluster(tmp_path, cluster):
         *("--scheduler", cluster.scheduler_address),
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
-    assert f"dashboard  {cluster.dashboard_link}" in done.stderr
+    page = cluster.dashboard_link.removesuffix("status") + "softmax"
+    assert f"dashboard  {page}" in done.stderr
     y = zarr.open_array(tmp_path / "y.zarr", mode="r")
     assert (y.chunks, y.dtype) == ((20, 10), "f8")
     np.testing.assert_allclose(y[:], special.log_softmax(x), rtol=1e-12)
@@ -181,9 +182,9 @@ def test_the_range_of_what_is_not_nan(tmp_path, operation, dtype, x, expected):
 
 def shown_range(tmp_path, operation, x, axis):
     np.save(tmp_path / "x.npy", x)
-    chosen = next(one for one in OPERATIONS if one.key == operation)
-    plan = cli._plan(chosen, NpyFile.at(tmp_path / "x.npy"), axis, None, keepdims=True)
-    return cli._range(dask.compute(*plan.extremes), plan.slices)
+    sources = Sources(NpyFile.at(tmp_path / "x.npy"))
+    planned = plan(operation, sources, None, {"axis": axis, "keepdims": True})
+    return range_of(dask.compute(*planned.extremes), planned.found.numbers.size)
 
 
 class Terminal(io.StringIO):

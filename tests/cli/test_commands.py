@@ -1,13 +1,16 @@
 """The commands by name, and what they import before they run."""
 
+import inspect
 import os
 import subprocess
 import sys
 
 import pytest
 
+import dsoftmax
 from dsoftmax.cli.commands import COMMANDS, main
-from dsoftmax.operations import OPERATIONS
+from dsoftmax.cli.functions import FUNCTIONS
+from dsoftmax.operations import CUMULATIVE_LOGSUMEXP, OPERATIONS
 
 PROGRAM = """
 import sys
@@ -20,17 +23,40 @@ finally:
 """
 
 
+DRAWS = {"choice", "gumbel-topk"}  # functions that are no operations
+
+
 def kind(operation):
     if operation.rescale is not None:
         return "map"
-    return "number" if all(one.length is None for one in operation.results) else "best"
+    if any(one.length is not None for one in operation.results):
+        return "few"
+    return "map" if operation.name == "softmax_matmul" else "number"
 
 
-def test_commands_are_the_operations_of_one_array():
-    of_one = [one for one in OPERATIONS if one.arrays == 1]
-    expected = {(one.key, one.title or one.name, kind(one)) for one in of_one}
-    assert {*COMMANDS} == expected
-    assert set(main.commands) == {*(one.key for one in of_one), "compile"}
+def test_every_operation_is_a_command():
+    kinds = {one.key: kind(one) for one in OPERATIONS} | dict.fromkeys(DRAWS, "few")
+    kinds[CUMULATIVE_LOGSUMEXP.key] = "map"
+    assert {command.key: command.kind for command in COMMANDS} == kinds
+    assert FUNCTIONS.keys() == kinds.keys()
+    assert set(main.commands) == {*kinds, "compile", "dashboard"}
+    for operation in OPERATIONS:
+        (command,) = (one for one in COMMANDS if one.key == operation.key)
+        assert operation.title in command.help
+        assert bool(command.beside) == (operation.arrays > 1)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.key)
+def test_options_are_the_arguments_of_the_function(command):
+    function = getattr(dsoftmax, command.key.replace("-", "_"))
+    arguments = set(inspect.signature(function).parameters)
+    renamed = {"no_replace": "replace", "seed": "rng"}
+    own = {one.name for one in main.commands[command.key].params}
+    own -= {"src", "dst", "beside", "stored", "overwrite", "as_json", "quiet", "chunk_size"}
+    own -= {"scheduler", "threads", "report", "mean"}
+    without = {"b", "a", "x", "values", "labels", "v", "split_every", "reread", "return_sign"}
+    without |= {"return_log", "return_logsumexp"}
+    assert {renamed.get(name, name) for name in own} == arguments - without
 
 
 @pytest.mark.parametrize(
@@ -51,10 +77,29 @@ def test_help_needs_no_slow_import(arguments, printed):
     assert done.stderr.split() == []
 
 
-def test_completion_needs_no_slow_import():
-    words = {"_DSOFTMAX_COMPLETE": "bash_complete", "COMP_WORDS": "dsoftmax log", "COMP_CWORD": "1"}
+def completed(shell, words="", count=0):
+    """What the program says to the completion of a shell."""
+    asked = {"_DSOFTMAX_COMPLETE": shell, "COMP_WORDS": words, "COMP_CWORD": str(count)}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=os.environ | words, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM], env=os.environ | asked, capture_output=True, text=True
     )
-    assert done.stdout.split() == ["plain,log-softmax", "plain,logsumexp"]
-    assert done.stderr.split() == []
+    assert done.stderr.split() == []  # nothing slow is imported
+    return done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_shells_have_a_script_for_completion(shell):
+    assert f"_DSOFTMAX_COMPLETE={shell}_complete" in completed(f"{shell}_source")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("dsoftmax log", ["plain,log-softmax", "plain,logsumexp"]),
+        ("dsoftmax logsumexp x", ["file,x"]),
+        ("dsoftmax choice --method s", ["plain,systematic", "plain,stratified"]),
+        ("dsoftmax entropy --wh", ["plain,--where"]),
+    ],
+)
+def test_completion(words, expected):
+    assert completed("bash_complete", words, words.count(" ")).split() == expected

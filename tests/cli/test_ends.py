@@ -121,9 +121,9 @@ def test_a_scheduler_without_workers_that_goes_away(tmp_path, npy):
 def test_an_address_that_is_not_a_scheduler(cluster):
     (worker,) = cluster.scheduler_info["workers"]
     with pytest.raises(job.JobError, match=r"no Dask scheduler answers at .* \(it is a Worker\)"):
-        job.check_scheduler(worker)
+        job.check_scheduler(worker, "")
     with pytest.raises(job.JobError, match="missing port number in address 'nonsense'"):
-        job.check_scheduler("nonsense")
+        job.check_scheduler("nonsense", "")
 
 
 def test_a_task_that_kills_its_worker(cluster):

@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 import dsoftmax
-from dsoftmax.cli import job
+from dsoftmax.cli import page
 
 from .command import COMMANDS, invoke, run
 
@@ -23,7 +23,7 @@ from .command import COMMANDS, invoke, run
         (["--axis", "0,-2"], "softmax: duplicate value in 'axis' (0, -2); name each axis once"),
         (["--axis", "0", "--axis", "0"], "softmax: duplicate value in 'axis' (0, 0)"),
         (["--axis", "rows"], "--axis is 'rows'; give integers, e.g. --axis 0,2 or --axis -1"),
-        (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. '64 MiB'"),
+        (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. 64MiB"),
         (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
         (["--chunk-size=-1kB"], "--chunk-size is '-1kB'; give a size"),
         (["--report", "x.npy"], "--report is 'x.npy'; give the name of an .html file"),
@@ -34,9 +34,9 @@ from .command import COMMANDS, invoke, run
 )
 def test_refused_options(npy, arguments, message):
     result = invoke("softmax", npy, npy.with_name("y.npy"), *arguments)
-    assert result.exit_code == 1
-    assert result.output.startswith(f"Error: {message}")
-    assert result.output.count("\n") == 1
+    assert result.exit_code == 2
+    assert result.output.splitlines()[0] == "Usage: dsoftmax softmax [OPTIONS] SRC DST"
+    assert result.output.splitlines()[-1].startswith(f"Error: {message}")
     assert {path.name for path in npy.parent.iterdir()} == {"x.npy"}
 
 
@@ -63,27 +63,28 @@ def test_refused_dtypes(tmp_path, operation, value):
 
 
 @pytest.mark.parametrize(
-    ("src", "dst", "message"),
+    ("code", "src", "dst", "message"),
     [
-        ("missing.npy", "y.npy", "missing.npy: No such file or directory"),
-        ("group.zarr", "y.npy", "group.zarr is a Zarr group, not an array; name one of its arrays"),
-        ("x.npy", "x.npy", "x.npy is the source itself; write to another path"),
-        ("x.npy", "no/y.npy", "no is not a directory"),
-        ("x.npy", "group.zarr", "exists; choose another name, or give --overwrite"),
-        ("x.npy", "y.csv", "y.csv ends in neither .npy nor .zarr, the formats to write"),
-        ("x.npy", "x.npy/y.npy", "x.npy is not a directory"),
-        ("x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
-        ("x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root
-        ("x.npy", "/dev/fd/y.zarr", "cannot write /proc/"),
-        ("long.npy", "y.zarr", f"Error: cannot write {np.dtype('g')} as Zarr: "),
+        (1, "missing.npy", "y.npy", "missing.npy: No such file or directory"),
+        (1, "group.zarr", "y.npy", "group.zarr is a Zarr group, not an array; name one of its"),
+        (2, "x.npy", "x.npy", "x.npy is the source itself; write to another path"),
+        (1, "x.npy", "no/y.npy", "no is not a directory"),
+        (1, "x.npy", "group.zarr", "exists; choose another name, or give --overwrite"),
+        (2, "x.npy", "y.csv", "y.csv ends in neither .npy nor .zarr, the formats to write"),
+        (1, "x.npy", "x.npy/y.npy", "x.npy is not a directory"),
+        (1, "x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
+        (1, "x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root
+        (1, "x.npy", "/dev/fd/y.zarr", "cannot write /proc/"),
+        (1, "long.npy", "y.zarr", f"Error: cannot write {np.dtype('g')} as Zarr: "),
     ],
 )
-def test_refused_files(tmp_path, npy, src, dst, message):
+def test_refused_files(tmp_path, npy, code, src, dst, message):
     np.save(tmp_path / "long.npy", np.ones(3, "g"))
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     zarr.create_array(tmp_path / "group.zarr", name="a", data=np.zeros(3))
     result = invoke("softmax", tmp_path / src, tmp_path / dst)
-    assert (result.exit_code, result.output[:7]) == (1, "Error: ")
+    assert result.exit_code == code
+    assert result.output.splitlines()[-1].startswith("Error: ")
     assert message in result.output
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "long.npy", "group.zarr"}
 
@@ -104,22 +105,34 @@ def test_refused_attributes(tmp_path, operation):
 def test_empty_paths(npy):
     for arguments in (("", "y.npy"), (npy, "")):
         result = invoke("softmax", *arguments)
-        assert result.output == (
-            "Error: a path is empty; name a .npy file or the directory of a Zarr array\n"
+        assert result.exit_code == 2
+        assert result.output.splitlines()[-1] == (
+            "Error: a path is empty; name a .npy file or the directory of a Zarr array"
         )
 
 
 @pytest.mark.parametrize("option", ["--overwrite", "--keepdims"])
 def test_options_of_a_destination_that_is_not_given(npy, option):
     result = invoke("logsumexp", npy, option)
-    assert result.exit_code == 1
-    assert result.output == f"Error: {option} is for DST; name a file to write\n"
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1] == f"Error: {option} is for DST; name a file to write"
+
+
+def test_a_mean_has_no_axes_to_keep(npy):
+    options = ("--mean", "--keepdims")
+    result = invoke("cross-entropy", npy, npy, npy.with_name("y.npy"), *options)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        "Error: --mean gives one number; leave out --keepdims",
+    )
 
 
 def test_an_empty_slice(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 0)))
     result = invoke("softmax", tmp_path / "x.npy", tmp_path / "y.npy", "--axis", "1")
-    assert result.output.startswith("Error: softmax: x has shape (3, 0), empty along axis 1")
+    assert result.exit_code == 2
+    message = "Error: softmax: x has shape (3, 0), empty along axis 1"
+    assert result.output.splitlines()[-1].startswith(message)
 
 
 def test_a_report_without_bokeh(npy, monkeypatch):
@@ -132,7 +145,7 @@ def test_a_report_without_bokeh(npy, monkeypatch):
 
 def test_a_dashboard_without_bokeh(monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
-    assert job.dashboard_link(None).startswith("needs bokeh: python -m pip install")
+    assert page.dashboard_link(None, True).startswith("needs bokeh: python -m pip install")
 
 
 def test_usage_errors_have_code_2(npy):

@@ -217,7 +217,7 @@ def test_a_full_disk_is_an_error_before_anything_is_computed(tmp_path, source, l
 def test_space_is_reserved(tmp_path, source):
     with Destination(str(tmp_path / "y.npy"), False, source) as destination:
         destination.write(da.ones(MIB, chunks=MIB))
-        assert destination._partial.stat().st_blocks * 512 >= 8 * MIB
+        assert destination._staging.partial.stat().st_blocks * 512 >= 8 * MIB
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no posix_fallocate here")

@@ -25,7 +25,8 @@ FLOORS = (
     {"_named"},
     {"xarray"},
     {"reference"},
-    {"cli", "dashboard"},
+    {"dashboard"},
+    {"cli"},
 )
 LEVELS = {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
