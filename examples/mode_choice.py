@@ -1,4 +1,5 @@
 """What is a shorter wait at the airport worth? The travel modes that 210 people chose.
+====================================================================================
 
 Each could fly, or go by train, bus or car, from Sydney to Melbourne and elsewhere.  In McFadden's
 conditional logit the utility of a mode is V = beta' x, and a person chooses with the probabilities

@@ -1,4 +1,5 @@
 """When did the flow of the Nile drop, and by how much? A posterior over a grid of 10^8 cells.
+===========================================================================================
 
 The yearly flow at Aswan from 1871 to 1970 (Cobb 1978) with one change of its mean:
 
