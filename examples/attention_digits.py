@@ -1,11 +1,13 @@
-"""Which digit is it? Attention to 899 handwritten digits recognises 898 others.
-===============================================================================
+"""Which digit is it?
+==================
 
-An image q attends to the images k_j of a memory, with the scores -|q - k_j|^2 / (2 h^2), and takes
-from each as much of its label as the softmax of the scores says: `dsoftmax.softmax_matmul` of the
-scores and the labels, one pass over both, is attention (Vaswani et al. 2017), and the estimate of
-Nadaraya (1964) and Watson (1964).  `dsoftmax.softmax_topk` retrieves the images that it looked at
-most, with their probabilities, in one pass as well.
+Attention to 899 handwritten digits recognises 898 others.
+
+An image q attends to the images k of a memory, with the scores -(q - k)^2 / (2 h^2), and takes from
+each as much of its label as the softmax of the scores says: `dsoftmax.softmax_matmul` of the scores
+and the labels, one pass over both, is attention (Vaswani et al. 2017), and the estimate of Nadaraya
+(1964) and Watson (1964).  `dsoftmax.softmax_topk` retrieves the images that it looked at most, with
+their probabilities, in one pass as well.
 
 The width h is the one with the largest likelihood of the labels of the memory, where each image
 attends to all others: two calls of `dsoftmax.logsumexp`, with masks by ``where=``.
@@ -133,7 +135,6 @@ def main(output: Path) -> None:
         dsoftmax.entropy(scores, axis=1),
     )
     p, nearest, entropy = dask.compute(*lazy)
-    nearest = dsoftmax.TopK(*nearest)
     right = p.argmax(axis=1) == true
     blocks = " x ".join(map(str, scores.numblocks))
     click.echo(f"{scores.shape[0]} x {scores.shape[1]} scores in {blocks} chunks")

@@ -1,5 +1,7 @@
-"""Did a new way of teaching help? Importance weights of a million draws, and what they are worth.
-=================================================================================================
+"""Did a new way of teaching help?
+===============================
+
+Importance weights of a million draws, and what they are worth.
 
 32 students of economics, of whom 14 were taught in the new way, PSI (Spector & Mazzeo 1980).  The
 odds of an A are modelled by a logit of their average grade, a test score and PSI, with normal
