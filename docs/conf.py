@@ -163,9 +163,15 @@ def formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> Non
     raise nodes.SkipNode
 
 
+def signature(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, None] | None:
+    """No signature for a class that its class methods make."""
+    return ("", None) if name == "dsoftmax.Normalizer" else None
+
+
 def setup(app: Sphinx) -> None:
     """Copy the notebook beside the pages, and have links and formulas replaced."""
     shutil.copy(ROOT / "examples" / "online_softmax.ipynb", DOCS)
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
+    app.connect("autodoc-process-signature", signature)
     app.connect("source-read", read)
     app.connect("include-read", included)

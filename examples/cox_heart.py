@@ -17,12 +17,12 @@ which `dsoftmax.expectation` gives the mean.
 The data are those of Miller (1976), as statsmodels has them.  Its ``PHReg`` computes the likelihood
 by other means: the program prints both, and fails if they differ.
 
-N. E. Breslow, "Covariance analysis of censored survival data", Biometrics 30(1), 89-99, 1974, doi
-10.2307/2529620.
-D. R. Cox, "Regression models and life-tables", Journal of the Royal Statistical Society B 34(2),
-187-202, 1972, doi 10.1111/j.2517-6161.1972.tb00899.x.
-R. G. Miller, "Least squares regression with censored data", Biometrika 63(3), 449-464, 1976, doi
-10.1093/biomet/63.3.449.
+- N. E. Breslow, "Covariance analysis of censored survival data", Biometrics 30(1), 89-99, 1974, doi
+  10.2307/2529620.
+- D. R. Cox, "Regression models and life-tables", Journal of the Royal Statistical Society B 34(2),
+  187-202, 1972, doi 10.1111/j.2517-6161.1972.tb00899.x.
+- R. G. Miller, "Least squares regression with censored data", Biometrika 63(3), 449-464, 1976, doi
+  10.1093/biomet/63.3.449.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ array, and
 Gauss-Hermite quadrature computes the same without a draw.  The program prints both, and fails if
 they differ by more than five standard errors.
 
-J. Geweke, "Bayesian inference in econometric models using Monte Carlo integration", Econometrica
-57(6), 1317-1339, 1989, doi 10.2307/1913710.
-L. C. Spector, M. Mazzeo, "Probit analysis and economic education", Journal of Economic Education
-11(2), 37-44, 1980, doi 10.1080/00220485.1980.10844952.
+- J. Geweke, "Bayesian inference in econometric models using Monte Carlo integration", Econometrica
+  57(6), 1317-1339, 1989, doi 10.2307/1913710.
+- L. C. Spector, M. Mazzeo, "Probit analysis and economic education", Journal of Economic Education
+  11(2), 37-44, 1980, doi 10.1080/00220485.1980.10844952.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ log sigma).  In one pass over it `dsoftmax.logsumexp` gives the marginal posteri
 `dsoftmax.softmax` makes probabilities of, and `dsoftmax.expectation` the mean of the relative fall.
 ``nile_closed_form`` answers them without a grid: the program prints both and fails if they differ.
 
-G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
-65(2), 243-251, 1978, doi 10.1093/biomet/65.2.243.
-B. P. Carlin, A. E. Gelfand, A. F. M. Smith, "Hierarchical Bayesian analysis of changepoint
-problems", Applied Statistics 41(2), 389-405, 1992, doi 10.2307/2347570.
+- G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
+  65(2), 243-251, 1978, doi 10.1093/biomet/65.2.243.
+- B. P. Carlin, A. E. Gelfand, A. F. M. Smith, "Hierarchical Bayesian analysis of changepoint
+  problems", Applied Statistics 41(2), 389-405, 1992, doi 10.2307/2347570.
 """
 
 from __future__ import annotations
