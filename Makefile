@@ -38,10 +38,11 @@ quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
 	$(BIN)/python $(PYTEST) $(TESTS)
 
-lint: $(VENV)/installed-test ## Style and types, with ruff and mypy
+lint: $(VENV)/installed-test ## Style, types and docstrings, with ruff, mypy and numpydoc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/numpydoc lint dsoftmax/*.py dsoftmax/dashboard/*.py
 
 docs: $(VENV)/installed-docs ## The site, in build/site: examples run, links checked
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs $(SITE)

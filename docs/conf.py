@@ -15,6 +15,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
@@ -156,6 +157,21 @@ def included(app: Sphinx, path: Path, parent: str, content: list[str]) -> None:
     content[0] = linked(content[0], Path(os.path.normpath(DOCS / path)).parent)
 
 
+def names(app: Sphinx, page: nodes.document) -> None:
+    """Make names of ours that a page has as code, such as `dsoftmax.softmax`, links."""
+    for code in list(page.findall(nodes.literal)):
+        name = code.astext()
+        if re.fullmatch(r"dsoftmax(\.\w+)+", name) and isinstance(code.parent, nodes.paragraph):
+            link = pending_xref(refdomain="py", reftype="obj", reftarget=name, ours=True)
+            code.replace_self(link)
+            link += code
+
+
+def unknown(app: Sphinx, env: object, link: pending_xref, code: nodes.Element) -> object:
+    """Leave those that have no page, as settings and modules have none, as they were."""
+    return code if link.get("ours") else None
+
+
 def formula(writer: HTML5Translator, node: nodes.math | nodes.math_block) -> None:
     """A formula as MathML, which browsers draw by themselves."""
     mathml = tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block))
@@ -169,9 +185,11 @@ def signature(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, None]
 
 
 def setup(app: Sphinx) -> None:
-    """Copy the notebook beside the pages, and have links and formulas replaced."""
+    """Copy the notebook beside the pages, and have links, names and formulas replaced."""
     shutil.copy(ROOT / "examples" / "online_softmax.ipynb", DOCS)
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-signature", signature)
+    app.connect("doctree-read", names)
+    app.connect("missing-reference", unknown)
     app.connect("source-read", read)
     app.connect("include-read", included)
