@@ -45,7 +45,7 @@ lint: $(VENV)/installed-test ## Style, types and docstrings, with ruff, mypy and
 	$(BIN)/numpydoc lint dsoftmax/*.py dsoftmax/dashboard/*.py
 
 docs: $(VENV)/installed-docs ## The site, in build/site: examples run, links checked
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs $(SITE)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs $(SITE)
 	$(BIN)/python docs/check_links.py $(SITE)
 
 # Pickling a ufunc of NumPy 2.1 searches all modules, one of which, in mpmath 1.4, then warns.

@@ -22,8 +22,8 @@ probabilities those of `scipy.special.softmax` over all scores at once.
   Repository, 1998, doi 10.24432/C50P49.
 - E. A. Nadaraya, "On estimating regression", Theory of Probability and its Applications 9(1),
   141-142, 1964, doi 10.1137/1109020.
-- A. Vaswani et al., "Attention is all you need", 2017, arXiv:1706.03762.
-- G. S. Watson, "Smooth regression analysis", Sankhya A 26(4), 359-372, 1964.
+- Ashish Vaswani et al., "Attention is all you need", 2017, arXiv:1706.03762.
+- Geoffrey S. Watson, "Smooth regression analysis", Sankhya A 26(4), 359-372, 1964.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ differ, or if the likelihood is not that of Greene's textbook.
 
 - D. McFadden, "Conditional logit analysis of qualitative choice behavior", in P. Zarembka (ed.),
   Frontiers in Econometrics, 105-142, 1974.
-- W. H. Greene, Econometric Analysis, 5th edition, 2003, table 21.11.
+- William H. Greene, Econometric Analysis, 5th edition, 2003, table 21.11.
 - K. A. Small, H. S. Rosen, "Applied welfare economics with discrete choice models", Econometrica
   49(1), 105-130, 1981, doi 10.2307/1911129.
 """

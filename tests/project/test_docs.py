@@ -104,3 +104,18 @@ def test_the_reference_has_every_name_of_the_package():
     modules |= {"dashboard", "dataframe", "grouped", "operations", "reference", "xarray"}
     public = {name for name in dir(dsoftmax) if not name.startswith("_")}
     assert listed("dsoftmax") == public - modules
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(DOCS)
+    broken = importlib.import_module("check_links").broken
+    assert broken(tmp_path) == [f"{tmp_path}: no pages"]
+    tmp_path.joinpath("a.html").write_text(
+        '<h1 id="top"></h1><a href="b.html#below">1</a><a href="#top">2</a><img src="c.png">'
+        '<a href="https://dask.org/none">3</a><a href="b.html#above">4</a><a href="d.html">5</a>'
+    )
+    tmp_path.joinpath("b.html").write_text('<p id="below"><a href="a.html">1</a><a href="#">2</a>')
+    assert broken(tmp_path) == ["a.html: b.html#above", "a.html: c.png", "a.html: d.html"]
+    tmp_path.joinpath("c.png").touch()
+    tmp_path.joinpath("d.html").touch()
+    assert broken(tmp_path) == ["a.html: b.html#above"]
