@@ -184,11 +184,17 @@ def signature(app: Sphinx, what: str, name: str, *_: object) -> tuple[str, None]
     return ("", None) if name == "dsoftmax.Normalizer" else None
 
 
+def skipped(app: Sphinx, what: str, name: str, member: object, *_: object) -> bool | None:
+    """No second description of the fields of a named tuple, which its docstring describes."""
+    return True if str(member.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Sphinx) -> None:
     """Copy the notebook beside the pages, and have links, names and formulas replaced."""
     shutil.copy(ROOT / "examples" / "online_softmax.ipynb", DOCS)
     app.add_html_math_renderer("mathml", (formula, None), (formula, None))
     app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-skip-member", skipped)
     app.connect("doctree-read", names)
     app.connect("missing-reference", unknown)
     app.connect("source-read", read)
