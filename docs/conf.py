@@ -58,7 +58,7 @@ autodoc_typehints = "none"  # the docstrings have them in words
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False  # the template of classes does
 
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "html_image"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # a test compares the results that are kept in notebooks
 
