@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= build/nile
+SITE := build/site
 TESTS :=
 
 # What needs no optional dependency, without what takes long; `lowest` leaves out the tests of the
@@ -21,7 +22,7 @@ LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_import
 PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
-.PHONY: help demo quick test lint lowest benchmark clean
+.PHONY: help demo quick test lint docs lowest benchmark clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
@@ -37,10 +38,15 @@ quick: $(VENV)-quick/installed-test-core ## The core and its tests, about three 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
 	$(BIN)/python $(PYTEST) $(TESTS)
 
-lint: $(VENV)/installed-test ## Style and types, with ruff and mypy
+lint: $(VENV)/installed-test ## Style, types and docstrings, with ruff, mypy and numpydoc
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/numpydoc lint dsoftmax/*.py dsoftmax/dashboard/*.py
+
+docs: $(VENV)/installed-docs ## The site, in build/site: examples run, links checked
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir build/doctrees docs $(SITE)
+	$(BIN)/python docs/check_links.py $(SITE)
 
 # Pickling a ufunc of NumPy 2.1 searches all modules, one of which, in mpmath 1.4, then warns.
 lowest: ## The core with nothing but the required dependencies, at their lowest versions
@@ -69,5 +75,5 @@ $(@D)/bin/pip install --quiet -e ".[$*]"
 touch $@
 endef
 
-clean: ## Remove the virtual environments and build/
-	rm -rf $(VENV) $(VENV)-quick $(VENV)-lowest build
+clean: ## Remove the virtual environments, build/ and what the site is built of
+	rm -rf $(VENV) $(VENV)-quick $(VENV)-lowest build docs/gallery docs/reference/generated

@@ -16,7 +16,7 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
 
     Without it, each kernel is compiled by the first process that needs it, in seconds, in which
     many workers that start together do the same work. Once the code is on disk, a process loads a
-    kernel in milliseconds. That is `dsoftmax compile` on the command line.
+    kernel in milliseconds. On the command line, that is ``dsoftmax compile``.
 
     Parameters
     ----------

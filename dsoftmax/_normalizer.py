@@ -407,11 +407,33 @@ class Normalizer:
         return self.axis is None
 
     def compute(self, **kwargs: Any) -> Normalizer:
-        """The same normalizer in memory; keywords go to `dask.compute`."""
+        """The same normalizer in memory.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.compute`.
+
+        Returns
+        -------
+        Normalizer
+            Of arrays, a few numbers for each slice.
+        """
         return dask.compute(self, **kwargs)[0]
 
     def persist(self, **kwargs: Any) -> Normalizer:
-        """The same normalizer with its states held by Dask; keywords go to `dask.persist`."""
+        """The same normalizer with its states held by Dask.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.persist`.
+
+        Returns
+        -------
+        Normalizer
+            Lazy, and computed.
+        """
         return dask.persist(self, **kwargs)[0]
 
     # The protocol of Dask collections; in memory there is no graph, and so it is not one.
@@ -444,8 +466,17 @@ class Normalizer:
         """The normalizer of all the data together; ``a + b`` merges two.
 
         Associative and commutative, with `identity` as the neutral element, and total: parts that
-        are empty, or hold infinities or NaN, merge like any other. Lazy if one of them is. The
-        dtypes promote as NumPy's do.
+        are empty, or hold infinities or NaN, merge like any other.
+
+        Parameters
+        ----------
+        *others : Normalizer
+            Those of the other parts, of the same slices.
+
+        Returns
+        -------
+        Normalizer
+            Lazy if one of them is. The dtypes promote as NumPy's do.
 
         Raises
         ------
@@ -639,7 +670,20 @@ class Normalizer:
     def effective_sample_size(self, keepdims: bool = False) -> Array:
         """Kish's effective sample size, as `dsoftmax.effective_sample_size` of the data.
 
-        Parameters, returns and errors as of `entropy`.
+        Parameters
+        ----------
+        keepdims : bool, optional
+            Whether the reduced axes stay, with length 1.
+
+        Returns
+        -------
+        array
+            Of dtype ``self.dtype``; lazy if the normalizer is.
+
+        Raises
+        ------
+        ValueError
+            If this normalizer was made without ``statistics=True``.
         """
         return self._statistic(EFFECTIVE_SAMPLE_SIZE, keepdims)
 
@@ -690,7 +734,22 @@ class Normalizer:
     def log_softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """(x - m) - log d: the log-softmax of any part of the data of this normalizer.
 
-        Parameters, return value and errors as in `softmax`.
+        Parameters
+        ----------
+        x : array_like
+            Part of the data, as in `softmax`.
+        reread : bool or "auto", optional
+            Whether to read a Dask array again, as in `softmax`.
+
+        Returns
+        -------
+        array
+            As of `dsoftmax.log_softmax`; lazy if x or the normalizer is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `softmax`.
         """
         return self._apply("log-softmax", _kernels.log_rescale, x, reread)
 

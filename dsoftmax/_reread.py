@@ -37,6 +37,7 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
     Parameters
     ----------
     x : dask.array.Array
+        What has been used once, and is used again far from there.
     after : dask collection, optional
         What the second use of x waits for, such as ``Normalizer.of(x).d``: no chunk is read again
         before it is computed. Without it Dask may read some chunks early, and hold them.

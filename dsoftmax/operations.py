@@ -2,7 +2,7 @@
 
 An `Operation` has a `Monoid`, the state kept of every slice, and what is computed from it: results,
 for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
-command line and the dashboard.  `DESIGN.md` adds one, step by step.
+command line and the dashboard.  ``DESIGN.md`` adds one, step by step.
 """
 
 from __future__ import annotations
@@ -110,7 +110,18 @@ CUMULATIVE_LOGSUMEXP = Scan(
 
 
 def expectation_of(dtypes: tuple[str, ...]) -> Operation:
-    """The means of as many values as there are names of dtypes, which the results have."""
+    """The operation of `dsoftmax.expectation` for some arrays of values.
+
+    Parameters
+    ----------
+    dtypes : tuple of str
+        The dtype of each mean, one for each array of values.
+
+    Returns
+    -------
+    Operation
+        Of x and these arrays, in one pass.
+    """
     count = len(dtypes)
     sums = Monoid("sums", _kernels.sums, merge_sums, slice_bytes=24 + 8 * count)
     results = (
@@ -126,7 +137,19 @@ CROSS_ENTROPY = Operation("cross_entropy", _LABELLED, (Result(labels.cross_entro
 
 
 def softmax_matmul(columns: int = 1) -> Operation:
-    """The product of a softmax and a matrix, whose blocks have so many columns at most."""
+    """The operation of `dsoftmax.softmax_matmul`.
+
+    Parameters
+    ----------
+    columns : int, optional
+        How many columns the blocks of the matrix have at most, from which the fan-in of the tree
+        follows.
+
+    Returns
+    -------
+    Operation
+        Of the scores and the matrix.
+    """
     size = 8 + 24 // columns  # of an element of o, with its share of m, w and s
     monoid = Monoid(NORMALIZER.name, matmul.of_block, matmul.merge, size)
     return Operation("softmax_matmul", monoid, (Result(matmul.mean),), arrays=2)

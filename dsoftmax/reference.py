@@ -37,6 +37,18 @@ def naive_softmax(x: ArrayLike) -> Vector:
     Two passes over x and one over the result. Right while no exponential overflows (x > 709.78 in
     float64, 88.72 in float32) and not all of them underflow.
 
+    Parameters
+    ----------
+    x : array_like
+        A vector: a sequence of numbers, which may be empty.
+
+    Returns
+    -------
+    ndarray
+        Of float64, and the length of x.
+
+    Examples
+    --------
     >>> naive_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([ 0.,  0.,  0.,  0.,  0.,  0.,  0.,  0., nan, nan, nan])
     """
@@ -54,6 +66,18 @@ def safe_softmax(x: ArrayLike) -> Vector:
     No exponential exceeds 1, so nothing overflows. NaN only where a maximum of +inf or -inf leaves
     inf - inf. The price is one more pass over x, for m.
 
+    Parameters
+    ----------
+    x : array_like
+        A vector: a sequence of numbers, which may be empty.
+
+    Returns
+    -------
+    ndarray
+        Of float64, and the length of x.
+
+    Examples
+    --------
     >>> safe_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
     """
@@ -74,6 +98,18 @@ def online_normalizer(x: ArrayLike) -> Pair:
     vector has (-inf, 0). If x begins with -inf, d is NaN, since exp(-inf - (-inf)) is NaN, though 0
     is meant.
 
+    Parameters
+    ----------
+    x : array_like
+        A vector: a sequence of numbers, which may be empty.
+
+    Returns
+    -------
+    tuple of two float64
+        The maximum m and the sum d.
+
+    Examples
+    --------
     >>> m, d = online_normalizer([0.1, 0.3, 0.08, -0.09])
     >>> float(m), float(d)
     (0.3, 3.298306425538625)
@@ -92,6 +128,18 @@ def online_softmax(x: ArrayLike) -> Vector:
     As safe as Algorithm 2, except if x begins with -inf, with as few memory accesses as Algorithm
     1.
 
+    Parameters
+    ----------
+    x : array_like
+        A vector: a sequence of numbers, which may be empty.
+
+    Returns
+    -------
+    ndarray
+        Of float64, and the length of x.
+
+    Examples
+    --------
     >>> online_softmax([2, 4, 1, 300, 400, 500, 600, 700, 800, 900, 100000])
     array([0., 0., 0., 0., 0., 0., 0., 0., 0., 0., 1.])
     """
@@ -107,6 +155,18 @@ def merge(a: Pair, b: Pair) -> Pair:
     taken in any order and grouping.  As in the paper, it is undefined (NaN) where both maxima
     are -inf, or one is +inf; `dsoftmax.Normalizer.merge` is not.
 
+    Parameters
+    ----------
+    a, b : tuple of two floats
+        The pairs (m, d) of the parts.
+
+    Returns
+    -------
+    tuple of two float64
+        The pair of the whole.
+
+    Examples
+    --------
     >>> merge(online_normalizer([0.1, 0.3]), online_normalizer([0.08, -0.09]))
     (np.float64(0.3), np.float64(3.298306425538625))
     """
@@ -120,6 +180,20 @@ def rescale(o: ArrayLike, part: Pair, whole: Pair) -> Vector:
 
     o exp(m_part - m) d_part / d: outputs finished too early need not be computed again.
 
+    Parameters
+    ----------
+    o : array_like
+        The softmax of the part.
+    part, whole : tuple of two floats
+        The pairs (m, d) of both.
+
+    Returns
+    -------
+    ndarray
+        Of float64, and the length of o.
+
+    Examples
+    --------
     >>> part, whole = online_normalizer([1.0, 2.0]), online_normalizer([1.0, 2.0, 3.0])
     >>> rescale(online_softmax([1.0, 2.0]), part, whole).round(4)
     array([0.09  , 0.2447])
@@ -136,6 +210,18 @@ def parallel_softmax(parts: Iterable[Sequence[float]]) -> list[Vector]:
     the outputs once, after the merge, and that its merge is total: here all of
     them are NaN if the first part is empty, or one begins with -inf.
 
+    Parameters
+    ----------
+    parts : iterable of sequences of numbers
+        The vector, cut.
+
+    Returns
+    -------
+    list of ndarray
+        The softmax of the vector, cut in the same way.
+
+    Examples
+    --------
     >>> [part.round(4).tolist() for part in parallel_softmax([[1.0, 2.0], [3.0]])]
     [[0.09, 0.2447], [0.6652]]
     """

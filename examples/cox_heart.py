@@ -1,35 +1,40 @@
-"""Does age shorten life after a heart transplant? Cox's partial likelihood of 69 patients.
+"""Does age shorten life after a heart transplant?
+===============================================
+
+Cox's partial likelihood of 69 patients.
 
 In the proportional hazards model (Cox 1972) a patient of covariate z has the hazard exp(beta z)
-times one that all have in common, and the partial log-likelihood of beta is
+times one that all have in common, and the partial log-likelihood of beta is ::
 
     sum over the deaths i of   beta z_i - log(sum of exp(beta z_j) over all j with t_j >= t_i)
 
 With the patients in the order of their times the sums over all who are still at risk are running
-sums from the end: `dsoftmax.cumulative_logsumexp(..., reverse=True)`.  It is computed here for
-a grid of beta at once, a lazy Dask array over (beta, patients), cut along both.  Of those who have
-one time each has the sum of the first (Breslow 1974).  A flat prior on beta makes a posterior of
-it, of which `dsoftmax.expectation` gives the mean.
+sums from the end: `dsoftmax.cumulative_logsumexp` in reverse.  It is computed here for a grid of
+beta at once, a lazy Dask array over (beta, patients), cut along both.  Of those who have one time
+each has the sum of the first (Breslow 1974).  A flat prior on beta makes a posterior of it, of
+which `dsoftmax.expectation` gives the mean.
 
-The data are those of Miller (1976), as statsmodels has them.  Its `PHReg` computes the likelihood
+The data are those of Miller (1976), as statsmodels has them.  Its ``PHReg`` computes the likelihood
 by other means: the program prints both, and fails if they differ.
 
-N. E. Breslow, "Covariance analysis of censored survival data", Biometrics 30(1), 89-99, 1974, doi
-10.2307/2529620.
-D. R. Cox, "Regression models and life-tables", Journal of the Royal Statistical Society B 34(2),
-187-202, 1972, doi 10.1111/j.2517-6161.1972.tb00899.x.
-R. G. Miller, "Least squares regression with censored data", Biometrika 63(3), 449-464, 1976, doi
-10.1093/biomet/63.3.449.
+- N. E. Breslow, "Covariance analysis of censored survival data", Biometrics 30(1), 89-99, 1974, doi
+  10.2307/2529620.
+- D. R. Cox, "Regression models and life-tables", Journal of the Royal Statistical Society B 34(2),
+  187-202, 1972, doi 10.1111/j.2517-6161.1972.tb00899.x.
+- R. G. Miller, "Least squares regression with censored data", Biometrika 63(3), 449-464, 1976, doi
+  10.1093/biomet/63.3.449.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 import dask
 import dask.array as da
 import numpy as np
+from matplotlib.figure import Figure
 from statsmodels.datasets import heart
 from statsmodels.duration.hazard_regression import PHReg
 
@@ -56,10 +61,45 @@ def patients() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data.survival.to_numpy(), data.censors.to_numpy() == 1, data.age.to_numpy()
 
 
+def draw(path: Path, beta: np.ndarray, p: np.ndarray, age: np.ndarray, died: np.ndarray) -> None:
+    """The posterior of the hazard for each year of age, and the hazard over age."""
+    blue, orange = "#0072B2", "#D55E00"  # can be told apart with any colour vision
+    low, middle, high = np.interp([0.025, 0.5, 0.975], p.cumsum(), beta)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    percent, density = 100 * np.expm1(beta), p / p.max()
+    inside = (low <= beta) & (beta <= high)
+    left.fill_between(percent[inside], density[inside], color=blue, alpha=0.3, linewidth=0)
+    left.plot(percent, density, color=blue, linewidth=2)
+    left.axvline(0, color="#BBBBBB", linewidth=0.8)
+    left.set(xlabel="Hazard added by a year of age (%)", ylabel="Posterior density", yticks=[])
+    left.set(xlim=(-5, 18), ylim=(0, 1.1))
+    left.text(100 * np.expm1(high) + 0.5, 0.5, "95% interval\nshaded", color=blue)
+
+    years = np.linspace(age.min(), age.max(), 100)
+    hazard = np.exp(np.multiply.outer([low, middle, high], years - age.mean()))
+    right.fill_between(years, hazard[0], hazard[2], color=blue, alpha=0.3, linewidth=0)
+    right.plot(years, hazard[1], color=blue, linewidth=2)
+    for seen, colour, place in ((died, orange, 0.015), (~died, "#555555", 0.008)):
+        right.plot(age[seen], np.full(seen.sum(), place), "|", color=colour, markersize=9)
+    right.text(age.min(), 0.022, "died", color=orange)
+    right.text(age.min() + 6, 0.022, "still alive", color="#555555")
+    right.set(yscale="log", ylim=(0.006, 10), xlabel="Age (years)")
+    right.set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+    right.set_ylabel(f"Hazard, relative to age {age.mean():.0f}")
+    title = f"Each year of age adds {np.expm1(middle):.0%} to the hazard after a heart transplant"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(length=3)
+    figure.savefig(path, dpi=150)
+
+
 @click.command()
+@click.argument("output", type=click.Path(file_okay=False, path_type=Path), default="build/heart")
 @click.option("--betas", default=3001, show_default=True, help="Points of the grid.")
-def main(betas: int) -> None:
-    """Print the likelihood of the effect of age, and what statsmodels says of it."""
+def main(output: Path, betas: int) -> None:
+    """Print the likelihood of the effect of age and statsmodels', and draw OUTPUT/cox-heart.png."""
     time, died, age = patients()
     beta = np.linspace(-0.1, 0.2, betas)
     covariate = da.from_array(age - age.mean(), chunks=PATIENTS_PER_CHUNK)
@@ -85,6 +125,10 @@ def main(betas: int) -> None:
     spacing = beta[1] - beta[0]
     if not (difference <= TOLERANCE and abs(beta[best] - maximum) <= spacing):
         raise click.ClickException("dsoftmax and statsmodels differ")
+
+    output.mkdir(parents=True, exist_ok=True)
+    draw(output / "cox-heart.png", beta, dsoftmax.softmax(found), age, died)
+    click.echo(f"wrote {output / 'cox-heart.png'}")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,26 @@
-"""What is a shorter wait at the airport worth? The travel modes that 210 people chose.
+"""What is a shorter wait at the airport worth?
+============================================
+
+The travel modes that 210 people chose.
 
 Each could fly, or go by train, bus or car, from Sydney to Melbourne and elsewhere.  In McFadden's
 conditional logit the utility of a mode is V = beta' x, and a person chooses with the probabilities
-of a softmax among his or her own modes: `dsoftmax.dataframe.softmax(V, by="individual")` on a table
-with a row for each mode of each person.  The log-likelihood of beta sums the logarithms of what was
-chosen, and Newton's method finds its maximum.
+of a softmax among his or her own modes: `dsoftmax.dataframe.softmax` on a table with a row for each
+mode of each person.  The log-likelihood of beta sums the logarithms of what was chosen, and
+Newton's method finds its maximum.
 
 log sum exp(V) of a person, the inclusive value, is what the choice is worth to him or her; divided
 by the utility of a dollar it says how many dollars a change is worth (Small & Rosen 1981).
 
 The data, from a survey of 1986, are those of Greene & Hensher, as statsmodels has them.  Its
-`ConditionalLogit` estimates beta by other means: the program prints both, and fails if they differ,
-or if the likelihood is not that of Greene's textbook.
+``ConditionalLogit`` estimates beta by other means: the program prints both, and fails if they
+differ, or if the likelihood is not that of Greene's textbook.
 
-D. McFadden, "Conditional logit analysis of qualitative choice behavior", in P. Zarembka (ed.),
-Frontiers in Econometrics, 105-142, 1974.
-W. H. Greene, Econometric Analysis, 5th edition, 2003, table 21.11.
-K. A. Small, H. S. Rosen, "Applied welfare economics with discrete choice models", Econometrica
-49(1), 105-130, 1981, doi 10.2307/1911129.
+- D. McFadden, "Conditional logit analysis of qualitative choice behavior", in P. Zarembka (ed.),
+  Frontiers in Econometrics, 105-142, 1974.
+- William H. Greene, Econometric Analysis, 5th edition, 2003, table 21.11.
+- K. A. Small, H. S. Rosen, "Applied welfare economics with discrete choice models", Econometrica
+  49(1), 105-130, 1981, doi 10.2307/1911129.
 """
 
 from __future__ import annotations

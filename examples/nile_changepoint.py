@@ -1,4 +1,7 @@
-"""When did the flow of the Nile drop, and by how much? A posterior over a grid of 10^8 cells.
+"""When did the flow of the Nile drop, and by how much?
+====================================================
+
+A posterior over a grid of 10^8 cells.
 
 The yearly flow at Aswan from 1871 to 1970 (Cobb 1978) with one change of its mean:
 
@@ -8,12 +11,12 @@ with tau, mu1, mu2 and log sigma uniform a priori, so that p(sigma) is 1 / sigma
 Gelfand & Smith 1992).  The log-posterior is a formula on a lazy Dask array over (tau, mu1, mu2,
 log sigma).  In one pass over it `dsoftmax.logsumexp` gives the marginal posteriors, which
 `dsoftmax.softmax` makes probabilities of, and `dsoftmax.expectation` the mean of the relative fall.
-`nile_closed_form` answers them without a grid: the program prints both and fails if they differ.
+``nile_closed_form`` answers them without a grid: the program prints both and fails if they differ.
 
-G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
-65(2), 243-251, 1978, doi 10.1093/biomet/65.2.243.
-B. P. Carlin, A. E. Gelfand, A. F. M. Smith, "Hierarchical Bayesian analysis of changepoint
-problems", Applied Statistics 41(2), 389-405, 1992, doi 10.2307/2347570.
+- G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
+  65(2), 243-251, 1978, doi 10.1093/biomet/65.2.243.
+- B. P. Carlin, A. E. Gelfand, A. F. M. Smith, "Hierarchical Bayesian analysis of changepoint
+  problems", Applied Statistics 41(2), 389-405, 1992, doi 10.2307/2347570.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("statsmodels", reason="has the data")
+pytest.importorskip("matplotlib", reason="draws")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -41,16 +42,19 @@ def test_likelihood_equals_that_of_statsmodels(cox_heart, chunks):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
-def test_the_program_prints_agreeing_answers(cox_heart):
-    result = CliRunner().invoke(cox_heart.main, ["--betas", "601"], catch_exceptions=False)
+def test_the_program_prints_agreeing_answers_and_draws(cox_heart, tmp_path):
+    arguments = [str(tmp_path), "--betas", "601"]
+    result = CliRunner().invoke(cox_heart.main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "45 of 69 patients died" in result.output
     assert "at beta = 0.0545, by statsmodels 0.0545." in result.output
     assert "Log-likelihood there -158.018" in result.output
+    assert (tmp_path / "cox-heart.png").stat().st_size > 10_000
 
 
-def test_the_program_fails_where_they_differ(cox_heart, monkeypatch):
+def test_the_program_fails_where_they_differ(cox_heart, monkeypatch, tmp_path):
     monkeypatch.setattr(cox_heart, "TOLERANCE", -1.0)
-    result = CliRunner().invoke(cox_heart.main, ["--betas", "61"])
+    result = CliRunner().invoke(cox_heart.main, [str(tmp_path / "output"), "--betas", "61"])
     assert result.exit_code == 1
     assert "dsoftmax and statsmodels differ" in result.output
+    assert not (tmp_path / "output").exists()

@@ -14,7 +14,7 @@ import dsoftmax
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "DESIGN.md", "SECURITY.md"),
-    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("**/*.md")),
 )
 
 
@@ -78,8 +78,25 @@ def test_hooks_run_what_make_lint_runs():
         for hook in repository["hooks"]
         if repository["repo"] == "local"
     ]
-    assert [hook["entry"] for hook in hooks] == make("--dry-run", "lint")[-len(hooks) :]
-    assert len(hooks) == 3
+    *whole, of_files = make("--dry-run", "lint")[-len(hooks) :]
+    assert [hook["entry"] for hook in hooks[:-1]] == whole
+    assert [hook["pass_filenames"] for hook in hooks[:-1]] == [False] * 3
+    assert of_files.startswith(f"{hooks[-1]['entry']} dsoftmax/")
+    assert "pass_filenames" not in hooks[-1]
+
+
+def test_docstrings_of_public_names_are_linted():
+    numpydoc = pytest.importorskip("numpydoc.hooks.validate_docstrings", reason="lints")
+    config = numpydoc.parse_config(ROOT)
+    linted = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.glob("dsoftmax/**/*.py")
+        if not config["exclude_files"].match(path.relative_to(ROOT).as_posix())
+    }
+    public = {name for name in dir(dsoftmax) if name[0] != "_"}
+    homes = {f"dsoftmax/{dsoftmax._HOMES[name]}.py" for name in public}
+    homes = {h if ROOT.joinpath(h).exists() else f"{h[:-3]}/__init__.py" for h in homes}
+    assert linted == homes | {"dsoftmax/_operation.py"}  # the types of dsoftmax.operations
 
 
 def test_the_citation_is_of_this_version():
