@@ -10,6 +10,7 @@ from typing import Any
 
 from ._graph.tree import SplitEvery
 from ._groups import EFFECTIVE_SAMPLE_SIZE, ENTROPY, LOGSUMEXP
+from ._install import how_to_install
 
 try:
     from . import _frames
@@ -17,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "dsoftmax.dataframe needs pandas, and dask.dataframe for the columns of Dask; both come "
-        "with pip install 'dsoftmax[dataframe]'"
+        f"with {how_to_install('dataframe')}"
     ) from error
 
 __all__ = ["effective_sample_size", "entropy", "log_softmax", "logsumexp", "softmax"]

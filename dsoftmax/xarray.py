@@ -11,12 +11,13 @@ from typing import Any
 from . import _softmax, _statistics, grouped
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._install import how_to_install
 
 try:
     from . import _named
     from ._named import Dims, Named
 except ImportError as error:
-    raise ImportError("dsoftmax.xarray needs xarray: pip install 'dsoftmax[xarray]'") from error
+    raise ImportError(f"dsoftmax.xarray needs xarray: {how_to_install('xarray')}") from error
 
 __all__ = [
     "effective_sample_size",

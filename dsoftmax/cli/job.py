@@ -22,6 +22,7 @@ from distributed import Client, KilledWorker, LocalCluster, Security, performanc
 from distributed.comm import CommClosedError
 from distributed.diagnostics.progressbar import ProgressBar
 
+from .._install import how_to_install
 from .storage import one_line
 
 _CONNECT_TIMEOUT = 10  # seconds
@@ -89,7 +90,7 @@ def check_scheduler(address: str) -> None:
 def dashboard_link(client: Client) -> str:
     """The address of the dashboard, or what to install for one."""
     if importlib.util.find_spec("bokeh") is None:
-        return 'needs bokeh: python -m pip install "dsoftmax[dashboard]"'
+        return f"needs bokeh: {how_to_install('dashboard')}"
     return client.dashboard_link
 
 

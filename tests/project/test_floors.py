@@ -10,7 +10,7 @@ import dsoftmax
 ROOT = Path(dsoftmax.__file__).parent
 # From the ground up; those in one row know nothing of each other.
 FLOORS = (
-    {"_algebra"},
+    {"_algebra", "_install"},
     {"_kernels", "_graph"},
     {"_arguments", "_compile", "_operation", "_reread"},
     {"_draw_arguments", "_group_arguments", "_terms", "_topk_operation"},

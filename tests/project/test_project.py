@@ -12,6 +12,7 @@ import yaml
 import dsoftmax
 
 ROOT = Path(__file__).parents[2]
+TEXTS = {".ipynb", ".md", ".py", ".rst", ".yml"}
 DOCUMENTS = (
     *("README.md", "CONTRIBUTING.md", "DESIGN.md", "SECURITY.md"),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
@@ -103,3 +104,15 @@ def test_the_citation_has_the_papers_of_the_docstrings():
     for paper, reference in zip(papers, references, strict=True):
         assert paper in str(reference)
         assert paper in dsoftmax.softmax.__doc__
+
+
+def test_nobody_is_told_to_install_by_name():
+    """What has this name on a package index may be somebody else's (dsoftmax/_install.py)."""
+    named = re.compile(r"pip install +['\"]?dsoftmax")
+    assert named.search('python -m pip install "dsoftmax[zarr]"')
+    folders = ("benchmarks", "docs", "dsoftmax", "examples")
+    files = [path for f in folders for path in (ROOT / f).rglob("*") if path.suffix in TEXTS]
+    files = [*files, *ROOT.glob("*.md")]
+    assert len(files) > 100
+    telling = {path.name for path in files if named.search(path.read_text(encoding="utf-8"))}
+    assert telling == {"_install.py"}
