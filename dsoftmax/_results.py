@@ -33,11 +33,33 @@ class TopK(NamedTuple, Generic[A]):
     indices: A
 
     def compute(self, **kwargs: Any) -> TopK[Any]:
-        """Both in memory, in one computation; keywords go to `dask.compute`."""
+        """Both in memory, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.compute`.
+
+        Returns
+        -------
+        TopK
+            In memory, of arrays of the kind of the chunks.
+        """
         return TopK(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """Both held by Dask, in one computation; keywords go to `dask.persist`."""
+        """Both held by Dask, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.persist`.
+
+        Returns
+        -------
+        TopK
+            Lazy, of the same arrays.
+        """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 
     def _repr_html_(self) -> str | None:
@@ -62,11 +84,33 @@ class TopKWithLog(NamedTuple, Generic[A]):
     log_values: A
 
     def compute(self, **kwargs: Any) -> TopKWithLog[Any]:
-        """All three in memory, in one computation; keywords go to `dask.compute`."""
+        """All three in memory, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.compute`.
+
+        Returns
+        -------
+        TopKWithLog
+            In memory, of arrays of the kind of the chunks.
+        """
         return TopKWithLog(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """All three held by Dask, in one computation; keywords go to `dask.persist`."""
+        """All three held by Dask, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.persist`.
+
+        Returns
+        -------
+        TopKWithLog
+            Lazy, of the same arrays.
+        """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 
     def _repr_html_(self) -> str | None:
@@ -88,11 +132,33 @@ class GumbelTopK(NamedTuple, Generic[A]):
     indices: A
 
     def compute(self, **kwargs: Any) -> GumbelTopK[Any]:
-        """Both in memory, in one computation; keywords go to `dask.compute`."""
+        """Both in memory, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.compute`.
+
+        Returns
+        -------
+        GumbelTopK
+            In memory, of arrays of the kind of the chunks.
+        """
         return GumbelTopK(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """Both held by Dask, in one computation; keywords go to `dask.persist`."""
+        """Both held by Dask, in one computation, which reads x once.
+
+        Parameters
+        ----------
+        **kwargs
+            For `dask.persist`.
+
+        Returns
+        -------
+        GumbelTopK
+            Lazy, of the same arrays.
+        """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 
     def _repr_html_(self) -> str | None:
