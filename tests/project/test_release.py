@@ -48,10 +48,12 @@ def metadata(distributions):
 
 
 def tracked(*folders):
+    """The files of the repository, and those that are new and not ignored."""
     if not (ROOT / ".git").exists():
         pytest.skip("no git repository to compare with")
-    files = subprocess.check_output(["git", "ls-files", "-z", *folders], cwd=ROOT, text=True)
-    return set(files.removesuffix("\0").split("\0"))
+    options = ("-z", "--cached", "--others", "--exclude-standard")
+    files = subprocess.check_output(["git", "ls-files", *options, *folders], cwd=ROOT, text=True)
+    return {name for name in files.split("\0") if name and (ROOT / name).exists()}
 
 
 def test_the_sdist_is_the_repository(distributions):
