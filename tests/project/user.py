@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import dsoftmax
-from dsoftmax import GumbelTopK, Normalizer, TopK, TopKWithLog
+from dsoftmax import GumbelTopK, Normalizer, TopK, TopKWithLog, dataframe, xarray
 
 NumPy = np.ndarray[Any, Any]
 Reduced = np.ndarray[Any, Any] | Any  # an array if axes are left
@@ -86,6 +86,17 @@ def others_keep_their_library(z: torch.Tensor, j: jax.Array) -> None:
     assert_type(dsoftmax.softmax_topk(z, 2), TopK[torch.Tensor])
     assert_type(dsoftmax.softmax(j, axis=0), jax.Array)
     assert_type(dsoftmax.softmax_matmul(j, j), jax.Array)
+
+
+class Labelled:
+    """It stands in for a DataFrame or a DataArray: pandas has no types."""
+
+
+def labelled_data_keep_their_type(data: Labelled) -> None:
+    assert_type(dataframe.softmax(data, by="market"), Labelled)
+    assert_type(dataframe.logsumexp(data, by=["market", "year"]), Labelled)
+    assert_type(xarray.log_softmax(data, dim="mode"), Labelled)
+    assert_type(xarray.entropy(data), Labelled)
 
 
 def results_are_computed(x: da.Array, best: TopK[da.Array], n: Normalizer) -> None:
