@@ -36,6 +36,9 @@ def lazy_gives_lazy(x: da.Array) -> None:
     assert_type(dsoftmax.choice(x, 10, rng=0), da.Array)
     assert_type(dsoftmax.gumbel_topk(x, 10, rng=0), GumbelTopK[da.Array])
     assert_type(dsoftmax.reread(x), da.Array)
+    assert_type(dsoftmax.grouped.softmax(x, ["a", "b"], axis=0), da.Array)
+    assert_type(dsoftmax.grouped.entropy(x, ["a", "b"]), tuple[Any, da.Array])
+    assert_type(dsoftmax.grouped.logsumexp(x, ["a", "b"], expected_groups=["b"]), da.Array)
 
 
 def lazy_beside_numpy_gives_lazy(x: da.Array, y: np.ndarray) -> None:
@@ -68,6 +71,7 @@ def numpy_gives_numpy(y: np.ndarray, i: np.ndarray[Any, np.dtype[np.int64]]) -> 
     assert_type(dsoftmax.topk(i, 3), TopK[NumPy])
     assert_type(dsoftmax.choice(y, 10), NumPy)
     assert_type(dsoftmax.gumbel_topk(y, 10).keys, NumPy)
+    assert_type(dsoftmax.grouped.log_softmax(y, (["a", "b"], i)), NumPy)
 
 
 def lists_give_numpy(numbers: list[float]) -> None:
