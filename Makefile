@@ -17,15 +17,19 @@ CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cum
 	normalizer operations reference shared_memory softmax statistics topk weights where)
 LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
 	$(DOCTESTS) $(EVERYWHERE)
+RELEASE := $(CURDIR)/build/release
+RELEASED := $(patsubst %,tests/%.py,algebra/test_algebra graph/test_graph operations/test_scipy \
+	operations/test_softmax operations/test_topk project/test_imports)
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dsoftmax/__init__.py)
 # Files are shared out between two processes, those of the clusters, which take longest, among the
 # first; some tests take several gigabytes.
 PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
-.PHONY: help demo quick test lint docs lowest benchmark clean
+.PHONY: help demo quick test lint docs lowest benchmark release-check release-dry-run clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, then the command line on it
 	rm -rf $(OUT)
@@ -61,6 +65,28 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 
 benchmark: $(VENV)/installed-bench ## Speed compared with other libraries, about ten minutes
 	$(BIN)/python -m benchmarks
+
+# The sdist runs the tests of the project, and the wheel some of the core, with nothing else beside it.
+release-check: $(VENV)/installed-release $(VENV)/installed-test-core ## Build sdist and wheel, check both, and test what they install
+	rm -rf $(RELEASE)
+	$(BIN)/python -m build --outdir $(RELEASE)/dist
+	$(BIN)/twine check --strict $(RELEASE)/dist/*
+	DISTRIBUTIONS=$(RELEASE)/dist $(BIN)/python -m pytest tests/project/test_release.py
+	$(PYTHON) -m venv $(RELEASE)/venv
+	$(RELEASE)/venv/bin/pip install --quiet "$$(echo $(RELEASE)/dist/*.whl)[test-core]"
+	mkdir $(RELEASE)/sdist $(RELEASE)/wheel
+	tar xzf $(RELEASE)/dist/*.tar.gz -C $(RELEASE)/sdist --strip-components 1
+	cp -r $(RELEASE)/sdist/tests $(RELEASE)/sdist/pyproject.toml $(RELEASE)/wheel
+	cd $(RELEASE)/wheel && ../venv/bin/dsoftmax --version
+	cd $(RELEASE)/wheel && ../venv/bin/python -c "import dsoftmax, sys; assert sys.prefix in dsoftmax.__file__"
+	cd $(RELEASE)/wheel && ../venv/bin/python -m pytest $(RELEASED) $(EVERYWHERE)
+	cd $(RELEASE)/sdist && ../venv/bin/python -m pytest tests/project $(EVERYWHERE)
+
+release-dry-run: $(VENV)/installed-release ## All of a release but the tag and the upload: version, changelog, release-check
+	@echo "Version $(VERSION); fragments of the changelog since the last one:"
+	$(BIN)/towncrier build --draft --version $(VERSION)
+	$(MAKE) release-check
+	@echo "These would be uploaded:" && ls $(RELEASE)/dist
 
 $(VENV)/installed-%: pyproject.toml
 	$(install)

@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from ._compile import compile as compile  # noqa: A004
     from ._cross_entropy import cross_entropy
     from ._cumulative import cumulative_logsumexp
-    from ._draws import GumbelTopK, choice, gumbel_topk
+    from ._draws import choice, gumbel_topk
     from ._normalizer import Normalizer
     from ._reread import reread
+    from ._results import GumbelTopK, TopK, TopKWithLog
     from ._softmax import log_softmax, logsumexp, softmax
     from ._softmax_matmul import softmax_matmul
     from ._statistics import effective_sample_size, entropy, expectation
-    from ._topk import TopK, TopKWithLog, softmax_topk, topk
+    from ._topk import softmax_topk, topk
 
 __version__ = "0.1.0"
 
@@ -48,10 +49,10 @@ __all__ = [
 
 # Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
 _HOMES = {
-    "GumbelTopK": "_draws",
+    "GumbelTopK": "_results",
     "Normalizer": "_normalizer",
-    "TopK": "_topk",
-    "TopKWithLog": "_topk",
+    "TopK": "_results",
+    "TopKWithLog": "_results",
     "choice": "_draws",
     "compile": "_compile",
     "cross_entropy": "_cross_entropy",

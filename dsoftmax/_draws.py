@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -15,21 +15,7 @@ from ._gumbel_operation import drawn
 from ._kernels.inversion import MOST_SORTED, Method
 from ._placed import Slices, as_slices
 from ._replacement import drawn as drawn_with_replacement
-
-
-class GumbelTopK(NamedTuple):
-    """Elements drawn without replacement: what `gumbel_topk` returns.
-
-    Attributes
-    ----------
-    keys : array
-        The elements plus Gumbel noise, float64, descending along the axis.
-    indices : array
-        Their positions along the axis, int64.
-    """
-
-    keys: Array
-    indices: Array
+from ._results import GumbelTopK
 
 
 def choice(

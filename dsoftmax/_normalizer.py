@@ -41,6 +41,7 @@ from ._engine import Finish, of_states, states
 from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import SplitEvery, map_blocks
+from ._html import html_of
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
 from ._reread import check_reread
@@ -435,6 +436,12 @@ class Normalizer:
             Lazy, and computed.
         """
         return dask.persist(self, **kwargs)[0]
+
+    def _repr_html_(self) -> str | None:
+        if not self._lazy:
+            return None
+        rows = {"axis": self.axis, "dtype of results": dtype_name(self.dtype), "m": self.m}
+        return html_of("Normalizer", rows | {"d": self.d})
 
     # The protocol of Dask collections; in memory there is no graph, and so it is not one.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,41 +13,9 @@ from ._arguments import Array, Axes, Omitted, as_array
 from ._engine import reduced
 from ._graph.tree import SplitEvery
 from ._kernels.topk import quick_result
+from ._results import TopK, TopKWithLog
 from ._terms import as_mask, as_terms
 from ._topk_operation import best, check_length
-
-
-class TopK(NamedTuple):
-    """The k best of every slice: what `topk` and `softmax_topk` return.
-
-    Attributes
-    ----------
-    values : array
-        The elements, or their probabilities, best first along the axis.
-    indices : array
-        Their positions along the axis, int64.
-    """
-
-    values: Array
-    indices: Array
-
-
-class TopKWithLog(NamedTuple):
-    """The k best of every slice: what `softmax_topk` returns with ``return_log``.
-
-    Attributes
-    ----------
-    values : array
-        The probabilities, largest first along the axis.
-    indices : array
-        Their positions along the axis, int64.
-    log_values : array
-        The logarithms of the probabilities.
-    """
-
-    values: Array
-    indices: Array
-    log_values: Array
 
 
 def softmax_topk(
@@ -126,7 +94,8 @@ def softmax_topk(
     or nothing but -inf. Otherwise -inf has probability 0 and comes last; but what ``where`` leaves
     out comes after it, by ascending index, and has probability 0 in all slices.
 
-    Pass all results to one `dask.compute`: computed one by one, each reads x anew. With s chunks
+    Compute all results at once, with their method ``compute``, or by one `dask.compute`: one by
+    one, each reads x anew. With s chunks
     along ``axis`` there is one task per chunk, about s / split_every for the merges, and one for
     each result. A partial result has at most k elements per slice, however long the chunk.
 
@@ -137,11 +106,10 @@ def softmax_topk(
 
     Examples
     --------
-    >>> import dask
     >>> import dask.array as da
     >>> import dsoftmax
     >>> x = da.from_array([[0.0, 3.0, 1.0, 2.0], [5.0, 5.0, 5.0, 9.0]], chunks=(1, 2))
-    >>> values, indices = dask.compute(*dsoftmax.softmax_topk(x, 2, axis=1))
+    >>> values, indices = dsoftmax.softmax_topk(x, 2, axis=1).compute()
     >>> values.round(4)
     array([[0.6439, 0.2369],
            [0.9479, 0.0174]])

@@ -6,21 +6,24 @@ is shuffled.  It needs pandas, and `dask.dataframe` for Dask's columns: the extr
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from ._graph.tree import SplitEvery
 from ._groups import EFFECTIVE_SAMPLE_SIZE, ENTROPY, LOGSUMEXP
+from ._install import how_to_install
 
 try:
     from . import _frames
-    from ._frame_arguments import Frame, columns
+    from ._frame_arguments import columns
 except ImportError as error:
     raise ImportError(
         "dsoftmax.dataframe needs pandas, and dask.dataframe for the columns of Dask; both come "
-        "with pip install 'dsoftmax[dataframe]'"
+        f"with {how_to_install('dataframe')}"
     ) from error
 
 __all__ = ["effective_sample_size", "entropy", "log_softmax", "logsumexp", "softmax"]
+
+Frame = TypeVar("Frame")  # a Series or DataFrame, of pandas or Dask
 
 
 def softmax(

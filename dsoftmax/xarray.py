@@ -6,17 +6,18 @@ xarray: the extra ``xarray``.  The functions have their arguments in common, and
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _softmax, _statistics, grouped
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
+from ._install import how_to_install
 
 try:
     from . import _named
-    from ._named import Dims, Named
+    from ._named import Dims
 except ImportError as error:
-    raise ImportError("dsoftmax.xarray needs xarray: pip install 'dsoftmax[xarray]'") from error
+    raise ImportError(f"dsoftmax.xarray needs xarray: {how_to_install('xarray')}") from error
 
 __all__ = [
     "effective_sample_size",
@@ -26,6 +27,8 @@ __all__ = [
     "logsumexp",
     "softmax",
 ]
+
+Named = TypeVar("Named")  # a DataArray or Dataset
 
 
 def softmax(

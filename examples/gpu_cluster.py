@@ -71,8 +71,8 @@ def main(rows, columns, chunk_rows):
     """Softmax over the GPUs of this machine."""
     if reason := missing():
         sys.exit(
-            f"{reason}: this example needs a GPU, CuPy and dask-cuda, which "
-            "pip install 'dsoftmax[gpu]' (CUDA 12) or 'dsoftmax[gpu-cuda13]' brings"
+            f"{reason}: this example needs a GPU, CuPy and dask-cuda, which pip install '.[gpu]' "
+            "(CUDA 12) or '.[gpu-cuda13]' brings, in a clone of dsoftmax's repository"
         )
     from dask_cuda import LocalCUDACluster
     from distributed import Client

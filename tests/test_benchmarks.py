@@ -20,7 +20,7 @@ from benchmarks.__main__ import DOCUMENTS, main
 from benchmarks.case import Case, Suite, faster, within
 from benchmarks.process import Process
 from benchmarks.runner import Settings, compare, measure
-from benchmarks.suites import SUITES, first, graphs, memory
+from benchmarks.suites import SUITES, first, graphs, memory, readme
 
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(quick=True, rounds=1)
@@ -499,6 +499,19 @@ def test_every_side_gives_the_softmax():
 
 def test_dashboard(jobs):
     assert list(jobs["dashboard", "looking"]) == ["dsoftmax, nobody looks", "/softmax"]
+
+
+def test_the_table_of_the_readme():
+    (case,) = (case for case in SUITES["readme"].cases(True) if case.name == "softmax")
+    record = measure(SUITES["readme"], case, QUICK)
+    assert record["failed"] == {}
+    ours, scipy, by_hand = record["samples"]
+    assert ours.startswith("dsoftmax.softmax")
+    assert "loads" in scipy  # which is asserted where it is measured
+    assert "da.exp" in by_hand
+    for taken in record["samples"].values():
+        assert list(taken) == list(readme.COLUMNS)
+        assert taken["peak"][0] > 2**24
 
 
 def test_first_calls_are_of_compiled_code(tmp_path):

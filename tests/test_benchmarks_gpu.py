@@ -40,7 +40,7 @@ def test_without_a_device_it_says_what_is_missing(monkeypatch):
         "gpu-topk-host",
     ):
         assert absent(suite).startswith("CuPy is not installed")
-        assert "pip install 'dsoftmax[gpu]'" in absent(suite)
+        assert "pip install '.[gpu]'" in absent(suite)
 
 
 @pytest.mark.parametrize("count", [0, None])

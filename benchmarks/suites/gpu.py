@@ -49,8 +49,8 @@ def device() -> Any:
         why = str(error)
     if why:
         raise ImportError(
-            f"{why}; this benchmark needs a CUDA device, and CuPy: pip install 'dsoftmax[gpu]' for "
-            "CUDA 12, 'dsoftmax[gpu-cuda13]' for CUDA 13"
+            f"{why}; this benchmark needs a CUDA device, and CuPy: pip install '.[gpu]' for CUDA "
+            "12, '.[gpu-cuda13]' for CUDA 13"
         )
     return cupy
 

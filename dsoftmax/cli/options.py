@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from .._install import how_to_install
+
 Axes = tuple[int, ...]
 
 
@@ -43,9 +45,7 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
     if not Path(value).resolve().parent.is_dir():
         raise click.UsageError(f"--report is {value!r}; there is no such directory")
     if importlib.util.find_spec("bokeh") is None:
-        raise click.ClickException(
-            '--report needs bokeh: python -m pip install "dsoftmax[dashboard]"'
-        )
+        raise click.ClickException(f"--report needs bokeh: {how_to_install('dashboard')}")
     return value
 
 

@@ -8,6 +8,7 @@ import logging
 import click
 from distributed import Client
 
+from .._install import how_to_install
 from .job import CONNECT_TIMEOUT, JobError, check_scheduler
 from .storage import one_line
 
@@ -18,7 +19,7 @@ def dashboard_link(client: Client, own: bool) -> str:
     Where there is no dashboard, why. ``own`` says whether the scheduler is that of this process.
     """
     if own and importlib.util.find_spec("bokeh") is None:
-        return 'needs bokeh: python -m pip install "dsoftmax[dashboard]"'
+        return f"needs bokeh: {how_to_install('dashboard')}"
     packages = ["bokeh", "dsoftmax"]
     # Asked first, since what fails on a scheduler is a traceback in its log.
     there = {} if own else client.sync(client.scheduler.versions, packages=packages)["packages"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import dask.array as da
 
+from .._install import how_to_install
 from .storage import StorageError, StoredArray, one_line, remove
 from .urls import Url
 from .zarr_conventions import decoding_of, dimension_names, kept_attributes
@@ -128,9 +129,7 @@ def import_zarr() -> Any:
     except ImportError:
         zarr = None
     if not hasattr(zarr, "create_array"):
-        raise StorageError(
-            'Zarr arrays need zarr 3: python -m pip install "dsoftmax[zarr]", or use .npy files'
-        )
+        raise StorageError(f"Zarr arrays need zarr 3: {how_to_install('zarr')}; or use .npy files")
     return zarr
 
 

@@ -141,7 +141,7 @@ def test_a_pickle_is_not_executed(tmp_path):
 def test_zarr_is_asked_for_where_it_is_missing(tmp_path, source, monkeypatch, installed):
     (tmp_path / "x.zarr").mkdir()
     monkeypatch.setitem(sys.modules, "zarr", installed)
-    with pytest.raises(StorageError, match=r'pip install "dsoftmax\[zarr\]"'):
+    with pytest.raises(StorageError, match=r"pip install '\.\[zarr\]'"):
         open_source(str(tmp_path / "x.zarr"))
-    with pytest.raises(StorageError, match=r'pip install "dsoftmax\[zarr\]"'):
+    with pytest.raises(StorageError, match=r"pip install '\.\[zarr\]'"):
         Destination(str(tmp_path / "y.zarr"), False, source)

@@ -139,7 +139,8 @@ def test_a_report_without_bokeh(npy, monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
     result = invoke("logsumexp", npy, "--report", "report.html")
     assert result.output == (
-        'Error: --report needs bokeh: python -m pip install "dsoftmax[dashboard]"\n'
+        "Error: --report needs bokeh: python -m pip install '.[dashboard]' in a clone of "
+        "dsoftmax's repository\n"
     )
 
 

@@ -43,7 +43,7 @@ gpu_cluster.main([])
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("cupy is not installed: this example needs a GPU")
-    assert "dsoftmax[gpu]" in line
+    assert "pip install '.[gpu]'" in line
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler to emulate a device with")

@@ -273,7 +273,7 @@ def test_without_xarray_an_error_names_the_extra(monkeypatch):
     for name in ("_named", "xarray"):
         monkeypatch.delitem(sys.modules, f"dsoftmax.{name}")
         monkeypatch.delattr(dsoftmax, name)
-    with pytest.raises(ImportError, match="pip install 'dsoftmax\\[xarray\\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[xarray\]'"):
         importlib.import_module("dsoftmax.xarray")
 
 

@@ -10,9 +10,9 @@ import dsoftmax
 ROOT = Path(dsoftmax.__file__).parent
 # From the ground up; those in one row know nothing of each other.
 FLOORS = (
-    {"_algebra"},
+    {"_algebra", "_html", "_install"},
     {"_kernels", "_graph"},
-    {"_arguments", "_compile", "_operation", "_reread"},
+    {"_arguments", "_compile", "_operation", "_reread", "_results"},
     {"_draw_arguments", "_group_arguments", "_terms", "_topk_operation"},
     {"_engine", "_frame_arguments", "_groups", "_gumbel_operation", "_placed"},
     {"_frames", "operations", "_topk"},

@@ -12,8 +12,16 @@ import yaml
 import dsoftmax
 
 ROOT = Path(__file__).parents[2]
+TEXTS = {".ipynb", ".md", ".py", ".rst", ".yml"}
 DOCUMENTS = (
-    *("README.md", "CONTRIBUTING.md", "DESIGN.md", "SECURITY.md"),
+    *(
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "DESIGN.md",
+        "SECURITY.md",
+        "changes/README.md",
+    ),
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("**/*.md")),
 )
 
@@ -31,7 +39,7 @@ def make(*arguments):
 
 def test_make_alone_lists_the_targets():
     assert make() == make("help")
-    rows = [re.fullmatch(r"make (([a-z]+) +)(\S.*)", line) for line in make()]
+    rows = [re.fullmatch(r"make (([a-z-]+) +)(\S.*)", line) for line in make()]
     assert all(rows)
     assert len({len(row[1]) for row in rows}) == 1  # one column below the other
     phony = re.search(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)[1].split()
@@ -40,7 +48,7 @@ def test_make_alone_lists_the_targets():
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_commands_that_a_document_names_are_there(document):
-    named = set(re.findall(r"(?:^|`)make ([a-z]+)", read(document), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", read(document), re.MULTILINE))
     assert named <= {line.split()[1] for line in make("help")}
     if document in ("README.md", "CONTRIBUTING.md"):
         assert "test" in named
@@ -109,9 +117,11 @@ def test_the_citation_is_of_this_version():
     assert citation["license"] == project["license"]
     assert citation["keywords"] == project["keywords"]
     assert {"message", "authors"} <= set(citation)
-    released = re.search(r"^## (\S+) \((\S+)\)$", read("CHANGELOG.md"), re.MULTILINE)
-    assert released[1] == dsoftmax.__version__
-    assert str(citation.get("date-released", "unreleased")) == released[2]
+    latest, date = re.search(r"^## (\S+) \((\S+)\)$", read("CHANGELOG.md"), re.MULTILINE).groups()
+    if "date-released" in citation:
+        assert (latest, date) == (dsoftmax.__version__, str(citation["date-released"]))
+    else:  # what has changed since is in changes/
+        assert latest != dsoftmax.__version__ or date == "unreleased"
 
 
 def test_the_citation_has_the_papers_of_the_docstrings():
@@ -120,3 +130,15 @@ def test_the_citation_has_the_papers_of_the_docstrings():
     for paper, reference in zip(papers, references, strict=True):
         assert paper in str(reference)
         assert paper in dsoftmax.softmax.__doc__
+
+
+def test_nobody_is_told_to_install_by_name():
+    """What has this name on a package index may be somebody else's (dsoftmax/_install.py)."""
+    named = re.compile(r"pip install +['\"]?dsoftmax")
+    assert named.search('python -m pip install "dsoftmax[zarr]"')
+    folders = ("benchmarks", "docs", "dsoftmax", "examples")
+    files = [path for f in folders for path in (ROOT / f).rglob("*") if path.suffix in TEXTS]
+    files = [*files, *ROOT.glob("*.md")]
+    assert len(files) > 100
+    telling = {path.name for path in files if named.search(path.read_text(encoding="utf-8"))}
+    assert telling == {"_install.py"}

@@ -10,7 +10,7 @@ def test_the_code_of_the_readme(capsys):
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     exec(compile(code, "README.md", "exec"), {})
     printed = re.findall(r"^print\(.*\) +# (.*)$", code, re.MULTILINE)
-    assert len(printed) == 2
+    assert len(printed) == 5
     assert capsys.readouterr().out.splitlines() == printed
 
 

@@ -1,0 +1,3 @@
+"""What pytest does not collect here."""
+
+collect_ignore = ["user.py"]  # it imports what the environment may lack, and is for type checkers
