@@ -40,7 +40,7 @@ from bokeh.server.tornado import BokehTornado
 from distributed.diagnostics.task_stream import rectangles
 
 from dsoftmax import dashboard
-from dsoftmax.dashboard import _colours, _jobs
+from dsoftmax.dashboard import _colours, _jobs, _sums
 
 
 @contextlib.contextmanager
@@ -107,8 +107,13 @@ def shown(document, name):
     return document.get_model_by_name(name)
 
 
+def said(document, name):
+    """What a part of the page says, without tags."""
+    return re.sub(r"<[^>]*>", "", shown(document, name).text)
+
+
 def bars(document):
-    """The parts of the job that is shown and the text on their bars."""
+    """The parts of the job that is shown and how many of their tasks are done."""
     data = shown(document, "parts").data
     return dict(zip(data["part"], data["text"], strict=True))
 
@@ -120,8 +125,7 @@ def gate(block, names, block_id=None):
     return block
 
 
-FIRST = "first pass: (m, d) of each chunk"
-SECOND = "second pass: exp(x - m) / d"
+FIRST, SECOND = "First Pass", "Second Pass"
 
 
 @pytest.mark.parametrize(
@@ -129,9 +133,9 @@ SECOND = "second pass: exp(x - m) / d"
     [
         (lambda x: softmax(x, split_every=2), "softmax", [8, 4, 2, 1, 8]),
         (lambda x: softmax(x + 1, reread=True), "softmax", [8, 1, 8]),
-        (lambda x: log_softmax(x, split_every=4), "log-softmax", [8, 2, 1, 8]),
+        (lambda x: log_softmax(x, split_every=4), "log_softmax", [8, 2, 1, 8]),
         (lambda x: logsumexp(x, split_every=3), "logsumexp", [8, 3, 1]),
-        (lambda x: softmax_topk(x, 3)[0], "softmax-topk", [8, 1]),
+        (lambda x: softmax_topk(x, 3)[0], "softmax_topk", [8, 1]),
         (lambda x: topk(x, 3)[1], "topk", [8, 1]),
         (lambda x: entropy(x, split_every=4), "entropy", [8, 2, 1]),
         (lambda x: entropy(x, where=x > 0), "entropy", [8, 1]),
@@ -139,14 +143,14 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: expectation(x, (x, 1.0))[0], "expectation", [8, 1]),
         (lambda x: entropy(x[:, None], axis=1), "entropy", [8]),
         (lambda x: softmax(x, where=x > 0, split_every=4), "softmax", [8, 2, 1, 8]),
-        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax-matmul", [8, 1]),
-        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax-matmul", [8]),
-        (lambda x: cross_entropy(x, 7), "cross-entropy", [8, 1]),
-        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross-entropy", [8]),
+        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax_matmul", [8, 1]),
+        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax_matmul", [8]),
+        (lambda x: cross_entropy(x, 7), "cross_entropy", [8, 1]),
+        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross_entropy", [8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
-        (lambda x: grouped.softmax(x, x > 0), "grouped-softmax", [8, 1, 8]),
-        (lambda x: grouped.logsumexp(x, x > 0)[1], "grouped-logsumexp", [8, 1]),
+        (lambda x: grouped.softmax(x, x > 0), "grouped.softmax", [8, 1, 8]),
+        (lambda x: grouped.logsumexp(x, x > 0)[1], "grouped.logsumexp", [8, 1]),
     ],
 )
 def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
@@ -154,7 +158,7 @@ def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
     future = client.compute(function(x))
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert job.kind == kind
+    assert job.function == kind
     assert job.nbytes == x.nbytes
     parts = [_jobs.progress(group) for group in job.groups]
     assert [(part.done, part.failed) for part in parts] == [(size, 0) for size in sizes]
@@ -166,7 +170,7 @@ def test_statistics_of_one_set_of_states_are_one_job(client, axis):
     futures = client.compute([entropy(x, axis), effective_sample_size(x, axis)])
     wait(futures)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert job.kind == "effective-sample-size and entropy"
+    assert job.function == "effective_sample_size and entropy"
     assert _jobs.progress(job.first).done == 8
     assert _colours.colour_of(job.first.prefix.name) == _colours.FIRST
 
@@ -177,7 +181,7 @@ def test_the_second_pass_is_found_under_another_name(client):
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
     assert job.second.prefix.name == "mul"
-    assert _jobs.progress(job.second) == (8, 8, 0)
+    assert _jobs.progress(job.second) == (8, 8, 0, 0)
 
 
 def test_two_jobs_are_told_apart(client):
@@ -185,7 +189,7 @@ def test_two_jobs_are_told_apart(client):
     futures = client.compute([softmax(x), logsumexp(2 * x)])
     wait(futures)
     jobs = _jobs.find_jobs(client.cluster.scheduler)
-    assert sorted(job.kind for job in jobs) == ["logsumexp", "softmax"]
+    assert sorted(job.function for job in jobs) == ["logsumexp", "softmax"]
     assert len({job.name for job in jobs}) == 2
 
 
@@ -200,8 +204,8 @@ def look(client, job):
     scheduler = client.cluster.scheduler
 
     async def seen():
-        states = _jobs.unmerged(scheduler, job)
-        return _jobs.joined(states, await _jobs.fetch(scheduler, states), job.kind)
+        states = _sums.unmerged(scheduler, job)
+        return _sums.joined(states, await _sums.fetch(scheduler, states), job.function)
 
     return client.sync(seen)
 
@@ -289,24 +293,27 @@ def test_large_states_are_not_fetched(client):
 def test_the_page_follows_a_job_to_its_end(client, held_up):
     x, slowly, release = held_up
     with watched(client) as document:
-        assert "No softmax is running" in shown(document, "head").text
+        assert "No softmax is running" in said(document, "head")
         stored = client.compute(softmax(slowly, axis=0).sum())
         until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
-        assert "of an array of 18.75 kiB" in shown(document, "head").text
+        head = said(document, "head")
+        assert head.startswith("softmax of float64 (800, 3) along axis 0")
+        assert "First pass: 6 of 8 chunks are done. Workers hold" in head
+        assert "of an array of 18.75 kiB" in head
         part = np.delete(x.compute(), np.r_[500:600, 700:800], axis=0)[:, 0]
         text = until(lambda: shown(document, "sum").text)
-        assert text.startswith("<p>6 of 8 chunks seen: m = ")
-        printed = float(re.search(r"logsumexp = (\S+)</b>", text)[1])
-        assert printed == pytest.approx(logsumexp(part), rel=1e-15)
+        assert text.startswith("6 of 8 chunks seen: m = ")
+        printed = float(re.search(r"log-sum-exp = (\S+)</b>", text)[1])
+        assert printed == pytest.approx(logsumexp(part), rel=1e-5)
 
         release()
         assert stored.result() == pytest.approx(3)
         del stored
-        until(lambda: "has left the scheduler, complete" in shown(document, "head").text)
+        until(lambda: "Complete; its tasks have left the scheduler" in said(document, "head"))
         assert bars(document)[FIRST] == "8 of 8"
-        cells = re.findall(r"<td[^>]*>([^<]*)</td>", shown(document, "workers").text)
+        cells = re.findall(r"<t[hd] [^>]*>([^<]*)</t", shown(document, "workers").text)
         rows = [cells[i : i + 6] for i in range(0, len(cells), 6)]
-        assert rows[0][:4] == ["worker", "first pass", "second pass", "share"]
+        assert rows[0][:4] == ["Worker", "First Pass", "Second Pass", "Share"]
         assert sum(int(row[1]) for row in rows[1:]) >= 2  # those held up were finished later
         assert sum(int(row[3].rstrip("%")) for row in rows[1:]) in (99, 100, 101)
 
@@ -318,7 +325,7 @@ def test_the_page_says_what_was_not_finished(client, held_up):
         until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
         future.cancel()
         del future
-        until(lambda: "has left the scheduler, not complete" in shown(document, "head").text)
+        until(lambda: "Not complete; its tasks have left" in said(document, "head"))
         assert bars(document)[FIRST] == "6 of 8"
         release()
 
@@ -339,7 +346,7 @@ def test_sizes_that_are_not_known_are_not_made_up(client):
     with watched(client) as document:
         future = client.compute(logsumexp(x[x > 150].astype("f8")))
         until(lambda: bars(document).get(FIRST) == "8 of 8")
-        assert "of an array of unknown size" in shown(document, "head").text
+        assert "of float64 (nan,) along axis 0" in said(document, "head")
         assert shown(document, "size").data == {"seconds": [], "bytes": []}
         wait(future)
 
