@@ -136,7 +136,7 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             jobs = find_jobs(scheduler, watch.known)
             watch.follow(jobs)
             job = page.choose(jobs)
-            states = None if job is None else unmerged(scheduler, job)
+            states = None if job is None else unmerged(scheduler, job, page.below)
             cost = thread_time() - start
             values = await fetch(scheduler, states)  # meanwhile the scheduler works on
             start = thread_time()

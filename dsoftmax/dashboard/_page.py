@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from bokeh.core.properties import without_property_validation
 from bokeh.layouts import column
 from bokeh.models import InlineStyleSheet, Row, Select
 from dask.utils import format_bytes
 from distributed.metrics import time
-from distributed.scheduler import TaskGroup
+from distributed.scheduler import TaskGroup, TaskState
 
 from . import _html
 from ._figures import Convergence, Memory, text
@@ -30,6 +31,7 @@ class Page:
         self.watch = watch
         self.job: Job | None = None  # shown in the figures
         self.pace = Pace()
+        self.below: dict[TaskState, int] = {}  # how many chunks are below merges of the job
         self.labels: dict[str, str] = {}  # of jobs, by their names
         self.known: dict[str, TaskGroup] = {}  # the first passes of those on the scheduler
         self.select = Select(title="Job", options=[], sizing_mode="stretch_width", visible=False)
@@ -61,13 +63,17 @@ class Page:
             self.select.visible = len(options) > 1
         if new:
             self.select.value = new[-1]
-        return named.get(self.select.value)
+        job = named.get(self.select.value)
+        if job is None or self.job is None or job.first is not self.job.first:
+            self.below.clear()
+        return job
 
     def _label(self, job: Job) -> str:
         """The title of a job; those of the same title are numbered."""
         same = sum(label.partition(" #")[0] == job.title for label in self.labels.values())
         return f"{job.title} #{same + 1}" if same else job.title
 
+    @without_property_validation  # as Dask's pages do, which takes half the time
     def draw(self, job: Job | None, seen: Seen | None) -> None:
         """Show a job; without one, how the last one ended."""
         running, job = job is not None, job or self.job

@@ -66,14 +66,19 @@ def _holder(task: TaskState) -> TaskState:
     return next(aliases, task)
 
 
-def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
-    """The states to fetch; None if the job has no tree, or is forgotten."""
+def unmerged(
+    scheduler: Scheduler, job: Job, below: dict[TaskState, int] | None = None
+) -> Unmerged | None:
+    """The states to fetch; None if the job has no tree, or is forgotten.
+
+    ``below`` keeps the number of chunks below each merge of a job, to count them once.
+    """
     # Running sums never have the state of the whole.
     root = None if job.function == CUMULATIVE_LOGSUMEXP.name else _root(scheduler, job)
     if root is None:
         return None
     groups = {job.first, *job.levels}
-    chunks: dict[TaskState, int] = {}
+    chunks = {} if below is None else below
 
     def parts(task: TaskState) -> list[TaskState]:
         return [other for other in task.dependencies if other.group in groups]
@@ -89,12 +94,13 @@ def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
     ahead = [root]
     while ahead and len(found) < _MOST_STATES:
         task = ahead.pop()
+        if task.state not in ("memory", "released"):
+            if task.group is not job.first:
+                ahead.extend(parts(task))
+            continue
         holder = _holder(task)
-        if holder.state == "memory":
-            if holder.nbytes <= _LARGEST_STATE:
-                found[holder] = chunks_below(task)
-        elif task.state != "released":
-            ahead.extend(parts(task))
+        if holder.state == "memory" and holder.nbytes <= _LARGEST_STATE:
+            found[holder] = chunks_below(task)
     return Unmerged(found, chunks_below(root))
 
 

@@ -159,20 +159,23 @@ class Tree:
         self.figure.xaxis.major_label_text_font_size = "0px"
         self.figure.grid.visible = False
         self.figure.outline_line_color = None
-        self.figure.yaxis.axis_line_color = None
-        self.figure.yaxis.major_tick_line_color = None
+        (self.axis,) = self.figure.yaxis
+        self.axis.axis_line_color = self.axis.major_tick_line_color = None
+        self.axis.ticker = self.ticks = FixedTicker(ticks=[])
+        self.rows: list[Row] = []
         self.totals: list[int] = []
 
     def draw(self, job: Job, rows: list[Row]) -> None:
         """Show how far the rows are."""
+        if rows == self.rows:
+            return
+        self.rows = rows
         totals = [row.progress.total for row in rows]
         if totals != self.totals:
             self._lay_out(job, rows, totals)
-        counts = np.bincount(self.at.row)
-        found = np.concatenate(
-            [shares(row.progress, n) for row, n in zip(rows, counts, strict=True)], axis=1
-        )
-        left, right = self.at.centre - self.at.width / 2, self.at.centre + self.at.width / 2
+        parts = zip(rows, self.numbers, strict=True)
+        found = np.concatenate([shares(row.progress, n) for row, n in parts], axis=1)
+        left, right = self.cells.data["left"], self.cells.data["right"]
         done, begun, failed = found * self.at.width
         _patch(self.cells, {"done": left + done, "begun": left + begun, "failed": right - failed})
         start = self.between.start
@@ -190,13 +193,14 @@ class Tree:
             "colour": [row.colour for row in rows],
             "y": [-i for i in range(len(rows))],
         }
-        self.figure.yaxis.major_label_overrides = {
+        self.axis.major_label_overrides = {
             -i: f"{title}\n{text}"
             for i, (title, text) in enumerate(zip(titles, texts, strict=True))
         }
 
     def _lay_out(self, job: Job, rows: list[Row], totals: list[int]) -> None:
         self.totals, self.at = totals, cells_of(totals)
+        self.numbers = np.bincount(self.at.row)
         left, right = self.at.centre - self.at.width / 2, self.at.centre + self.at.width / 2
         self.cells.data = {
             "left": left,
@@ -211,7 +215,7 @@ class Tree:
         self.between = edges_of(self.at, is_chain(job))
         self.edges.data = {**self.between.ends, "colour": np.full(len(self.between.start), _EDGE)}
         self.figure.y_range.start, self.figure.y_range.end = 0.5 - len(rows), 0.5
-        self.figure.yaxis.ticker = FixedTicker(ticks=[-i for i in range(len(rows))])
+        self.ticks.ticks = [-i for i in range(len(rows))]
         self.figure.height = max(_LEAST_HEIGHT, _ROW_HEIGHT * len(rows))
         largest = max(totals)
         cell = "One Task" if largest <= MOST_CELLS else f"Up to {-(-largest // MOST_CELLS):,} Tasks"
