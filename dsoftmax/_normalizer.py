@@ -44,7 +44,7 @@ from ._graph.tree import SplitEvery, map_blocks
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
 from ._reread import check_reread
-from ._terms import as_terms
+from ._terms import Joined, as_terms
 from .operations import (
     EFFECTIVE_SAMPLE_SIZE,
     ENTROPY,
@@ -216,8 +216,8 @@ class Normalizer:
             "Normalizer.of", x, axis, split_every, b=b, where=where, prefix=prefix
         )
         monoid = MOMENTS if statistics else NORMALIZER
-        ndim, read = terms.ndim, getattr(terms, "blocks", terms)
-        call = Call.of("Normalizer.of", read, axes) if isinstance(read, da.Array) else None
+        ndim, read = terms.ndim, terms.blocks if isinstance(terms, Joined) else terms
+        call = Call.of("Normalizer", read, axes) if isinstance(read, da.Array) else None
         if axis is not None:
             kept = states("softmax", monoid, terms, axes, split_every, call=call)
             return cls(kept, axes, dtype, ndim, statistics=statistics)

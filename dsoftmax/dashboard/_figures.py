@@ -49,10 +49,10 @@ def text(name: str, html: str = "") -> Any:
     )
 
 
-def plot(title: str, help_text: str, height: int = 330, **options: Any) -> tuple[Any, Any]:
+def plot(name: str, help_text: str, height: int = 330, **options: Any) -> tuple[Any, Any]:
     """A figure with a help mark, and both in a column: the mark opens a text above the figure."""
     made = figure(
-        title=title,
+        title="",
         height=height,
         sizing_mode="stretch_width",
         toolbar_location="above",
@@ -61,7 +61,7 @@ def plot(title: str, help_text: str, height: int = 330, **options: Any) -> tuple
         **options,
     )
     html = f'<div style="{_TEXT}; padding: 6px 10px; background: #eee">{help_text}</div>'
-    note = Div(text=html, visible=False, sizing_mode="stretch_width")
+    note = Div(text=html, name=f"{name} help", visible=False, sizing_mode="stretch_width")
     show = CustomJS(args={"note": note}, code="note.visible = !note.visible")
     made.add_tools(CustomAction(icon="help", description="What this shows", callback=show))
     return made, column(made, note, sizing_mode="stretch_width")
@@ -72,7 +72,7 @@ class Convergence:
 
     def __init__(self) -> None:
         self.source = ColumnDataSource({"share": [], "logsumexp": []}, name="sums")
-        self.figure, self.root = plot("", _SUM_HELP, x_range=(0, 1.02))
+        self.figure, self.root = plot("sum", _SUM_HELP, x_range=(0, 1.02))
         self.figure.step(
             "share", "logsumexp", source=self.source, color=TREE, line_width=2, mode="after"
         )
@@ -103,7 +103,7 @@ class Memory:
         self.held = ColumnDataSource({"seconds": [], "bytes": []}, name="held")
         self.size = ColumnDataSource({"seconds": [], "bytes": []}, name="size")
         self.named = ColumnDataSource({"seconds": [], "bytes": [], "text": []})
-        self.figure, self.root = plot("", _MEMORY_HELP, height=270, y_range=(0, 1))
+        self.figure, self.root = plot("memory", _MEMORY_HELP, height=270, y_range=(0, 1))
         self.figure.varea("seconds", 0, "bytes", source=self.held, color=FIRST, fill_alpha=0.25)
         self.figure.line("seconds", "bytes", source=self.held, color=FIRST, line_width=3)
         self.figure.line("seconds", "bytes", source=self.size, color="#444444", line_dash="dashed")

@@ -85,7 +85,10 @@ class Page:
             self.memory.clear()
             self.figures.visible = True
         self.job = job
+        threads = sum(worker.nthreads for worker in self.watch.scheduler.workers.values())
         parts = [self.watch.progress(group) for group in job.groups]
+        # Of the tasks that workers have been given, no more run than there are threads.
+        parts = [part._replace(running=min(part.running, threads)) for part in parts]
         self._draw_head(job, parts, running)
         self.tree.draw(job, rows_of(job, parts))
         self._draw_workers(job)

@@ -2,7 +2,7 @@
 
 A row has a cell for each task, or, of more than a hundred, for several tasks. It fills up from the
 left as its tasks finish, whichever these are: the scheduler knows how many have, and that is cheap
-to ask. A merge is done only after all that it merges, so the tree fills up as it should.
+to ask. A merge runs after all that it merges, so rows fill up one after the other.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ def cells_of(totals: Sequence[int]) -> Cells:
     """The cells of rows of so many tasks: a parent above the middle of its children."""
     numbers = [max(min(total, MOST_CELLS), 1) for total in totals]
     centres: list[np.ndarray] = []
+    widths: list[np.ndarray] = []
     for n in numbers:
         if centres and n < len(centres[-1]):
             parents = parents_of(len(centres[-1]), n)
             centre = np.bincount(parents, centres[-1]) / np.bincount(parents)
         else:
             centre = (np.arange(n) + 0.5) / n
+        room = min([*np.diff(centre), 2 * centre[0], 2 * (1 - centre[-1])])
         centres.append(centre)
-    widths = [np.full(n, min(0.8 / n, _WIDEST)) for n in numbers]
+        widths.append(np.full(n, min(0.8 * room, _WIDEST)))
     row = np.repeat(np.arange(len(numbers)), numbers)
     return Cells(row, np.concatenate(centres), np.concatenate(widths))
 
@@ -105,8 +107,9 @@ def edges_of(cells: Cells, chain: bool = False) -> Edges:
             below = below[parents_of(len(above), len(below))]
         else:
             above = above[parents_of(len(below), len(above))]
-            step = -(-len(below) // _MOST_LINES)  # too close to be told apart
-            above, below = above[::step], below[::step]
+            last = len(below) - 1  # more lines are too close to be told apart
+            some = np.linspace(0, last, min(last + 1, _MOST_LINES)).round().astype(int)
+            above, below = above[some], below[some]
         found.append((above, below, -row - _HALF_HEIGHT, -row - 1 + _HALF_HEIGHT))
         if chain and row == 0:
             links = np.flatnonzero(cells.row == 1)
@@ -135,7 +138,8 @@ class Tree:
         self.edges = ColumnDataSource({name: [] for name in (*_ENDS, "colour")})
         of_rows = ("part", "share", "text", "colour", "y")
         self.parts = ColumnDataSource({name: [] for name in of_rows}, name="parts")
-        self.figure, self.root = plot("Passes and Tree", HELP, x_range=(-0.01, 1.01))
+        self.figure, self.root = plot("tree", HELP, x_range=(-0.01, 1.01))
+        self.figure.title.text = "Passes and Tree"
         self.figure.segment(
             "x0", "y0", "x1", "y1", source=self.edges, color="colour", line_alpha=0.6
         )

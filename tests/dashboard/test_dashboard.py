@@ -1,7 +1,6 @@
 """The page /softmax: what it reads from a scheduler, what it shows, and that it costs nothing else.
 
-`watched` opens the page with Bokeh's own client, and reads what the scheduler draws for it; what a
-browser makes of that is in test_browser.py.
+What a browser makes of that is in test_browser.py.
 """
 
 import contextlib
@@ -11,13 +10,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from urllib.parse import urlsplit
 
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, Event, LocalCluster, wait
+from distributed import Event, wait
 
 from dsoftmax import (
     cross_entropy,
@@ -35,28 +33,12 @@ from dsoftmax import (
 
 pytest.importorskip("bokeh", reason="draws the page")
 
-from bokeh.client import pull_session
-from bokeh.server.tornado import BokehTornado
 from distributed.diagnostics.task_stream import rectangles
 
 from dsoftmax import dashboard
 from dsoftmax.dashboard import _colours, _jobs, _sums
 
-
-@contextlib.contextmanager
-def a_cluster(**options):
-    """A client of threads in this process, whose scheduler can be looked into."""
-    arguments = {
-        "n_workers": 2,
-        "threads_per_worker": 4,  # two of which may be held up
-        "processes": False,
-        "protocol": "tcp",
-        "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0",
-        "scheduler_kwargs": {"preload": ["dsoftmax.dashboard"]},
-    }
-    with LocalCluster(**arguments | options) as cluster, Client(cluster) as client:
-        yield client
+from .watching import a_cluster, bars, page, said, shown, until, watched
 
 
 @pytest.fixture(scope="module")
@@ -70,52 +52,6 @@ def _nothing_left(client):
     """Each test finds no job of another."""
     yield
     until(lambda: not client.cluster.scheduler.tasks)
-
-
-def until(true, seconds=20):
-    """Wait for something to come true."""
-    end = time.monotonic() + seconds
-    while not (value := true()):
-        if time.monotonic() > end:
-            pytest.fail(f"it does not happen within {seconds} s")
-        time.sleep(0.05)
-    return value
-
-
-def page(client):
-    return client.dashboard_link.replace("/status", "/softmax")
-
-
-@contextlib.contextmanager
-def watched(client):
-    """The document of a viewer who looks at the page, as the scheduler draws it."""
-    session = pull_session(url=page(client))
-    applications = client.cluster.scheduler.http_application.applications
-    sessions = {
-        drawn.id: drawn
-        for application in applications
-        if isinstance(application, BokehTornado) and "/softmax" in application.app_paths
-        for drawn in application.get_sessions("/softmax")
-    }
-    try:
-        yield sessions[session.id].document
-    finally:
-        session.close()
-
-
-def shown(document, name):
-    return document.get_model_by_name(name)
-
-
-def said(document, name):
-    """What a part of the page says, without tags."""
-    return re.sub(r"<[^>]*>", "", shown(document, name).text)
-
-
-def bars(document):
-    """The parts of the job that is shown and how many of their tasks are done."""
-    data = shown(document, "parts").data
-    return dict(zip(data["part"], data["text"], strict=True))
 
 
 def gate(block, names, block_id=None):
