@@ -28,7 +28,8 @@ _TEXT = "font-size: 13px; line-height: 1.45; color: #333"
 
 _SUM_HELP = (
     "m + log d of all states that workers hold now, merged: the log-sum-exp of the chunks that are "
-    "done. It rises to that of the whole. Of several slices it is the first one's."
+    "done. It rises to that of the whole. Of several slices it is the first one's. Nothing is "
+    "shown of states that take more than 64 kiB or are on a GPU, nor of operations without a sum."
 )
 _MEMORY_HELP = (
     "What the results of tasks take on all workers, in memory and on disk, and the size of the "
@@ -84,7 +85,7 @@ class Convergence:
     def clear(self) -> None:
         """Forget the points of another job."""
         self.source.data = {"share": [], "logsumexp": []}
-        self.figure.title.text = "Log-Sum-Exp"
+        self.figure.title.text = "Log-Sum-Exp: No Chunk Seen Yet"
 
     def draw(self, seen: Seen) -> None:
         """Add a point."""

@@ -45,7 +45,7 @@ def status(job: Job, parts: Sequence[Progress], workers: int, busy: int) -> str:
     first, second = parts[0], parts[-1] if job.second else None
     passed = "First pass: " if job.levels else ""
     if failed := sum(part.failed for part in parts):
-        return f"{count(failed, 'task')} failed."
+        return f"{count(failed, 'task')} failed; asking for the result raises the error."
     if all(part.done == part.total for part in parts):
         return "Complete."
     if not workers:
@@ -103,15 +103,15 @@ def bar(passes: Sequence[Progress], in_one: bool) -> str:
     """How much of all passes is done, as a bar with a part for each; ``in_one`` without a tree."""
     colours = (SECOND,) if in_one else (FIRST, SECOND)
     parts = "".join(
-        f'<div style="flex: 1; background: {NOTHING}; height: 10px"><div style="height: 10px; '
-        f'width: {_percent(part)}; background: {FAILED if part.failed else colour}"></div></div>'
+        f'<div style="flex: 1; display: flex; background: {NOTHING}">'
+        f"{_stripe(part.done, part.total, colour)}{_stripe(part.failed, part.total, FAILED)}</div>"
         for part, colour in zip(passes, colours, strict=False)
     )
-    return f'<div style="display: flex; gap: 3px">{parts}</div>'
+    return f'<div style="display: flex; gap: 3px; height: 10px">{parts}</div>'
 
 
-def _percent(part: Progress) -> str:
-    return f"{100 * part.done / part.total if part.total else 0:.1f}%"
+def _stripe(part: int, total: int, colour: str) -> str:
+    return f'<div style="width: {100 * part / max(total, 1):.1f}%; background: {colour}"></div>'
 
 
 def workers(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -93,7 +93,14 @@ def progress(group: TaskGroup) -> Progress:
     """The progress of a group. Released tasks are done; those to come are waiting or queued."""
     states = group.states
     done = sum(states[state] for state in _AHEAD)
-    return Progress(done, sum(states.values()), states["erred"], states["processing"])
+    running = computed_by(group).states["processing"]
+    return Progress(done, sum(states.values()), states["erred"], running)
+
+
+def computed_by(group: TaskGroup) -> TaskGroup:
+    """The group whose tasks do the work of a group: another if Dask has fused and renamed them."""
+    end = f"-{group.name}"
+    return next((other for other in group.dependencies if other.name.endswith(end)), group)
 
 
 def find_jobs(scheduler: Scheduler, known: Known | None = None) -> list[Job]:
@@ -115,7 +122,7 @@ def find_jobs(scheduler: Scheduler, known: Known | None = None) -> list[Job]:
             known[group.name] = _found(scheduler, group)
         found, users = known[group.name], used_by.get(group.name, ())
         # Tasks that Dask has fused and renamed appear again under the name that others use.
-        if found and not any(group.name.endswith(f"-{other.name}") for other in users):
+        if found and not any(computed_by(other) is group for other in users):
             jobs.append(_job(group, found, used_by))
     # A second pass has stages of calls that its array is made by.
     later = {group for job in jobs for group in job.groups[1:]}

@@ -17,7 +17,7 @@ from ._figures import Convergence, Memory, text
 from ._jobs import Job, Progress
 from ._pace import Pace, duration, number, roughly
 from ._sums import Seen
-from ._tree import Tree, rows_of
+from ._tree import Tree, is_chain, rows_of
 from ._watch import Watch
 
 _COLUMNS = ("Worker", "First Pass", "Second Pass", "Share", "Memory", "Spilled")
@@ -30,7 +30,7 @@ class Page:
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
         self.job: Job | None = None  # shown in the figures
-        self.pace = Pace()
+        self.pace, self.elapsed = Pace(), 0.0
         self.below: dict[TaskState, int] = {}  # how many chunks are below merges of the job
         self.labels: dict[str, str] = {}  # of jobs, by their names
         self.known: dict[str, TaskGroup] = {}  # the first passes of those on the scheduler
@@ -80,7 +80,7 @@ class Page:
         if job is None:
             return
         if self.job is None or job.first is not self.job.first:
-            self.pace, self.sum_text.text = Pace(), ""
+            self.pace, self.elapsed, self.sum_text.text = Pace(), 0.0, ""
             self.sums.clear()
             self.memory.clear()
             self.figures.visible = True
@@ -94,6 +94,8 @@ class Page:
         self._draw_workers(job)
         if seen is not None:
             self._draw_sum(seen)
+        # Within chunks there are no states, and those of running sums are never those of the whole.
+        self.sums.root.visible = bool(job.levels) and not is_chain(job)
 
     def _draw_head(self, job: Job, parts: list[Progress], running: bool) -> None:
         workers = self.watch.scheduler.workers.values()
@@ -101,16 +103,19 @@ class Page:
         done, total = sum(part.done for part in passes), sum(part.total for part in passes)
         complete = all(part.done == part.total for part in parts)
         began, now = self.watch.began(job), time()
-        if complete or not running:
+        if complete:
             now = max(group.stop for group in job.groups) or now
-        elapsed = max(now - began, 0.0)
-        facts = [("Elapsed", duration(elapsed))]
+        if complete or running:
+            self.elapsed = max(now - began, 0.0)
+        facts = [("Elapsed", duration(self.elapsed))]
         if running and not complete:
             self.pace.add(now, done)
-            facts.append(("Time Left", roughly(self.pace.left(total - done)) or "not known yet"))
+            if not any(part.failed for part in parts):
+                left = roughly(self.pace.left(total - done))
+                facts.append(("Time Left", left or "not known yet"))
             speed = self.pace.speed
         else:
-            speed = done / elapsed if elapsed else 0.0
+            speed = done / self.elapsed if self.elapsed else 0.0
         if speed:
             facts += _speeds(speed, job.nbytes / parts[0].total, complete)
         if running:
@@ -118,7 +123,7 @@ class Page:
             busy = sum(len(worker.processing) for worker in workers)
             sentence = _html.status(job, parts, len(workers), busy)
             sentence += f" Workers hold {_html.held(held, job.nbytes, 'of an array of')}."
-            self.memory.draw(elapsed, held, job.nbytes)
+            self.memory.draw(self.elapsed, held, job.nbytes)
         else:
             sentence = "Complete" if complete else "Not complete"
             sentence += "; its tasks have left the scheduler."

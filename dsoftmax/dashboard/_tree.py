@@ -25,7 +25,7 @@ _ROW_HEIGHT, _LEAST_HEIGHT = 46, 330  # pixels
 
 HELP = (
     "Time runs from top to bottom. In the first pass each chunk is read and gives its state, the "
-    "maximum m and the sum d of exp(x - m). Merges join states level by level, up to the root, "
+    "maximum m and the sum d of exp(x - m). Merges join states level by level, down to the root, "
     "which has the state of the whole. The second pass combines each chunk with it. Full cells are "
     "done, pale ones run, orange ones have failed. Rows fill up from the left, whichever of their "
     "tasks finish first."
@@ -77,7 +77,7 @@ def is_chain(job: Job) -> bool:
 
 def cells_of(totals: Sequence[int]) -> Cells:
     """The cells of rows of so many tasks: a parent above the middle of its children."""
-    numbers = [max(min(total, MOST_CELLS), 1) for total in totals]
+    numbers = [max(-(-total // tasks_per_cell(total)), 1) for total in totals]
     centres: list[np.ndarray] = []
     widths: list[np.ndarray] = []
     for n in numbers:
@@ -91,6 +91,11 @@ def cells_of(totals: Sequence[int]) -> Cells:
         widths.append(np.full(n, min(0.8 * room, _WIDEST)))
     row = np.repeat(np.arange(len(numbers)), numbers)
     return Cells(row, np.concatenate(centres), np.concatenate(widths))
+
+
+def tasks_per_cell(total: int) -> int:
+    """How many tasks a cell stands for, in a row of so many."""
+    return max(-(-total // MOST_CELLS), 1)
 
 
 def parents_of(children: int, parents: int) -> np.ndarray:
@@ -221,8 +226,8 @@ class Tree:
         self.figure.y_range.start, self.figure.y_range.end = 0.5 - len(rows), 0.5
         self.ticks.ticks = [-i for i in range(len(rows))]
         self.figure.height = max(_LEAST_HEIGHT, _ROW_HEIGHT * len(rows))
-        largest = max(totals)
-        cell = "One Task" if largest <= MOST_CELLS else f"Up to {-(-largest // MOST_CELLS):,} Tasks"
+        most = tasks_per_cell(max(totals))
+        cell = "One Task" if most == 1 else f"Up to {most:,} Tasks"
         self.figure.xaxis.axis_label = f"Each Cell: {cell}"
 
 

@@ -11,7 +11,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.metrics import time
 from distributed.scheduler import TaskGroup
 
-from ._jobs import Job, Known, Progress, progress
+from ._jobs import Job, Known, Progress, computed_by, progress
 
 
 class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
@@ -73,7 +73,7 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
 
     def began(self, job: Job) -> float:
         """When a job began: its first task, or when it was first followed if that was before."""
-        starts = [group.start for group in job.groups if group.start]
+        starts = [start for g in job.groups if (start := computed_by(g).start)]
         return min([self.since.get(job.name, time()), *starts])
 
     def by_worker(self, group: TaskGroup | None) -> dict[str, int]:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import dask.array as da
@@ -118,6 +119,28 @@ def test_the_second_pass_is_found_under_another_name(client):
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
     assert job.second.prefix.name == "mul"
     assert _jobs.progress(job.second) == (8, 8, 0, 0)
+
+
+def test_tasks_that_run_are_counted_under_either_name(client):
+    """Dask fuses what makes a chunk with its first pass, and renames it, or does not."""
+    names = {i: f"gate {i}" for i in range(8)}
+    for name in names.values():
+        Event(name, client=client).clear()
+    x = da.random.default_rng(1).normal(size=800, chunks=100)
+    future = client.compute(logsumexp(x.map_blocks(gate, names, dtype="f8", meta=x._meta)))
+    scheduler = client.cluster.scheduler
+
+    def running():
+        jobs = _jobs.find_jobs(scheduler)
+        return jobs and _jobs.progress(jobs[0].first).running
+
+    until(lambda: running() == 8)
+    (job,) = _jobs.find_jobs(scheduler)
+    assert _jobs.computed_by(job.first) is not job.first
+    for name in names.values():
+        Event(name, client=client).set()
+    wait(future)
+    assert running() == 0
 
 
 def test_two_jobs_are_told_apart(client):
@@ -263,7 +286,12 @@ def test_the_page_says_what_was_not_finished(client, held_up):
         del future
         until(lambda: "Not complete; its tasks have left" in said(document, "head"))
         assert bars(document)[FIRST] == "6 of 8"
+        elapsed = re.search(r"Elapsed[\d.]+ s", said(document, "head"))[0]
+        drawn = len(shown(document, "held").data["seconds"])
         release()
+        time.sleep(1.5)
+        assert elapsed in said(document, "head")
+        assert len(shown(document, "held").data["seconds"]) == drawn
 
 
 def test_the_page_counts_what_failed(client):
@@ -275,6 +303,8 @@ def test_the_page_counts_what_failed(client):
         future = client.compute(logsumexp(x))
         until(lambda: "failed" in bars(document).get(FIRST, ""))
         assert future.status == "error"
+        assert "failed; asking for the result raises the error" in said(document, "head")
+        assert "Time Left" not in said(document, "head")
 
 
 def test_sizes_that_are_not_known_are_not_made_up(client):

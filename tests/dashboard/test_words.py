@@ -98,7 +98,12 @@ ROOT = Progress(1, 1, 0, 0)
         ([ALL, ROOT, NONE._replace(running=1)], 2, 1, "Second pass: 0 of 8 chunks are done."),
         ([ALL, ROOT, NONE._replace(done=5)], 2, 1, "Second pass: 5 of 8 chunks are done."),
         ([ALL, ROOT, ALL], 2, 0, "Complete."),
-        ([NONE._replace(done=3, failed=1), ROOT, NONE], 2, 2, "1 task failed."),
+        (
+            [NONE._replace(done=3, failed=1), ROOT, NONE],
+            2,
+            2,
+            "1 task failed; asking for the result raises the error.",
+        ),
     ],
 )
 def test_where_a_job_is(parts, workers, busy, sentence):
