@@ -12,6 +12,7 @@ from dsoftmax.operations import OPERATIONS, Monoid, Operation, Result, reduce, r
 pytest.importorskip("bokeh", reason="draws the page")
 
 from dsoftmax.dashboard import _jobs, _page
+from dsoftmax.dashboard._watch import Watch
 
 from .watching import a_cluster, until
 
@@ -223,14 +224,22 @@ def test_jobs_of_one_title_are_numbered_and_the_newest_is_shown(client):
 
 def test_the_same_job_once_more_begins_anew(client):
     page, scheduler = Page(), client.cluster.scheduler
+    watch, since = Watch(scheduler), []
     for _ in range(2):
         future = client.compute(dsoftmax.logsumexp(X, axis=0))
         wait(future)
         job = page.choose(_jobs.find_jobs(scheduler))
         assert job is not None
         assert page.job is None or page.job.first is not job.first
+        watch.follow([job])
+        assert not watch.by_worker(job.first)
+        watch.finished[job.first.name, "a worker"] += 8
+        watch.follow([job])
+        assert watch.by_worker(job.first) == {"a worker": 8}
+        since.append(watch.since[job.name])
         page.job = job
         future.release()
         until(lambda: not scheduler.tasks)
         assert page.choose([]) is None
         assert [label for _, label in page.select.options] == [job.title]
+    assert since[0] < since[1]
