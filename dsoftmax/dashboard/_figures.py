@@ -85,7 +85,7 @@ class Convergence:
     def clear(self) -> None:
         """Forget the points of another job."""
         self.source.data = {"share": [], "logsumexp": []}
-        self.figure.title.text = "Log-Sum-Exp: No Chunk Seen Yet"
+        self.figure.title.text = "Log-Sum-Exp: Nothing Seen"
 
     def draw(self, seen: Seen) -> None:
         """Add a point."""
