@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from dask.base import normalize_token
 
+from .._algebra.dtypes import dtype_name
+
 
 class Call(NamedTuple):
     """A function and the array that it was called on, by which the dashboard names a job.
@@ -36,9 +38,9 @@ class Call(NamedTuple):
     @classmethod
     def of(cls, function: str, x: Any, axes: tuple[int, ...], dtype: Any = None) -> Call:
         """The call on a Dask array; ``dtype`` is given if it is not that of the blocks."""
-        dtype = np.dtype(x.dtype if dtype is None else dtype)
+        dtype = x.dtype if dtype is None else dtype
         nbytes = math.prod(x.shape) * dtype.itemsize
-        return cls(function, tuple(x.shape), dtype.name, axes, nbytes)
+        return cls(function, tuple(x.shape), dtype_name(dtype), axes, nbytes)
 
 
 class Stage:
