@@ -80,11 +80,10 @@ def held(nbytes: int, size: float, of: str = "of") -> str:
     return f"{format_bytes(nbytes)} {of} {format_bytes(int(size))}"
 
 
-def head(title: str, sentence: str, facts: Sequence[tuple[str, str]], bar: str) -> str:
+def head(
+    function: str, slices: str, bar: str, sentence: str, facts: Sequence[tuple[str, str]]
+) -> str:
     """The title of a job, its progress, a sentence on it, and some facts by their names."""
-    function, _, of = title.partition(" of ")
-    if " and " in title:
-        function, _, of = title.rpartition(" of ")
     tiles = "".join(
         '<div style="margin: 0 32px 8px 0"><div style="color: #595959; font-size: 12px">'
         f'{escape(name)}</div><div style="font-size: 19px; white-space: nowrap">{escape(value)}'
@@ -93,7 +92,7 @@ def head(title: str, sentence: str, facts: Sequence[tuple[str, str]], bar: str) 
     )
     return (
         f'<h2 style="margin: 4px 0 8px; font-size: 20px">{escape(function)} '
-        f'<span style="font-weight: normal">of {escape(of)}</span></h2>{bar}'
+        f'<span style="font-weight: normal">of {escape(slices)}</span></h2>{bar}'
         f'<p style="margin: 8px 0 10px; font-size: 14px">{escape(sentence)}</p>'
         f'<div style="display: flex; flex-wrap: wrap">{tiles}</div>'
     )

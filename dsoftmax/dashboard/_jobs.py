@@ -81,12 +81,17 @@ class Job:
     @property
     def title(self) -> str:
         """What it computes, as in "softmax of float32 (1000, 500) along axis 1"."""
+        return f"{self.function} of {self.slices}"
+
+    @property
+    def slices(self) -> str:
+        """Its array and axes, as in "float32 (1000, 500) along axis 1"."""
         axes, ndim = self.call.axes, len(self.call.shape)
         if ndim > 1 and len(axes) == ndim:
             along = "over all axes"
         else:
             along = "along " + ("axis " if len(axes) == 1 else "axes ") + ", ".join(map(str, axes))
-        return f"{self.function} of {self.call.dtype} {self.call.shape} {along}"
+        return f"{self.call.dtype} {self.call.shape} {along}"
 
 
 def progress(group: TaskGroup) -> Progress:

@@ -127,7 +127,8 @@ class Page:
         else:
             sentence = "Complete" if complete else "Not complete"
             sentence += "; its tasks have left the scheduler."
-        self.head.text = _html.head(job.title, sentence, facts, _html.bar(passes, not job.levels))
+        bar = _html.bar(passes, not job.levels)
+        self.head.text = _html.head(job.function, job.slices, bar, sentence, facts)
 
     def _draw_sum(self, seen: Seen) -> None:
         self.sums.draw(seen)

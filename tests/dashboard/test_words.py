@@ -121,11 +121,9 @@ def test_what_is_held_is_said_in_binary_units():
 
 
 def test_names_of_users_are_text_and_not_html():
-    html = _html.head("<b>f</b> of float64 (8,) along axis 0", "a < b", [("<", ">")], "")
+    html = _html.head("<b>f</b>", "float64 (8,) along axis 0", "", "a < b", [("<", ">")])
     assert "<b>" not in html
     assert "a &lt; b" in html
-    html = _html.head("entropy and topk of float64 (8,) along axis 0", "", [], "")
-    assert "entropy and topk <span" in html
     assert "<script>" not in _html.workers(["Worker"], [["<script>"]])
 
 
