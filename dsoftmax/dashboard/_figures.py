@@ -14,6 +14,7 @@ from bokeh.models import (
     Div,
     InlineStyleSheet,
     NumeralTickFormatter,
+    Span,
 )
 from bokeh.plotting import figure
 
@@ -102,12 +103,12 @@ class Memory:
 
     def __init__(self) -> None:
         self.held = ColumnDataSource({"seconds": [], "bytes": []}, name="held")
-        self.size = ColumnDataSource({"seconds": [], "bytes": []}, name="size")
+        self.size = Span(dimension="width", line_color="#444444", line_dash="dashed", name="size")
         self.named = ColumnDataSource({"seconds": [], "bytes": [], "text": []})
         self.figure, self.root = plot("memory", _MEMORY_HELP, height=270, y_range=(0, 1))
         self.figure.varea("seconds", 0, "bytes", source=self.held, color=FIRST, fill_alpha=0.25)
         self.figure.line("seconds", "bytes", source=self.held, color=FIRST, line_width=3)
-        self.figure.line("seconds", "bytes", source=self.size, color="#444444", line_dash="dashed")
+        self.figure.add_layout(self.size)
         words: dict[str, Any] = {"text_font_size": "12px", "y_offset": -4, "x_offset": 4}
         self.figure.text("seconds", "bytes", "text", source=self.named, **words)
         self.figure.xaxis.axis_label = "Seconds Since the Job Began"
@@ -117,22 +118,21 @@ class Memory:
 
     def clear(self) -> None:
         """Forget the points of another job."""
-        for source in (self.held, self.size):
-            source.data = {"seconds": [], "bytes": []}
+        self.held.data = {"seconds": [], "bytes": []}
+        self.size.location = None
         self.named.data = {"seconds": [], "bytes": [], "text": []}
         self.figure.title.text = "Memory Held"
-        self.peak = 0
+        self.peak, self.top = 0, -1.0
 
     def draw(self, now: float, held: int, size: float) -> None:
         """Add what is held ``now``, in seconds since the job began."""
         self.held.stream({"seconds": [now], "bytes": [held]}, rollover=_HISTORY)
         self.peak = max(self.peak, held)
-        top, start = float(self.peak), self.held.data["seconds"][0]
-        if not math.isnan(size):
-            self.size.data = {"seconds": [start, now], "bytes": [size] * 2}
-            top = max(top, size)
-            if not self.named.data["text"]:
-                text = ["Size of the Array"]
-                self.named.data = {"seconds": [start], "bytes": [size], "text": text}
-        self.figure.y_range.start, self.figure.y_range.end = -0.03 * top, 1.12 * max(top, 1)
+        top = float(self.peak) if math.isnan(size) else max(self.peak, size)
+        if not math.isnan(size) and self.size.location is None:
+            self.size.location = size
+            self.named.data = {"seconds": [now], "bytes": [size], "text": ["Size of the Array"]}
+        if top != self.top:
+            self.top = top
+            self.figure.y_range.start, self.figure.y_range.end = -0.03 * top, 1.12 * max(top, 1)
         self.figure.title.text = f"Memory Held: {held_of(held, size)}"
