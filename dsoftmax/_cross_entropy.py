@@ -15,8 +15,8 @@ from ._algebra.dtypes import dtype_name
 from ._arguments import Array, Axes, as_array, check_not_empty, check_same_library
 from ._engine import reduced
 from ._graph.alignment import cut_as, join_blocks, unlike
-from ._graph.stage import Stage
-from ._graph.tree import SplitEvery, bytes_of
+from ._graph.stage import Call, Stage
+from ._graph.tree import SplitEvery
 from ._kernels import Terms
 from ._kernels import labels as kernel
 from ._kernels.labels import Classes, OutOfRangeError
@@ -142,12 +142,12 @@ def cross_entropy(
     classes: Any
     if lazy or isinstance(x, da.Array):
         joined = as_joined(_NAME, terms, labels, _axes_of_scores(x, axis), dtype)
-        classes, nbytes = _joined(joined, labels, axis), bytes_of(joined.arrays[0])
+        classes, call = _joined(joined, labels, axis), Call.of(_NAME, joined.arrays[0], axes)
     else:
         if not isinstance(labels, np.ndarray):
             check_same_library(_NAME, x.x if isinstance(x, Terms) else x, labels)
-        classes, nbytes = _with_labels(x, labels, 0, axis), None
-    return reduced(operations.CROSS_ENTROPY, classes, axes, dtype, keepdims, split_every, nbytes)[0]
+        classes, call = _with_labels(x, labels, 0, axis), None
+    return reduced(operations.CROSS_ENTROPY, classes, axes, dtype, keepdims, split_every, call)[0]
 
 
 def _as_labels(labels: Any) -> Array:

@@ -222,5 +222,5 @@ def _without(slices: Slices, k: int, rng: Any, split_every: SplitEvery = None) -
             "at most as many, or with replacement"
         )
     operation = drawn(function, k, axes, slices.shape, as_key(rng, function))
-    options: dict[str, Any] = {"split_every": split_every, "nbytes": slices.nbytes}
+    options: dict[str, Any] = {"split_every": split_every, "call": slices.call}
     return reduced(operation, slices.placed, axes, np.dtype(np.float64), **options)

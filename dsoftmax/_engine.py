@@ -20,11 +20,10 @@ from ._algebra.states import expanded, of_dtype, part_of, unwrap_scalar
 from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.prefix import prefixes
-from ._graph.stage import Stage
+from ._graph.stage import Call, Stage
 from ._graph.tree import (
     Axes,
     SplitEvery,
-    bytes_of,
     fan_in,
     map_blocks,
     reduce_within_blocks,
@@ -61,15 +60,15 @@ def states(
     axes: Axes,
     split_every: SplitEvery = None,
     finish: Finish | None = None,
-    nbytes: float | None = None,
+    call: Call | None = None,
 ) -> State | da.Array:
     """The states of the slices along ``axes``, or what ``finish`` makes of them; lazy if x is.
 
     ``key`` is the prefix of the task names. Blocks of states have length 1 along ``axes``.
-    ``nbytes`` is the size of what is read, if x only joins the blocks of other arrays.
+    ``call`` is what the dashboard shows, if it is not the function of that name on x.
     """
     assert finish is None or not monoid.ordered  # whose trees have no last task for all axes
-    x = x.blocks if isinstance(x, Joined) else x
+    read, x = (x.arrays[0], x.blocks) if isinstance(x, Joined) else (x, x)
     of_slices, of_state = monoid.of_block, finish.of_state if finish else _same
     if finish and finish.whole and finish.of_whole:
         of_slices, of_state = finish.whole, finish.of_whole
@@ -77,8 +76,8 @@ def states(
         return of_state(of_slices(x, axes))
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
-    options: dict[str, Any] = {"axes": axes, "ndim": x.ndim}
-    options["nbytes"] = bytes_of(x) if nbytes is None else nbytes
+    call = call or Call.of(key.replace("-", "_"), x, axes, read.dtype)
+    options: dict[str, Any] = {"axes": axes, "ndim": x.ndim, "call": call}
     if slices_in_one_block(x, axes):
         options |= {"of_block": of_slices, "finish": of_state}
         return reduce_within_blocks(
@@ -107,7 +106,7 @@ def reduced(
     dtype: Any,
     keepdims: bool = False,
     split_every: SplitEvery = None,
-    nbytes: float | None = None,
+    call: Call | None = None,
 ) -> tuple[Array, ...]:
     """The results of an operation; ``dtype`` is that of the input, or what it promotes to.
 
@@ -116,14 +115,14 @@ def reduced(
     key, (result, *others) = operation.key, operation.results
     if others or result.length is not None or operation.monoid.ordered or operation.states:
         prefix = operation.states or key
-        kept = states(prefix, operation.monoid, x, axes, split_every, nbytes=nbytes)
+        kept = states(prefix, operation.monoid, x, axes, split_every, call=call)
         of = partial(of_states, key=key, states=kept, axes=axes, dtype=dtype, keepdims=keepdims)
         return tuple(map(of, operation.results))
     name = result.dtype(dtype_name(dtype))
     cut = partial(_result, dtype=name, drop=() if keepdims else axes)
     of_state, of_whole = (partial(cut, of_state=of) for of in (result.of_state, _same))
     finish = Finish(key, of_state, dtype_of(np, name), keepdims, operation.whole, of_whole)
-    return (states(key, operation.monoid, x, axes, split_every, finish, nbytes),)
+    return (states(key, operation.monoid, x, axes, split_every, finish, call),)
 
 
 def of_states(
@@ -160,7 +159,8 @@ def rescaled(
     options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
     if slices_in_one_block(x, axes):
         kernel = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
-        options |= {"kernel": kernel, "ndim": x.ndim, "nbytes": bytes_of(x)}
+        options |= {"kernel": kernel, "ndim": x.ndim}
+        options["call"] = Call.of(operation.name, x, axes, joined and joined.arrays[0].dtype)
         stage = Stage(key, _mapped, dtype, **options)
         return map_blocks(stage, x)
     kept = states(operation.states or key, operation.monoid, x, axes, split_every)
@@ -186,16 +186,17 @@ def scanned(
     if not isinstance(x, da.Array):
         return _scanned(x, **options)
     key, axes = scan.key, (axis,)
+    call = Call.of(scan.name, x, axes)
     chunks = list(x.chunks[axis])
     chunks[-1 if reverse else 0] += include_initial
     longer = {axis: tuple(chunks)}
     options |= {"function": scan.name, "ndim": x.ndim, "masks": True}
     if slices_in_one_block(x, axes):
-        stage = Stage(key, _scanned, dtype, **{"nbytes": bytes_of(x), **options})
+        stage = Stage(key, _scanned, dtype, call=call, **options)
         return map_blocks(stage, x, chunks=longer)
     kept = accumulator_dtype(x.dtype)
     block: dict[str, Any] = {"of_block": scan.monoid.of_block, "axes": axes, "ndim": x.ndim}
-    block |= {"finish": _same, "nbytes": bytes_of(x)}
+    block |= {"finish": _same, "call": call}
     of_block = Stage(f"{key}-{scan.monoid.name}", _of_block, kept, **block)
     blocks = reduce_within_blocks(of_block, x, axes)
     before = prefixes(Stage(f"{key}-merge", scan.after, kept), blocks, axis, reverse)

@@ -17,10 +17,9 @@ from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.states import of_dtype
 from ._arguments import Array, check_split_every
 from ._graph.choose import Reread
-from ._graph.stage import Stage
+from ._graph.stage import Call, Stage
 from ._graph.tree import (
     SplitEvery,
-    bytes_of,
     fan_in,
     map_blocks,
     reduce_within_blocks,
@@ -43,9 +42,9 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
         return of_dtype(y, dtype_name(given.dtype))
     check_split_every(split_every, given.x.ndim, given.function)
     options = given.options | {"logarithm": logarithm, "result": dtype_name(given.dtype)}
-    arrays = (given.x, *given.keys)
+    arrays, call = (given.x, *given.keys), Call.of(given.function, given.x, (axis,))
     if slices_in_one_block(given.x, (axis,)):
-        stage = Stage(given.key, _whole, given.dtype, nbytes=bytes_of(given.x), **options)
+        stage = Stage(given.key, _whole, given.dtype, call=call, **options)
         return map_blocks(stage, *arrays)
     states = states_of(given, split_every)
     again = second_reads(given.function, arrays, given.labelled, states, (axis,), reread)
@@ -96,8 +95,9 @@ def states_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -
     check_split_every(split_every, given.x.ndim, given.function)
     if moments:  # which several statistics have in common, and so one name
         given = given._replace(function="grouped.softmax")
+    call = Call.of(given.function, given.x, (given.axis,))
     axis, sums, joined, key = given.axis, np.dtype(np.float64), given.labelled, given.key
-    options: dict[str, Any] = {"axis": axis, "moments": moments, "nbytes": bytes_of(given.x)}
+    options: dict[str, Any] = {"axis": axis, "moments": moments, "call": call}
     name = f"{key}-moments" if moments else f"{key}-normalizer"
     of_block = Stage(name, groups.of_block, sums, **options)
     if slices_in_one_block(joined, (axis,)):

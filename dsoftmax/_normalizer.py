@@ -39,13 +39,13 @@ from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, u
 from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_shape
 from ._engine import Finish, of_states, states
 from ._graph.choose import Reread
-from ._graph.stage import Stage
+from ._graph.stage import Call, Stage
 from ._graph.tree import SplitEvery, map_blocks
 from ._html import html_of
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
 from ._reread import check_reread
-from ._terms import as_terms
+from ._terms import Joined, as_terms
 from .operations import (
     EFFECTIVE_SAMPLE_SIZE,
     ENTROPY,
@@ -217,14 +217,15 @@ class Normalizer:
             "Normalizer.of", x, axis, split_every, b=b, where=where, prefix=prefix
         )
         monoid = MOMENTS if statistics else NORMALIZER
-        ndim = terms.ndim
+        ndim, read = terms.ndim, terms.blocks if isinstance(terms, Joined) else terms
+        call = Call.of("Normalizer", read, axes) if isinstance(read, da.Array) else None
         if axis is not None:
-            kept = states("softmax", monoid, terms, axes, split_every)
+            kept = states("softmax", monoid, terms, axes, split_every, call=call)
             return cls(kept, axes, dtype, ndim, statistics=statistics)
         without_axes = partial(dropped, axes=axes)
         key = f"softmax-{monoid.name}"
         numbers = Finish(key, without_axes, accumulator_dtype(dtype), keepdims=False)
-        kept = states("softmax", monoid, terms, axes, split_every, numbers)
+        kept = states("softmax", monoid, terms, axes, split_every, numbers, call)
         return cls(kept, None, dtype, ndim, statistics=statistics)
 
     @classmethod

@@ -11,8 +11,8 @@ import numpy as np
 from ._algebra.dtypes import result_dtype
 from ._arguments import Array, Axes, as_array
 from ._graph.alignment import join_blocks
-from ._graph.stage import Stage
-from ._graph.tree import SplitEvery, bytes_of
+from ._graph.stage import Call, Stage
+from ._graph.tree import SplitEvery
 from ._kernels.gumbel import Placed
 from ._terms import Joined, as_joined, as_mask, as_terms
 
@@ -45,9 +45,11 @@ class Slices(NamedTuple):
         return isinstance(self.joined, Joined)
 
     @property
-    def nbytes(self) -> float | None:
-        """The size of a Dask array x."""
-        return bytes_of(self.joined.arrays[0]) if self.is_lazy else None
+    def call(self) -> Call | None:
+        """What the dashboard shows, if there are Dask arrays."""
+        if not self.is_lazy:
+            return None
+        return Call.of(self.function, self.joined.arrays[0], self.axes)
 
     @property
     def placed(self) -> da.Array | Placed:

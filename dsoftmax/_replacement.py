@@ -65,7 +65,7 @@ def drawn(slices: Slices, size: int, method: Method, key: Key) -> Array:
     draws = Draws(size, method, key, Layout(slices.shape, axes, summed, starts), function)
     dtype = np.dtype(np.int64)
     if slices_in_one_block(whole, axes):
-        stage = Stage(slices.key, _whole, dtype, nbytes=slices.nbytes, draws=draws)
+        stage = Stage(slices.key, _whole, dtype, call=slices.call, draws=draws)
         return reduce_within_blocks(stage, whole, axes, axes[1:], size)
     found = _in_passes(slices, draws)
     stage = Stage(slices.key, _in_order, dtype, draws=draws)
@@ -82,7 +82,7 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
         arrays = second_reads(slices.function, joined.arrays, blocks, after, axes, how)
         return placed(slices.function, f"{key}-placed", joined._replace(arrays=arrays))
 
-    kept = states(key, NORMALIZER, joined, axes, nbytes=slices.nbytes)
+    kept = states(key, NORMALIZER, joined, axes, call=slices.call)
     ones = {i: (1,) * blocks.numblocks[i] for i in draws.layout.summed}
     stage = Stage(f"{key}-sums", _sums, dtype, draws=draws)
     sums = map_blocks(stage, again(kept), kept, chunks=ones)

@@ -13,8 +13,8 @@ from ._algebra.dtypes import dtype_name, is_complex, result_dtype
 from ._arguments import Array, as_array, check_not_empty
 from ._engine import of_states, reduced, states
 from ._graph.alignment import cut_as, join_blocks, unlike
-from ._graph.stage import Stage
-from ._graph.tree import SplitEvery, bytes_of
+from ._graph.stage import Call, Stage
+from ._graph.tree import SplitEvery
 from ._kernels.matmul import Attended, Factors
 from ._operation import Result
 from ._terms import Joined, as_joined, as_like, as_terms
@@ -144,16 +144,17 @@ def softmax_matmul(
     if isinstance(x, da.Array) or isinstance(v, da.Array):
         axes_of_v = {j: i for i, j in labels.shared.items()}
         joined = as_joined(_NAME, terms, v, axes_of_v, dtype)
-        factors, nbytes = _joined(joined, v, labels, dtype), bytes_of(joined.arrays[0])
+        factors, read = _joined(joined, v, labels, dtype), joined.arrays[0]
+        call = Call.of(_NAME, read, (read.ndim - 1,))
         columns = max(factors.chunks[-1])
     else:
-        factors, nbytes = Factors(x, v), None
+        factors, call = Factors(x, v), None
         columns = v.shape[-1] if v.ndim > 1 else 1
     operation = operations.softmax_matmul(1 if columns != columns else max(int(columns), 1))
     if not return_logsumexp:
-        return reduced(operation, factors, axes, dtype, False, split_every, nbytes)[0]
+        return reduced(operation, factors, axes, dtype, False, split_every, call)[0]
     (result,) = operation.results
-    kept = states(_KEY, operation.monoid, factors, axes, split_every, nbytes=nbytes)
+    kept = states(_KEY, operation.monoid, factors, axes, split_every, call=call)
     y = of_states(result, _KEY, kept, axes, dtype, False)
     over = {*axes, labels.n}  # each chunk of columns has the same normalizers
     logs = of_states(_LOGSUMEXP, _KEY, kept, tuple(sorted(over)), dtype, True)

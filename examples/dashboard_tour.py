@@ -91,20 +91,37 @@ def browser(width: int = 1500, height: int = 1000) -> Iterator[Any]:
         driver.quit()
 
 
-HALF_WAY = """
+SHARE = """
 const parts = window.Bokeh && Bokeh.documents[0]?.get_model_by_name("parts")?.data;
-const i = parts ? parts.part.findIndex((name) => name.startsWith("second pass")) : -1;
-return i >= 0 && parts.share[i] > 0.4;
+const i = parts ? parts.part.indexOf(arguments[0]) : -1;
+return i >= 0 ? parts.share[i] : 0;
 """
+# The pictures of /softmax: their names, and the part of the algorithm that is to be half done.
+MOMENTS = {
+    "twice": {"first": "First Pass", "softmax": "Second Pass", "phone": "Second Pass"},
+    "held": {"softmax": "Second Pass"},
+}
+PHONE = {"width": 390, "height": 1480, "deviceScaleFactor": 1, "mobile": True}
+
+
+@contextlib.contextmanager
+def on_a_phone(driver: Any) -> Iterator[None]:
+    """Let a page be drawn for a narrow screen."""
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    time.sleep(0.5)  # to lay it out
+    yield
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def take_pictures(driver: Any, name: str, done: threading.Event, pictures: Path) -> None:
-    """Take /softmax in the middle of the second pass, and the status page when all is done."""
+    """Take /softmax at some moments, and the status page when all is done."""
     softmax, status = driver.window_handles
     driver.switch_to.window(softmax)
-    while not done.is_set() and not driver.execute_script(HALF_WAY):
-        time.sleep(0.1)
-    driver.save_screenshot(str(pictures / f"{name}-softmax.png"))
+    for moment, part in MOMENTS[name].items():
+        while not done.is_set() and driver.execute_script(SHARE, part) < 0.4:
+            time.sleep(0.1)
+        with on_a_phone(driver) if moment == "phone" else contextlib.nullcontext():
+            driver.save_screenshot(str(pictures / f"{name}-{moment}.png"))
     driver.switch_to.window(status)
     done.wait()
     time.sleep(2)  # for the last tasks to be drawn

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from dask.base import normalize_token
+
+from .._algebra.dtypes import dtype_name
+
+
+class Call(NamedTuple):
+    """A function and the array that it was called on, by which the dashboard names a job.
+
+    Attributes
+    ----------
+    function : str
+        As users call it.
+    shape : tuple
+        With nan where lengths are unknown.
+    dtype : str
+    axes : tuple of int
+        Of a slice.
+    nbytes : float
+        The size of the array in bytes, NaN if its shape is unknown.
+    """
+
+    function: str
+    shape: tuple[float, ...]
+    dtype: str
+    axes: tuple[int, ...]
+    nbytes: float
+
+    @classmethod
+    def of(cls, function: str, x: Any, axes: tuple[int, ...], dtype: Any = None) -> Call:
+        """The call on a Dask array; ``dtype`` is given if it is not that of the blocks."""
+        dtype = x.dtype if dtype is None else dtype
+        nbytes = math.prod(x.shape) * dtype.itemsize
+        return cls(function, tuple(x.shape), dtype_name(dtype), axes, nbytes)
 
 
 class Stage:
@@ -25,8 +58,8 @@ class Stage:
         Called with the blocks; a module-level function, so that keys are deterministic.
     dtype : dtype
         Of the blocks returned; if these are states, of the accumulator.
-    nbytes : float, optional
-        Size in bytes of the input array, shown by the dashboard.
+    call : Call, optional
+        What a stage that reads the input array belongs to, shown by the dashboard.
     masks : bool, optional
         Whether it returns masked blocks for masked blocks.
     **options
@@ -39,14 +72,14 @@ class Stage:
         func: Callable[..., Any],
         dtype: Any,
         *,
-        nbytes: float | None = None,
+        call: Call | None = None,
         masks: bool = False,
         **options: Any,
     ) -> None:
         self.__name__ = name
         self.func = func
         self.dtype = np.dtype(dtype)
-        self.nbytes = nbytes
+        self.call = call
         self.masks = masks
         self.options = options
         self.lists: int | None = 0  # levels of lists around each block; None: any number
@@ -82,7 +115,8 @@ class Stage:
         return self.func(*blocks, **self.options)
 
     def __dask_tokenize__(self) -> Any:
-        # By default Dask would use the address of the stage, which differs between processes.
+        # By default Dask would use the address of the stage, which differs between processes. The
+        # call does not count, as several functions may need the same states.
         return normalize_token(
             (self.__name__, self.func, self.dtype.name, self.options, self.lists)
         )

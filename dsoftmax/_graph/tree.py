@@ -28,11 +28,6 @@ _SMALL_STATE = 2**20  # bytes
 _FAN_IN_SMALL, _FAN_IN_LARGE = 16, 4
 
 
-def bytes_of(x: da.Array) -> float:
-    """The size of the whole array in bytes, NaN if its shape is unknown."""
-    return math.prod(x.shape) * x.dtype.itemsize
-
-
 def slices_in_one_block(x: da.Array, axes: Axes) -> bool:
     """Whether every slice along ``axes`` lies within one block, so that no tree is needed."""
     return all(x.numblocks[axis] == 1 for axis in axes)

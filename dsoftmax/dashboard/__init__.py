@@ -4,8 +4,8 @@ On a new scheduler, ``dask scheduler --preload dsoftmax.dashboard`` (or the sett
 ``distributed.scheduler.preload``); on a running one, ``dsoftmax.dashboard.show(client)``.  The
 scheduler needs bokeh. With the page, Dask's own pages draw the tasks in its colours.
 
-`_jobs` reads the state of jobs from the scheduler, `_page` draws it. Nothing is recorded while no
-page is open: there is no cost then, and jobs that ended before are not shown.
+`_jobs` and `_sums` read the state of jobs from the scheduler, `_page` draws it. Nothing is recorded
+while no page is open: there is no cost then, and jobs that ended before are not shown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from distributed import Client, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from ._colours import colour_tasks
-from ._jobs import fetch, find_jobs, joined, unmerged
+from ._jobs import find_jobs
+from ._sums import fetch, joined, unmerged
 from ._watch import Watch
 
 __all__ = ["dask_setup", "show"]
@@ -132,14 +133,14 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
         next_look = float("inf")  # no other look starts while one takes longer than the period
         cost, start = 0.0, thread_time()  # CPU time of this thread only
         try:
-            jobs = find_jobs(scheduler)
+            jobs = find_jobs(scheduler, watch.known)
             watch.follow(jobs)
             job = page.choose(jobs)
-            states = None if job is None else unmerged(scheduler, job)
+            states = None if job is None else unmerged(scheduler, job, page.below)
             cost = thread_time() - start
             values = await fetch(scheduler, states)  # meanwhile the scheduler works on
             start = thread_time()
-            page.draw(job, None if job is None else joined(states, values, job.kind))
+            page.draw(job, None if job is None else joined(states, values, job.function))
         finally:
             cost += thread_time() - start
             next_look = monotonic() + cost * (1 / _SHARE - 1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..operations import CUMULATIVE_LOGSUMEXP, OPERATIONS
 
-# Neither red nor orange: Dask has these for transfers, and for writing to disk and reading back.
-# The second pass has the colour that Dask gives to ``store-map``, the name of its tasks if Dask has
-# fused them with the writes of a store.
-FIRST, TREE, SECOND = "#1f77b4", "#9467bd", "#2eb27c"
+# Told apart with any colour vision, and from the red and orange that Dask has for transfers and for
+# the disk (tests/dashboard/test_colours.py). The second pass has the colour that Dask gives to
+# ``store-map``, the name of its tasks if Dask has fused them with the writes of a store.
+FIRST, TREE, SECOND = "#0072b2", "#882255", "#2eb27c"
+FAILED, NOTHING = "#d55e00", "#e6e6e6"
 
 
 def colour_of(name: str) -> str | None:

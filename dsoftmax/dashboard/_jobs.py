@@ -1,66 +1,62 @@
-"""Find the softmaxes that a scheduler runs, and how far they are.
+"""Find the jobs that a scheduler runs, what they compute, and how far they are.
 
-A job is found by the names that `dsoftmax._engine` gives its task groups: a first pass, the levels
-of the tree, and a second pass, which Dask may have fused with what follows and renamed.
+The stage that reads the array carries its `Call`: wherever Dask has put that stage, its tasks are
+the first pass of a job. The levels of the tree are found by their names, and the second pass, which
+Dask may have fused with what follows and renamed, by its dependencies.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
-import numpy as np
 from distributed import Scheduler
-from distributed.protocol.serialize import deserialize
 from distributed.scheduler import TaskGroup, TaskState
-from distributed.utils_comm import gather_from_workers
 
-from .._algebra.moments import Moments
-from .._algebra.normalizer import State, log_d, log_sum, merge
-from .._algebra.sums import Sums
-from .._graph.dask_private import Alias
-from .._graph.stage import Stage
-from ..operations import CUMULATIVE_LOGSUMEXP, LOGSUMEXP, NORMALIZER, OPERATIONS
+from .._graph.dask_private import Alias, Task
+from .._graph.stage import Call, Stage
+from ..operations import CUMULATIVE_LOGSUMEXP, OPERATIONS
 
-# Dask prefixes the names of tasks fused before ours: match the longest of our names.
-_ALL = (*OPERATIONS, CUMULATIVE_LOGSUMEXP)
-_KEYS = "|".join(sorted({operation.key for operation in _ALL}, key=len, reverse=True))
-_ENDS = "|".join({operation.monoid.name for operation in OPERATIONS})
-_SHARING = sorted(operation.key for operation in OPERATIONS if operation.states)
-_SHARED = tuple({f"{one.states}-{one.monoid.name}" for one in OPERATIONS if one.states})
-_KEYS = f"(?:grouped-)?(?:{_KEYS})"  # of groups the functions have the same names
-_FIRST = re.compile(rf"({_KEYS})-({_ENDS})$")
-_FIRST_OF_OTHERS = re.compile(rf"(.+)-{NORMALIZER.name}$")
-_WITHIN = re.compile(rf"({_KEYS})$")
+_SHARING = sorted((one for one in OPERATIONS if one.states), key=lambda one: one.name)
+_SHARED = tuple({f"{one.states}-{one.monoid.name}" for one in _SHARING})
+_GROUPED = "grouped."
 _AHEAD = ("memory", "released", "forgotten")
-_LARGEST_STATE = 2**16  # bytes; larger ones are not fetched
-_MOST_STATES = 256  # most states fetched at a time
-_PATIENCE = 2.0  # seconds for a worker to answer
+_MOST_AXES = 8  # of arrays whose first task is looked up by its key
+_MOST_PARTS = 512  # of a task that are inspected
 
 
 class Progress(NamedTuple):
-    """How many tasks of a group are done, and how many have failed for good."""
+    """How many tasks of a group are done, have failed for good, and run now."""
 
     done: int
     total: int
     failed: int
+    running: int
+
+
+class Found(NamedTuple):
+    """The stage that reads the array of a job: its name, and the call that it belongs to."""
+
+    stage: str
+    call: Call
+
+
+Known = dict[str, Found | None]  # what groups have been found to hold, by their names
 
 
 @dataclass(frozen=True)
 class Job:
-    """The task groups of one softmax; the levels of the tree go from the leaves to the root.
+    """The task groups of one call; the levels of the tree go from the leaves to the root."""
 
-    ``nbytes`` is the size of the input array, NaN if its shape is unknown.
-    """
-
-    kind: str
+    function: str
+    call: Call
     first: TaskGroup
     levels: tuple[TaskGroup, ...]
     second: TaskGroup | None
-    nbytes: float
 
     @property
     def name(self) -> str:
@@ -72,57 +68,105 @@ class Job:
         """All its task groups, in the order in which they run."""
         return (self.first, *self.levels, *([self.second] if self.second else []))
 
+    @property
+    def passes(self) -> tuple[TaskGroup, ...]:
+        """Those with a task for each chunk."""
+        return (self.first, self.second) if self.second else (self.first,)
+
+    @property
+    def nbytes(self) -> float:
+        """The size of the array, NaN if its shape is unknown."""
+        return self.call.nbytes
+
+    @property
+    def title(self) -> str:
+        """What it computes, as in "softmax of float32 (1000, 500) along axis 1"."""
+        return f"{self.function} of {self.slices}"
+
+    @property
+    def slices(self) -> str:
+        """Its array and axes, as in "float32 (1000, 500) along axis 1"."""
+        axes, ndim = self.call.axes, len(self.call.shape)
+        if ndim > 1 and len(axes) == ndim:
+            along = "over all axes"
+        else:
+            along = "along " + ("axis " if len(axes) == 1 else "axes ") + ", ".join(map(str, axes))
+        return f"{self.call.dtype} {self.call.shape} {along}"
+
 
 def progress(group: TaskGroup) -> Progress:
     """The progress of a group. Released tasks are done; those to come are waiting or queued."""
-    done = sum(group.states[state] for state in _AHEAD)
-    return Progress(done, sum(group.states.values()), group.states["erred"])
+    states = group.states
+    done = sum(states[state] for state in _AHEAD)
+    running = computed_by(group).states["processing"]
+    return Progress(done, sum(states.values()), states["erred"], running)
 
 
-def find_jobs(scheduler: Scheduler) -> list[Job]:
-    """The jobs that have tasks on the scheduler, oldest first."""
+def computed_by(group: TaskGroup) -> TaskGroup:
+    """The group whose tasks do the work of a group: another if Dask has fused and renamed them."""
+    end = f"-{group.name}"
+    return next((other for other in group.dependencies if other.name.endswith(end)), group)
+
+
+def find_jobs(scheduler: Scheduler, known: Known | None = None) -> list[Job]:
+    """The jobs that have tasks on the scheduler, oldest first.
+
+    ``known`` keeps what has been found, so that no task is inspected twice.
+    """
+    known = {} if known is None else known
+    if len(known) > 2 * len(scheduler.task_groups):
+        for name in known.keys() - scheduler.task_groups.keys():
+            del known[name]
     used_by: dict[str, list[TaskGroup]] = {}
     for group in scheduler.task_groups.values():
         for other in group.dependencies:
             used_by.setdefault(other.name, []).append(group)
     jobs = []
     for group in scheduler.task_groups.values():
+        if group.name not in known:
+            known[group.name] = _found(scheduler, group)
+        found, users = known[group.name], used_by.get(group.name, ())
         # Tasks that Dask has fused and renamed appear again under the name that others use.
-        if any(group.name.endswith(f"-{other.name}") for other in used_by.get(group.name, ())):
-            continue
-        name = group.prefix.name
-        if found := _FIRST.search(name) or _FIRST_OF_OTHERS.search(name):
-            levels: list[TaskGroup] = []
-            last = group
-            # The merges of running sums, of which each takes the last one, use themselves.
-            while after := [
-                g for g in used_by.get(last.name, ()) if "-merge" in g.prefix.name and g is not last
-            ]:
-                last = after[0]
-                levels.append(last)
-            kind = found[1]
-            if name.endswith(_SHARED):
-                kind = _results([last, *used_by.get(last.name, ())]) or kind
-            uses = [g for g in used_by.get(last.name, ()) if g is not last]
-            maps = _maps_as_well if kind == CUMULATIVE_LOGSUMEXP.key else _maps
-            second = next((g for g in uses if maps(g, group)), None)
-        elif found := _WITHIN.search(name):
-            if any(map(_makes_states, group.dependencies)):
-                continue  # the end of a job
-            kind, levels, second = found[1], [], None
-        else:
-            continue
-        jobs.append(Job(kind, group, tuple(levels), second, _nbytes(scheduler, group)))
-    return jobs
+        if found and not any(computed_by(other) is group for other in users):
+            jobs.append(_job(group, found, used_by))
+    # A second pass has stages of calls that its array is made by.
+    later = {group for job in jobs for group in job.groups[1:]}
+    return [job for job in jobs if job.first not in later]
 
 
-def _makes_states(group: TaskGroup) -> bool:
-    return "-merge" in group.prefix.name or bool(_FIRST.search(group.prefix.name))
+def _job(group: TaskGroup, found: Found, used_by: dict[str, list[TaskGroup]]) -> Job:
+    """The job whose first pass is a group."""
+    levels: list[TaskGroup] = []
+    last = group
+    # The merges of running sums, of which each takes the last one, use themselves.
+    while after := [
+        g for g in used_by.get(last.name, ()) if _merges(g, found.stage) and g is not last
+    ]:
+        last = after[0]
+        levels.append(last)
+    function = found.call.function
+    if found.stage.endswith(_SHARED):
+        function = _results([last, *used_by.get(last.name, ())], function) or function
+    uses = [g for g in used_by.get(last.name, ()) if g is not last]
+    maps = _maps_as_well if function == CUMULATIVE_LOGSUMEXP.name else _maps
+    second = next((g for g in uses if levels and maps(g, group)), None)
+    return Job(function, found.call, group, tuple(levels), second)
 
 
-def _results(groups: Iterable[TaskGroup]) -> str:
+def _merges(group: TaskGroup, stage: str) -> bool:
+    """Whether a group merges what a stage makes: softmax-merge goes with softmax-normalizer."""
+    words = stage.split("-")
+    prefixes = ("-".join(words[:i]) for i in range(1, len(words)))
+    return any(f"{prefix}-merge" in group.prefix.name for prefix in prefixes)
+
+
+def _results(groups: Iterable[TaskGroup], function: str) -> str:
     """The operations that finish the states of a job, where several have these in common."""
-    return " and ".join(key for key in _SHARING if any(key in g.prefix.name for g in groups))
+    grouped = _GROUPED if function.startswith(_GROUPED) else ""
+    groups = list(groups)
+    return " and ".join(
+        grouped + one.name for one in _SHARING if any(one.key in g.prefix.name for g in groups)
+    )
 
 
 def _maps(group: TaskGroup, first: TaskGroup) -> bool:
@@ -136,163 +180,45 @@ def _maps_as_well(group: TaskGroup, first: TaskGroup) -> bool:
     return progress(group).total > progress(first).total and not barrier
 
 
-def _any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
-    """The first task of a group."""
-    keys = ((group.name, *(0,) * ndim) for ndim in range(1, 33))
-    return next((scheduler.tasks[key] for key in keys if key in scheduler.tasks), None)
+def any_task(scheduler: Scheduler, group: TaskGroup) -> TaskState | None:
+    """The task of the first chunk of a group."""
+    tasks = scheduler.tasks
+    keys = ((group.name, *(0,) * ndim) for ndim in range(_MOST_AXES + 1))
+    return next((tasks[key] for key in keys if key in tasks), None)
 
 
-def _nbytes(scheduler: Scheduler, group: TaskGroup) -> float:
-    """The size of the input array in bytes, from the stage of the first pass."""
-    task = _any_task(scheduler, group)
-    tasks = [] if task is None else [task, *task.dependencies]
-    stages = _stages([task.run_spec for task in tasks])
-    return next((stage.nbytes for stage in stages if stage.nbytes is not None), float("nan"))
+def _found(scheduler: Scheduler, group: TaskGroup) -> Found | None:
+    """The stage that reads the array of a job, None if the tasks of a group have none."""
+    if group.name in scheduler.tasks:  # its only task, and no chunk
+        return None
+    task = any_task(scheduler, group)
+    if task is None:  # the first chunk is not computed
+        task = next((one for one in scheduler.tasks.values() if one.group is group), None)
+    if task is not None and isinstance(task.run_spec, Alias):
+        task = scheduler.tasks.get(task.run_spec.target)
+    if task is None:
+        return None
+    stages = _stages(task.run_spec)
+    found = [Found(stage.__name__, stage.call) for stage in stages if stage.call is not None]
+    # The last of several: the others make its array, within chunks.
+    found.sort(key=lambda one: group.prefix.name.endswith(one.stage))
+    return found[-1] if found else None
 
 
-def _stages(part: Any, depth: int = 8) -> Iterator[Stage]:
+def _stages(task: Any) -> Iterator[Stage]:
     """The stages in the specification of a task, into which Dask may have fused others."""
-    if isinstance(part, Stage):
-        yield part
-    elif depth:
-        if isinstance(part, dict):
-            parts = list(part.values())
+    ahead = deque([task])
+    for _ in range(_MOST_PARTS):
+        if not ahead:
+            return
+        part = ahead.popleft()
+        if isinstance(part, Stage):
+            yield part
+        elif isinstance(part, Task):
+            ahead.extend((part.func, *islice(part.args, _MOST_PARTS), part.kwargs))
+        elif isinstance(part, partial):
+            ahead.extend((part.func, *part.args))
+        elif isinstance(part, dict):
+            ahead.extend(islice(part.values(), _MOST_PARTS))
         elif isinstance(part, (list, tuple)):
-            parts = list(part)
-        else:
-            parts = [getattr(part, name, None) for name in ("func", "args", "kwargs")]
-            parts = [inner for inner in parts if inner is not None]
-        for inner in parts:
-            yield from _stages(inner, depth - 1)
-
-
-class Unmerged(NamedTuple):
-    """The tasks of a job whose states are on the workers and not merged into another yet.
-
-    For the first slice only. ``tasks`` has the number of chunks in each state, ``chunks`` that of
-    the slice.
-    """
-
-    tasks: dict[TaskState, int]
-    chunks: int
-
-
-class Seen(NamedTuple):
-    """The sum over the chunks whose states are on the workers now, for the first slice.
-
-    ``m`` and ``log_d`` are None if the workers have only the finished log-sum-exp.
-    """
-
-    chunks: int
-    of: int
-    m: float | None
-    log_d: float | None
-    logsumexp: float
-    slices: int
-
-
-def _root(scheduler: Scheduler, job: Job) -> TaskState | None:
-    """The task that merges all of the first slice.
-
-    Found from the leaves, as its key may be anything if Dask has fused it with what follows.
-    """
-    task = _any_task(scheduler, job.first) if job.levels else None
-    for level in job.levels:
-        if task is not None:
-            task = next((other for other in task.dependents if other.group is level), None)
-    return task
-
-
-def _holder(task: TaskState) -> TaskState:
-    """The task that has its value: itself, or an alias if Dask has renamed it."""
-    aliases = (other for other in task.dependents if isinstance(other.run_spec, Alias))
-    return next(aliases, task)
-
-
-def unmerged(scheduler: Scheduler, job: Job) -> Unmerged | None:
-    """The states to fetch; None if the job has no tree, or is forgotten."""
-    # Running sums never have the state of the whole.
-    root = None if job.kind == CUMULATIVE_LOGSUMEXP.key else _root(scheduler, job)
-    if root is None:
-        return None
-    groups = {job.first, *job.levels}
-    chunks: dict[TaskState, int] = {}
-
-    def parts(task: TaskState) -> list[TaskState]:
-        return [other for other in task.dependencies if other.group in groups]
-
-    def chunks_below(task: TaskState) -> int:
-        if task.group is job.first:
-            return 1
-        if task not in chunks:
-            chunks[task] = sum(map(chunks_below, parts(task)))
-        return chunks[task]
-
-    found: dict[TaskState, int] = {}
-    ahead = [root]
-    while ahead and len(found) < _MOST_STATES:
-        task = ahead.pop()
-        holder = _holder(task)
-        if holder.state == "memory":
-            if holder.nbytes <= _LARGEST_STATE:
-                found[holder] = chunks_below(task)
-        elif task.state != "released":
-            ahead.extend(parts(task))
-    return Unmerged(found, chunks_below(root))
-
-
-async def fetch(scheduler: Scheduler, states: Unmerged | None) -> dict[Any, Any]:
-    """The values, by key and as sent, of those tasks that the workers still have."""
-    if states is None or not states.tasks:
-        return {}
-    who_has = {task.key: [ws.address for ws in task.who_has or ()] for task in states.tasks}
-    try:
-        gathered = gather_from_workers(who_has, rpc=scheduler.rpc)
-        values, *_ = await asyncio.wait_for(gathered, _PATIENCE)
-    except TimeoutError:
-        return {}
-    return values
-
-
-def joined(states: Unmerged | None, values: dict[Any, Any], kind: str) -> Seen | None:
-    """The sum over all states, None if there are none; ``kind`` is that of the job."""
-    if states is None:
-        return None
-    found, chunks = [], 0
-    for task, below in states.tasks.items():
-        value = _deserialized(values.get(task.key))
-        finished = isinstance(value, (np.ndarray, np.generic)) and value.size
-        if finished and kind == LOGSUMEXP.key:  # the root's
-            return Seen(below, states.chunks, None, None, _first(value), value.size)
-        state = _normalizer_in(value)
-        if state is not None and isinstance(state.m, (np.ndarray, np.generic)):
-            found.append(state)
-            chunks += below
-    if not found or np.size(found[0].m) == 0:
-        return None
-    total = merge(*found)
-    m, logarithm, result = map(_first, (total.m, log_d(total), log_sum(total)))
-    return Seen(chunks, states.chunks, m, logarithm, result, np.size(total.m))
-
-
-def _normalizer_in(value: Any) -> State | None:
-    """The normalizer in a state: the state itself, or a part, as for top-k; None without one."""
-    if isinstance(value, State):
-        return value
-    if isinstance(value, (Moments, Sums)):
-        return value.normalizer
-    parts = value if isinstance(value, tuple) else ()
-    return next((found for part in parts if (found := _normalizer_in(part)) is not None), None)
-
-
-def _first(value: Any) -> float:
-    """The value of the first slice; the real part of a complex logarithm."""
-    return float(np.real(np.ravel(value)[0]))
-
-
-def _deserialized(sent: Any) -> Any:
-    """The object that a worker sent; None if the scheduler does not have its library."""
-    try:
-        return deserialize(sent.header, sent.frames) if hasattr(sent, "frames") else sent
-    except ImportError:
-        return None
+            ahead.extend(islice(part, _MOST_PARTS))

@@ -8,9 +8,10 @@ from typing import Any
 
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.metrics import time
 from distributed.scheduler import TaskGroup
 
-from ._jobs import Job, Progress, progress
+from ._jobs import Job, Known, Progress, computed_by, progress
 
 
 class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
@@ -21,7 +22,9 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.viewers = 0
-        self.followed: set[str] = set()
+        self.known: Known = {}
+        self.followed: dict[str, TaskGroup] = {}
+        self.since: dict[str, float] = {}  # when each job was first followed, by its name
         self.last: dict[str, Progress] = {}  # of each followed group, when it last finished a task
         self.finished: Counter[tuple[str, str]] = Counter()  # by group and worker
 
@@ -44,10 +47,14 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
     def follow(self, jobs: Iterable[Job]) -> None:
         """Count the tasks of these jobs from now on."""
         for job in jobs:
+            if self.followed.get(job.name) is not job.first:  # or it runs once more
+                self.since[job.name] = time()
             for group in job.groups:
-                if group.name not in self.followed:
-                    self.followed.add(group.name)
+                if self.followed.get(group.name) is not group:
+                    self.followed[group.name] = group
                     self.last[group.name] = progress(group)
+                    for key in [key for key in self.finished if key[0] == group.name]:
+                        del self.finished[key]
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Called by the scheduler for each change of a task."""
@@ -61,7 +68,13 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         """The progress of a group: now, or when the scheduler last knew it."""
         if self.scheduler.task_groups.get(group.name) is group:
             return progress(group)
-        return self.last.get(group.name, Progress(0, progress(group).total, 0))
+        last = self.last.get(group.name, Progress(0, progress(group).total, 0, 0))
+        return last._replace(running=0)
+
+    def began(self, job: Job) -> float:
+        """When a job began: its first task, or when it was first followed if that was before."""
+        starts = [start for g in job.groups if (start := computed_by(g).start)]
+        return min([self.since.get(job.name, time()), *starts])
 
     def by_worker(self, group: TaskGroup | None) -> dict[str, int]:
         """The number of tasks of a group that each worker has finished since it was followed."""

@@ -9,7 +9,7 @@ from dsoftmax import cumulative_logsumexp
 
 pytest.importorskip("bokeh", reason="draws the page")
 
-from dsoftmax.dashboard import _colours, _jobs
+from dsoftmax.dashboard import _colours, _jobs, _sums
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def test_the_dashboard_names_its_tasks(client, reread, shifted):
     future = client.compute(cumulative_logsumexp(x, reread=reread))
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert job.kind == "cumulative-logsumexp"
+    assert job.function == "cumulative_logsumexp"
     assert job.nbytes == x.nbytes
     names = [group.prefix.name for group in job.groups]
     colours = [_colours.colour_of(name) for name in names]
     assert colours == [_colours.FIRST, _colours.TREE, _colours.SECOND]
     assert names[-1] == "cumulative-logsumexp-scan"
-    assert _jobs.progress(job.second)[1:] == (x.numblocks[0], 0)
-    assert _jobs.unmerged(client.cluster.scheduler, job) is None
+    assert _jobs.progress(job.second)[1:3] == (x.numblocks[0], 0)
+    assert _sums.unmerged(client.cluster.scheduler, job) is None
     expected = cumulative_logsumexp(x.compute(scheduler="sync"))
     np.testing.assert_allclose(future.result(), expected, rtol=1e-14, atol=1e-14)
 
@@ -42,4 +42,4 @@ def test_slices_within_chunks_are_a_job_of_one_pass(client):
     future = client.compute(cumulative_logsumexp(da.ones((8, 3), chunks=(1, 3)), 1))
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert (job.kind, job.levels, job.second) == ("cumulative-logsumexp", (), None)
+    assert (job.function, job.levels, job.second) == ("cumulative_logsumexp", (), None)

@@ -1,6 +1,7 @@
 """Dask's dashboard in a real browser during a softmax: the status page and the page /softmax."""
 
 import importlib.util
+import re
 import shutil
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[2]
-SECOND = "second pass: exp(x - m) / d"
+SECOND = "Second Pass"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,36 @@ def texts(driver):
     )
 
 
+def text_of(driver):
+    """The same with single spaces."""
+    return " ".join(texts(driver).split())
+
+
+def overflow(driver):
+    """By how many pixels the page is wider than the window."""
+    return driver.execute_script(
+        "const page = document.documentElement; return page.scrollWidth - page.clientWidth;"
+    )
+
+
+def all_of(driver, selector):
+    """The elements of a CSS class, within shadow roots too."""
+    return driver.execute_script(
+        "const found = [], selector = arguments[0];"
+        "function walk(node) {"
+        "  if (node.matches?.(selector)) found.push(node);"
+        "  node.shadowRoot?.childNodes.forEach(walk);"
+        "  node.childNodes.forEach(walk);"
+        "}"
+        "walk(document.body); return found;",
+        selector,
+    )
+
+
+def tops_of_figures(driver):
+    return [figure.rect["y"] for figure in all_of(driver, ".bk-Figure")]
+
+
 def until(true, seconds=60):
     end = time.monotonic() + seconds
     while not (value := true()):
@@ -76,6 +107,8 @@ def test_a_softmax_is_seen_from_its_beginning_to_its_end(tour):
     with tour.cluster("1 GiB") as client, tour.browser() as driver:
         driver.get(tour.page(client, "softmax"))
         until(lambda: "No softmax is running" in texts(driver))
+        assert f'client = Client("{client.scheduler.address}")' in texts(driver)
+        assert overflow(driver) == 0
         y = dsoftmax.softmax(x.map_blocks(slowly, dtype="f8", meta=np.ones(0)), reread=True)
         future = client.compute(y.max())
 
@@ -90,15 +123,25 @@ def test_a_softmax_is_seen_from_its_beginning_to_its_end(tour):
             return row.get(SECOND, ("", ""))[1] == "200 of 200" and row
 
         row = until(complete)
-        assert set(row) == {
-            "first pass: (m, d) of each chunk",
-            "tree: level 1",
-            "tree: the root",
-            SECOND,
-        }
+        assert set(row) == {"First Pass", "Merges, Level 1", "Root", SECOND}
         assert all(share == 1 for share, _ in row.values())
+        assert "softmax of float64 (2000000,) along axis 0" in text_of(driver)
+        assert re.search(r"Workers hold \S+ \w*B of an array of 15.26 MiB", text_of(driver))
+        assert overflow(driver) == 0
+        with tour.on_a_phone(driver):
+            assert driver.execute_script("return window.innerWidth") == 390
+            assert overflow(driver) == 0
+            tops = tops_of_figures(driver)
+            assert len(set(tops)) == len(tops) == 3  # below each other
+        assert len(set(tops_of_figures(driver))) == 2
+        assert shown(driver, "tree help", "visible") is False
+        all_of(driver, ".bk-tool-icon-help")[0].click()
+        until(lambda: shown(driver, "tree help", "visible"))
+        assert shown(driver, "sum help", "visible") is False
+        assert overflow(driver) == 0
+        assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
         assert any(0 < share < 1 for share in shares)  # seen on its way
-        assert f"logsumexp = {float(expected)!r}"[:25] in texts(driver)
+        assert f"log-sum-exp = {float(expected):.6g}" in texts(driver)
         sums = shown(driver, "sums", "data")
         assert sums["share"][-1] == 1
         assert sums["logsumexp"][-1] == pytest.approx(expected, rel=1e-14)

@@ -1,7 +1,6 @@
 """The page /softmax: what it reads from a scheduler, what it shows, and that it costs nothing else.
 
-`watched` opens the page with Bokeh's own client, and reads what the scheduler draws for it; what a
-browser makes of that is in test_browser.py.
+What a browser makes of that is in test_browser.py.
 """
 
 import contextlib
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, Event, LocalCluster, wait
+from distributed import Event, wait
 
 from dsoftmax import (
     cross_entropy,
@@ -35,28 +34,12 @@ from dsoftmax import (
 
 pytest.importorskip("bokeh", reason="draws the page")
 
-from bokeh.client import pull_session
-from bokeh.server.tornado import BokehTornado
 from distributed.diagnostics.task_stream import rectangles
 
 from dsoftmax import dashboard
-from dsoftmax.dashboard import _colours, _jobs
+from dsoftmax.dashboard import _colours, _jobs, _sums
 
-
-@contextlib.contextmanager
-def a_cluster(**options):
-    """A client of threads in this process, whose scheduler can be looked into."""
-    arguments = {
-        "n_workers": 2,
-        "threads_per_worker": 4,  # two of which may be held up
-        "processes": False,
-        "protocol": "tcp",
-        "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0",
-        "scheduler_kwargs": {"preload": ["dsoftmax.dashboard"]},
-    }
-    with LocalCluster(**arguments | options) as cluster, Client(cluster) as client:
-        yield client
+from .watching import a_cluster, bars, page, said, shown, until, watched
 
 
 @pytest.fixture(scope="module")
@@ -72,47 +55,6 @@ def _nothing_left(client):
     until(lambda: not client.cluster.scheduler.tasks)
 
 
-def until(true, seconds=20):
-    """Wait for something to come true."""
-    end = time.monotonic() + seconds
-    while not (value := true()):
-        if time.monotonic() > end:
-            pytest.fail(f"it does not happen within {seconds} s")
-        time.sleep(0.05)
-    return value
-
-
-def page(client):
-    return client.dashboard_link.replace("/status", "/softmax")
-
-
-@contextlib.contextmanager
-def watched(client):
-    """The document of a viewer who looks at the page, as the scheduler draws it."""
-    session = pull_session(url=page(client))
-    applications = client.cluster.scheduler.http_application.applications
-    sessions = {
-        drawn.id: drawn
-        for application in applications
-        if isinstance(application, BokehTornado) and "/softmax" in application.app_paths
-        for drawn in application.get_sessions("/softmax")
-    }
-    try:
-        yield sessions[session.id].document
-    finally:
-        session.close()
-
-
-def shown(document, name):
-    return document.get_model_by_name(name)
-
-
-def bars(document):
-    """The parts of the job that is shown and the text on their bars."""
-    data = shown(document, "parts").data
-    return dict(zip(data["part"], data["text"], strict=True))
-
-
 def gate(block, names, block_id=None):
     """Hold up a block until the event of its name is set, if it has one."""
     if block_id is not None and block_id[0] in names:
@@ -120,8 +62,7 @@ def gate(block, names, block_id=None):
     return block
 
 
-FIRST = "first pass: (m, d) of each chunk"
-SECOND = "second pass: exp(x - m) / d"
+FIRST, SECOND = "First Pass", "Second Pass"
 
 
 @pytest.mark.parametrize(
@@ -129,9 +70,9 @@ SECOND = "second pass: exp(x - m) / d"
     [
         (lambda x: softmax(x, split_every=2), "softmax", [8, 4, 2, 1, 8]),
         (lambda x: softmax(x + 1, reread=True), "softmax", [8, 1, 8]),
-        (lambda x: log_softmax(x, split_every=4), "log-softmax", [8, 2, 1, 8]),
+        (lambda x: log_softmax(x, split_every=4), "log_softmax", [8, 2, 1, 8]),
         (lambda x: logsumexp(x, split_every=3), "logsumexp", [8, 3, 1]),
-        (lambda x: softmax_topk(x, 3)[0], "softmax-topk", [8, 1]),
+        (lambda x: softmax_topk(x, 3)[0], "softmax_topk", [8, 1]),
         (lambda x: topk(x, 3)[1], "topk", [8, 1]),
         (lambda x: entropy(x, split_every=4), "entropy", [8, 2, 1]),
         (lambda x: entropy(x, where=x > 0), "entropy", [8, 1]),
@@ -139,14 +80,14 @@ SECOND = "second pass: exp(x - m) / d"
         (lambda x: expectation(x, (x, 1.0))[0], "expectation", [8, 1]),
         (lambda x: entropy(x[:, None], axis=1), "entropy", [8]),
         (lambda x: softmax(x, where=x > 0, split_every=4), "softmax", [8, 2, 1, 8]),
-        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax-matmul", [8, 1]),
-        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax-matmul", [8]),
-        (lambda x: cross_entropy(x, 7), "cross-entropy", [8, 1]),
-        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross-entropy", [8]),
+        (lambda x: softmax_matmul(x, np.ones((800, 3))), "softmax_matmul", [8, 1]),
+        (lambda x: softmax_matmul(x[:, None], [1.0]), "softmax_matmul", [8]),
+        (lambda x: cross_entropy(x, 7), "cross_entropy", [8, 1]),
+        (lambda x: cross_entropy(x[:, None], [0] * 800), "cross_entropy", [8]),
         (lambda x: softmax(x[:, None], axis=1), "softmax", [8]),
         (lambda x: logsumexp(x[:, None], axis=1), "logsumexp", [8]),
-        (lambda x: grouped.softmax(x, x > 0), "grouped-softmax", [8, 1, 8]),
-        (lambda x: grouped.logsumexp(x, x > 0)[1], "grouped-logsumexp", [8, 1]),
+        (lambda x: grouped.softmax(x, x > 0), "grouped.softmax", [8, 1, 8]),
+        (lambda x: grouped.logsumexp(x, x > 0)[1], "grouped.logsumexp", [8, 1]),
     ],
 )
 def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
@@ -154,7 +95,7 @@ def test_jobs_and_their_parts_are_found(client, function, kind, sizes):
     future = client.compute(function(x))
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert job.kind == kind
+    assert job.function == kind
     assert job.nbytes == x.nbytes
     parts = [_jobs.progress(group) for group in job.groups]
     assert [(part.done, part.failed) for part in parts] == [(size, 0) for size in sizes]
@@ -166,7 +107,7 @@ def test_statistics_of_one_set_of_states_are_one_job(client, axis):
     futures = client.compute([entropy(x, axis), effective_sample_size(x, axis)])
     wait(futures)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
-    assert job.kind == "effective-sample-size and entropy"
+    assert job.function == "effective_sample_size and entropy"
     assert _jobs.progress(job.first).done == 8
     assert _colours.colour_of(job.first.prefix.name) == _colours.FIRST
 
@@ -177,7 +118,29 @@ def test_the_second_pass_is_found_under_another_name(client):
     wait(future)
     (job,) = _jobs.find_jobs(client.cluster.scheduler)
     assert job.second.prefix.name == "mul"
-    assert _jobs.progress(job.second) == (8, 8, 0)
+    assert _jobs.progress(job.second) == (8, 8, 0, 0)
+
+
+def test_tasks_that_run_are_counted_under_either_name(client):
+    """Dask fuses what makes a chunk with its first pass, and renames it, or does not."""
+    names = {i: f"gate {i}" for i in range(8)}
+    for name in names.values():
+        Event(name, client=client).clear()
+    x = da.random.default_rng(1).normal(size=800, chunks=100)
+    future = client.compute(logsumexp(x.map_blocks(gate, names, dtype="f8", meta=x._meta)))
+    scheduler = client.cluster.scheduler
+
+    def running():
+        jobs = _jobs.find_jobs(scheduler)
+        return jobs and _jobs.progress(jobs[0].first).running
+
+    until(lambda: running() == 8)
+    (job,) = _jobs.find_jobs(scheduler)
+    assert _jobs.computed_by(job.first) is not job.first
+    for name in names.values():
+        Event(name, client=client).set()
+    wait(future)
+    assert running() == 0
 
 
 def test_two_jobs_are_told_apart(client):
@@ -185,7 +148,7 @@ def test_two_jobs_are_told_apart(client):
     futures = client.compute([softmax(x), logsumexp(2 * x)])
     wait(futures)
     jobs = _jobs.find_jobs(client.cluster.scheduler)
-    assert sorted(job.kind for job in jobs) == ["logsumexp", "softmax"]
+    assert sorted(job.function for job in jobs) == ["logsumexp", "softmax"]
     assert len({job.name for job in jobs}) == 2
 
 
@@ -200,8 +163,8 @@ def look(client, job):
     scheduler = client.cluster.scheduler
 
     async def seen():
-        states = _jobs.unmerged(scheduler, job)
-        return _jobs.joined(states, await _jobs.fetch(scheduler, states), job.kind)
+        states = _sums.unmerged(scheduler, job)
+        return _sums.joined(states, await _sums.fetch(scheduler, states), job.function)
 
     return client.sync(seen)
 
@@ -289,24 +252,28 @@ def test_large_states_are_not_fetched(client):
 def test_the_page_follows_a_job_to_its_end(client, held_up):
     x, slowly, release = held_up
     with watched(client) as document:
-        assert "No softmax is running" in shown(document, "head").text
+        assert "No softmax is running" in said(document, "head")
         stored = client.compute(softmax(slowly, axis=0).sum())
         until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
-        assert "of an array of 18.75 kiB" in shown(document, "head").text
+        head = said(document, "head")
+        assert head.startswith("softmax of float64 (800, 3) along axis 0")
+        assert "First pass: 6 of 8 chunks are done. Workers hold" in head
+        assert "of an array of 18.75 kiB" in head
+        assert shown(document, "size").location == x.nbytes
         part = np.delete(x.compute(), np.r_[500:600, 700:800], axis=0)[:, 0]
         text = until(lambda: shown(document, "sum").text)
-        assert text.startswith("<p>6 of 8 chunks seen: m = ")
-        printed = float(re.search(r"logsumexp = (\S+)</b>", text)[1])
-        assert printed == pytest.approx(logsumexp(part), rel=1e-15)
+        assert text.startswith("6 of 8 chunks seen: m = ")
+        printed = float(re.search(r"log-sum-exp = (\S+)</b>", text)[1])
+        assert printed == pytest.approx(logsumexp(part), rel=1e-5)
 
         release()
         assert stored.result() == pytest.approx(3)
         del stored
-        until(lambda: "has left the scheduler, complete" in shown(document, "head").text)
+        until(lambda: "Complete; its tasks have left the scheduler" in said(document, "head"))
         assert bars(document)[FIRST] == "8 of 8"
-        cells = re.findall(r"<td[^>]*>([^<]*)</td>", shown(document, "workers").text)
+        cells = re.findall(r"<t[hd] [^>]*>([^<]*)</t", shown(document, "workers").text)
         rows = [cells[i : i + 6] for i in range(0, len(cells), 6)]
-        assert rows[0][:4] == ["worker", "first pass", "second pass", "share"]
+        assert rows[0][:4] == ["Worker", "First Pass", "Second Pass", "Share"]
         assert sum(int(row[1]) for row in rows[1:]) >= 2  # those held up were finished later
         assert sum(int(row[3].rstrip("%")) for row in rows[1:]) in (99, 100, 101)
 
@@ -318,9 +285,14 @@ def test_the_page_says_what_was_not_finished(client, held_up):
         until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
         future.cancel()
         del future
-        until(lambda: "has left the scheduler, not complete" in shown(document, "head").text)
+        until(lambda: "Not complete; its tasks have left" in said(document, "head"))
         assert bars(document)[FIRST] == "6 of 8"
+        elapsed = re.search(r"Elapsed[\d.]+ s", said(document, "head"))[0]
+        drawn = len(shown(document, "held").data["seconds"])
         release()
+        time.sleep(1.5)
+        assert elapsed in said(document, "head")
+        assert len(shown(document, "held").data["seconds"]) == drawn
 
 
 def test_the_page_counts_what_failed(client):
@@ -332,6 +304,8 @@ def test_the_page_counts_what_failed(client):
         future = client.compute(logsumexp(x))
         until(lambda: "failed" in bars(document).get(FIRST, ""))
         assert future.status == "error"
+        assert "failed; asking for the result raises the error" in said(document, "head")
+        assert "Time Left" not in said(document, "head")
 
 
 def test_sizes_that_are_not_known_are_not_made_up(client):
@@ -339,8 +313,8 @@ def test_sizes_that_are_not_known_are_not_made_up(client):
     with watched(client) as document:
         future = client.compute(logsumexp(x[x > 150].astype("f8")))
         until(lambda: bars(document).get(FIRST) == "8 of 8")
-        assert "of an array of unknown size" in shown(document, "head").text
-        assert shown(document, "size").data == {"seconds": [], "bytes": []}
+        assert "of float64 (nan,) along axis 0" in said(document, "head")
+        assert shown(document, "size").location is None
         wait(future)
 
 

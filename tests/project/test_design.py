@@ -101,6 +101,6 @@ def test_the_dashboard(log_mean_exp):
         future = client.compute(log_mean_exp(da.from_array(X, chunks=(2, 3))))
         wait(future)
         (job,) = _jobs.find_jobs(client.cluster.scheduler)
-        assert (job.kind, _jobs.progress(job.first).done) == ("log-mean-exp", 9)
+        assert (job.function, _jobs.progress(job.first).done) == ("log_mean_exp", 9)
         assert len(job.levels) >= 1
         assert future.result() == pytest.approx(expected(X, None))
