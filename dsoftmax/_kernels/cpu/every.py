@@ -52,7 +52,9 @@ def _of_slices(working: type) -> Iterator[Needed]:
     for kernel in (
         kernels.best_rows,
         kernels.best_columns,
+        kernels.integer_weights,
         kernels.log_sums,
+        kernels.noisy_candidates,
         kernels.running_sums,
     ):
         yield kernel, working

@@ -66,6 +66,20 @@ def random_bits() -> Any:
     return philox.random_bits()
 
 
+def noisy_candidates(element: Scalar) -> Any:
+    """The elements that may be among the best, with Gumbel noise."""
+    from . import philox
+
+    return philox.noisy_candidates(element)
+
+
+def integer_weights(element: Scalar) -> Any:
+    """Weights as integers, and their sums."""
+    from . import weights
+
+    return weights.integer_weights(element)
+
+
 def load(dtype: str, swapped: bool, working: Scalar) -> Any:
     """From elements of a dtype and layout to a contiguous tile."""
     from . import codecs

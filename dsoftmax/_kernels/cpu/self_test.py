@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import philox
 from ..modes import APPLY, LOGARITHM, REDUCE
+from . import draw_tests as draws
 from . import kernels
 from .protocol import (
     GROUP_MOMENTS,
@@ -188,12 +188,6 @@ def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
     return _selected(x.T, values, indices)
 
 
-def _random_bits(kernel: Function, address: Address) -> bool:
-    index, bits = 2**40 + 7 * np.arange(_LENGTH), np.zeros(_LENGTH, np.int64)
-    kernel(*map(place_of, (index, bits)), _LENGTH, 0xA4093822, 0x299F31D0)
-    return np.array_equal(bits, philox.bits(index, (0xA4093822, 0x299F31D0)))
-
-
 def _group_labels(kernel: Function, address: Address, word: Any) -> bool:
     labels = (np.arange(2 * _LENGTH, dtype=word) * 7 % 12).reshape(-1, 2)
     expected = np.unique(labels, axis=0, return_index=True)[1]
@@ -260,12 +254,14 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.group_map: _group_map,
     kernels.group_merge: _group_merge,
     kernels.group_states: _group_states,
+    kernels.integer_weights: draws.integer_weights,
     kernels.load: _load,
+    kernels.noisy_candidates: draws.noisy_candidates,
     kernels.store: _store,
     kernels.columns: _columns,
     kernels.log_sums: _log_sums,
     kernels.row_sums: _row_sums,
-    kernels.random_bits: _random_bits,
+    kernels.random_bits: draws.random_bits,
     kernels.rows: _rows,
     kernels.running_sums: _running_sums,
 }
