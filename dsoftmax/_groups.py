@@ -47,10 +47,17 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, nbytes=bytes_of(given.x), **options)
         return map_blocks(stage, *arrays)
-    states = states_of(given, split_every)
-    again = second_reads(given.function, arrays, given.labelled, states, (axis,), reread)
+    found = table_of(given, logarithm, split_every)
+    again = second_reads(given.function, arrays, given.labelled, found, (axis,), reread)
     stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
-    return map_blocks(stage, *again, states)
+    return map_blocks(stage, *again, found)
+
+
+def table_of(given: Grouping, logarithm: bool, split_every: SplitEvery) -> da.Array:
+    """What the elements of the groups of a Dask array are mapped with: opaque blocks."""
+    states = states_of(given, split_every)
+    stage = Stage(f"{given.key}-table", groups.table, states.dtype, logarithm=logarithm)
+    return reduce_within_blocks(stage, states, (given.axis,))
 
 
 class Statistic(NamedTuple):
@@ -146,10 +153,9 @@ def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any)
 
 
 def rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
-    *keys, states = others
+    *keys, table = others
     block = as_labelled(x, *keys, **options)
-    function = groups.log_rescale if logarithm else groups.rescale
-    return of_dtype(function(block, states, options["axis"]), result)
+    return of_dtype(groups.rescale(block, table, options["axis"], logarithm), result)
 
 
 def state_values(

@@ -32,6 +32,7 @@ def every_kernel():
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
     yield (kernels.random_bits,)
     yield from ((kernels.group_merge, moments) for moments in (False, True))
+    yield from ((kernels.group_present, moments) for moments in (False, True))
     for working in (np.float32, np.float64):
         yield from _of_slices(working)
         yield from _of_elements(working)
@@ -52,6 +53,7 @@ def _of_slices(working):
     yield kernels.log_sums, working
     yield kernels.noisy_candidates, working
     yield kernels.running_sums, working
+    yield kernels.group_scatter, working
     for either in (False, True):
         yield kernels.group_states, working, either
         yield kernels.group_map, working, either

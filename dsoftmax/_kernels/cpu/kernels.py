@@ -96,9 +96,16 @@ def store(dtype: str, working: Scalar) -> Any:
 
 def group_labels(word: Scalar) -> Any:
     """From labels to numbers of groups."""
-    from . import groups
+    from . import group_labels
 
-    return groups.labels(word)
+    return group_labels.labels(word)
+
+
+def group_scatter(element: Scalar) -> Any:
+    """Elements of neighbouring groups together."""
+    from . import group_labels
+
+    return group_labels.scatter(element)
 
 
 def group_states(element: Scalar, moments: bool) -> Any:
@@ -106,6 +113,13 @@ def group_states(element: Scalar, moments: bool) -> Any:
     from . import groups
 
     return groups.states(element, moments)
+
+
+def group_present(moments: bool) -> Any:
+    """The groups that there are, of a table."""
+    from . import groups
+
+    return groups.present(moments)
 
 
 def group_merge(moments: bool) -> Any:
