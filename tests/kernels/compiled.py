@@ -52,6 +52,7 @@ def _of_slices(working):
     yield kernels.integer_weights, working
     yield kernels.log_sums, working
     yield kernels.noisy_candidates, working
+    yield kernels.products, working
     yield kernels.running_sums, working
     yield kernels.group_scatter, working
     for either in (False, True):

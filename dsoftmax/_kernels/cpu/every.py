@@ -57,6 +57,7 @@ def _of_slices(working: type) -> Iterator[Needed]:
         kernels.integer_weights,
         kernels.log_sums,
         kernels.noisy_candidates,
+        kernels.products,
         kernels.running_sums,
     ):
         yield kernel, working

@@ -80,6 +80,13 @@ def integer_weights(element: Scalar) -> Any:
     return weights.integer_weights(element)
 
 
+def products(working: Scalar) -> Any:
+    """Products of exponentials with a matrix."""
+    from . import attention
+
+    return attention.products(working)
+
+
 def load(dtype: str, swapped: bool, working: Scalar) -> Any:
     """From elements of a dtype and layout to a contiguous tile."""
     from . import codecs

@@ -16,6 +16,7 @@ from . import draw_tests as draws
 from . import group_tests as groups
 from . import kernels
 from .protocol import (
+    ATTENTION_TILE_BYTES,
     SCRATCH_BYTES,
     Running,
     Selection,
@@ -166,6 +167,19 @@ def _running_sums(kernel: Function, address: Address, working: Any) -> bool:
     return close(y, expected[:, 1:], working) and close(after, expected[:, -1], np.float64)
 
 
+def _products(kernel: Function, address: Address, working: Any) -> bool:
+    item = np.dtype(working).itemsize
+    length, width = ATTENTION_TILE_BYTES // item + _LENGTH, 4 * 64 // item
+    x, v = scores((_SLICES, length), working), scores((length, width), working)
+    m, sums = x.max(axis=1), np.ones((_SLICES, width))
+    scratch = scratch_memory(SCRATCH_BYTES)
+    at = place_of(x), x.strides[0], place_of(v), v.strides[0], place_of(m), place_of(sums)
+    kernel(*at, *x.shape, width, place_of(scratch))
+    e = np.exp((x - m[:, None]).astype(np.float64))
+    error = abs(sums - 1 - e @ v.astype(np.float64))
+    return bool((error <= 100 * np.finfo(working).eps * (e @ abs(v))).all())
+
+
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
     scratch = scratch_memory(2 * SCRATCH_BYTES)
@@ -202,6 +216,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.columns: _columns,
     kernels.log_sums: _log_sums,
     kernels.row_sums: _row_sums,
+    kernels.products: _products,
     kernels.random_bits: draws.random_bits,
     kernels.rows: _rows,
     kernels.running_sums: _running_sums,
