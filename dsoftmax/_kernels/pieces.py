@@ -73,7 +73,8 @@ def rows_of(x: Array | Terms, state: State, summed: Axes) -> tuple[Rows, tuple[i
     order = (*(i for i in range(x.ndim) if i not in summed), *summed)
 
     def flat(a: Array) -> Array:
-        return xp.reshape(xp.permute_dims(a, order), (-1,))
+        a = xp.reshape(xp.permute_dims(a, order), (-1,))
+        return np.ascontiguousarray(a) if isinstance(a, np.ndarray) else a
 
     with quiet():
         bits = xp.floor(xp.log2(xp.astype(state.d, xp.float64) * _UNLIKELY))
