@@ -15,8 +15,8 @@ import ml_dtypes
 import numpy as np
 
 from dsoftmax._kernels import groups, gumbel, philox, portable, running, weights
+from dsoftmax._kernels.cpu import attention_calls, kernels, random_bits, weight_calls
 from dsoftmax._kernels.cpu import block as cpu
-from dsoftmax._kernels.cpu import kernels, random_bits, weight_calls
 from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
@@ -169,6 +169,10 @@ def call(dtype, weights, axis, shape):
         )
         if dtype in TOLERANCES:
             _draw(x.ravel())
+            m, v = x.max(axis=1, keepdims=True), rng.normal(size=(shape[1], 64)).astype(dtype)
+            found, expected = attention_calls.products(x, m, v), np.exp(x - m) @ v
+            near = TOLERANCES[dtype]
+            np.testing.assert_allclose(found, expected, rtol=near, atol=100 * near)
         y, expected = (one.of_block(x, None, axis, False) for one in (running_cpu, running))
         eps = max(float(ml_dtypes.finfo(y.dtype).eps), 1e-14)  # computed in float64
         np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=eps, atol=eps)
