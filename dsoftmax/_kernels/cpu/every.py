@@ -23,6 +23,7 @@ def needed(names: Iterable[str]) -> list[Needed]:
     for working in workings:
         found |= dict.fromkeys(_of_slices(working))
     found[kernels.random_bits,] = None
+    found[kernels.noisy_candidates, np.float64] = None  # of other dtypes, and with masks
     found |= dict.fromkeys((kernels.group_labels, w) for w in (np.uint8, np.uint32, np.uint64))
     for kernel in (kernels.group_merge, kernels.group_present):
         found |= dict.fromkeys((kernel, moments) for moments in (False, True))
