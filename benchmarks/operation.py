@@ -52,6 +52,7 @@ LAYOUTS = {
     "short-rows": Layout("rows of 10", (10**7, 10), 1, (16, 1), (1600, 10)),
     "columns": Layout("columns of 50,000", (50_000, 2000), 0, (1, 16), (1000, 32)),
     "middle-axis": Layout("middle axis of 160", (128, 160, 1000), 1, (16, 1, 1), (16, 40, 50)),
+    "attention": Layout("512 rows of 60,000", (512, 60_000), 1, (1, 16), (8, 1600)),
     "tiles": Layout("rows of 10,000 cut in 4", (2000, 10_000), 1, (4, 4), (20, 1000)),
 }
 

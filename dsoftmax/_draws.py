@@ -86,10 +86,11 @@ def choice(
     Notes
     -----
     Without replacement x is read once, as by `gumbel_topk`. With replacement there are three passes
-    over a Dask array whose slices span several blocks: one for the normalizer; one for the sum of
-    the weights in each block, integers of 61 bits for a slice that add exactly; and one for the
-    elements, in which blocks without a draw do no work. They read x again, or hold it, as `softmax`
-    does with ``reread="auto"``. docs/draws.md has the details: what is exact, and what is not.
+    over a Dask array whose slices span several blocks: one for the normalizer; one for the sums of
+    the weights in the pieces of each block, integers of 61 bits for a slice that add exactly; and
+    one for the elements, which works on pieces with a draw alone. They read x again, or hold it, as
+    `softmax` does with ``reread="auto"``. docs/draws.md has the details: what is exact, and what is
+    not.
 
     References
     ----------

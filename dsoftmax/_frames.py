@@ -18,7 +18,15 @@ from ._algebra.dtypes import dtype_name
 from ._arguments import Array
 from ._frame_arguments import Columns, Frame, Labels, as_arrays
 from ._graph.tree import SplitEvery
-from ._groups import Statistic, rescaled, rescaled_block, state_labels, state_values, states_of
+from ._groups import (
+    Statistic,
+    rescaled,
+    rescaled_block,
+    state_labels,
+    state_values,
+    states_of,
+    table_of,
+)
 from ._kernels.groups import Groups
 from ._reread import warn_of_generators
 
@@ -28,14 +36,14 @@ def softmax(given: Columns, logarithm: bool, expected: Any, split_every: SplitEv
     found = given.grouping(expected)
     if not given.is_lazy:
         return _like(given.x, rescaled(found, logarithm, split_every, False))
-    states = states_of(found, split_every)
+    table = table_of(found, logarithm, split_every)
     warn_of_generators(found.x, remedy="")
     options: dict[str, Any] = {"dtypes": given.dtypes, "logarithm": logarithm}
     options |= {"result": dtype_name(found.dtype)}
     return given.x.map_partitions(
         partial(_rescaled, **options, **found.options),
         *given.keys,
-        states.to_delayed().item(),
+        table.to_delayed().item(),
         meta=softmax(_empty(given), logarithm, expected, None),
         token=f"{found.key}-rescale",
     )
@@ -82,9 +90,9 @@ def _like(x: Frame, values: Array, index: Any = None) -> Frame:
 
 
 def _rescaled(x: Frame, *others: Any, dtypes: Labels, **options: Any) -> Frame:
-    *keys, states = others
+    *keys, table = others
     block, labels = as_arrays(x, *keys, dtypes=dtypes, function=options["function"])
-    return _like(x, rescaled_block(block, *labels, states, **options))
+    return _like(x, rescaled_block(block, *labels, table, **options))
 
 
 def _summary(

@@ -16,6 +16,7 @@ from ._algebra.dtypes import dtype_name
 from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.states import of_dtype
 from ._arguments import Array, check_split_every
+from ._graph.alignment import join_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Call, Stage
 from ._graph.tree import (
@@ -27,11 +28,13 @@ from ._graph.tree import (
     tree_reduce,
 )
 from ._group_arguments import Grouping, as_labelled
-from ._kernels import groups, log_sum
+from ._kernels import groups, log_sum, partition
 from ._kernels.groups import Groups
 from ._reread import second_reads
 
 _GROUP_BYTES, _MOMENTS_BYTES = 32, 48  # a label, m, w and s; and t and q
+# States that may be larger are merged in so many parts, by a hash of the labels.
+_LARGE_STATE, _PARTS = 1 << 27, 8
 
 
 def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: Reread) -> Array:
@@ -46,10 +49,17 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, call=call, **options)
         return map_blocks(stage, *arrays)
-    states = states_of(given, split_every)
-    again = second_reads(given.function, arrays, given.labelled, states, (axis,), reread)
+    found = table_of(given, logarithm, split_every)
+    again = second_reads(given.function, arrays, given.labelled, found, (axis,), reread)
     stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
-    return map_blocks(stage, *again, states)
+    return map_blocks(stage, *again, found)
+
+
+def table_of(given: Grouping, logarithm: bool, split_every: SplitEvery) -> da.Array:
+    """What the elements of the groups of a Dask array are mapped with: opaque blocks."""
+    states = states_of(given, split_every)
+    stage = Stage(f"{given.key}-table", groups.table, states.dtype, logarithm=logarithm)
+    return reduce_within_blocks(stage, states, (given.axis,))
 
 
 class Statistic(NamedTuple):
@@ -103,9 +113,22 @@ def states_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -
     if slices_in_one_block(joined, (axis,)):
         return reduce_within_blocks(of_block, joined, (axis,))
     merge = Stage(f"{key}-merge", groups.merge, sums)
-    group_bytes = _MOMENTS_BYTES if moments else _GROUP_BYTES
-    limits = fan_in(joined, (axis,), split_every, group_bytes * _most_groups(given))
-    return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
+    state_bytes = (_MOMENTS_BYTES if moments else _GROUP_BYTES) * _most_groups(given)
+    hashed = all(label.dtype.kind in partition.KINDS for label in given.keys)
+    if state_bytes <= _LARGE_STATE or not hashed or state_bytes != state_bytes:
+        limits = fan_in(joined, (axis,), split_every, state_bytes)
+        return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
+    # Each part is merged by itself, so that no task holds several states of all groups.
+    limits = fan_in(joined, (axis,), split_every, state_bytes / _PARTS)
+    of_block = Stage(name, partition.parts_of_block, sums, **options, parts=_PARTS)
+    blocks = reduce_within_blocks(of_block, joined, (axis,))
+    index, number = tuple(range(joined.ndim)), da.from_array(np.arange(_PARTS), chunks=1)
+    part = Stage(f"{key}-part", _part, sums)
+    parts = join_blocks(part, joined.ndim + 1, (blocks, index), (number, (joined.ndim,)))
+    same = Stage(f"{key}-merge", _same, sums)
+    merged = tree_reduce(same, merge, merge, parts, (axis,), True, limits)
+    last = (joined.ndim,)
+    return tree_reduce(same, merge, merge, merged, last, False, dict.fromkeys(last, _PARTS))
 
 
 def _most_groups(given: Grouping) -> float:
@@ -140,16 +163,23 @@ def _labels_of(given: Grouping, states: Any, i: int) -> Array:
 # What stages call: module-level functions, so that keys are deterministic.
 
 
+def _part(parts: tuple[Groups, ...], number: Array) -> Groups:
+    return parts[number.item()]
+
+
+def _same(states: Groups) -> Groups:
+    return states
+
+
 def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any) -> Array:
     block = as_labelled(x, *keys, **options)
     return of_dtype(groups.whole(block, options["axis"], logarithm), result)
 
 
 def rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
-    *keys, states = others
+    *keys, table = others
     block = as_labelled(x, *keys, **options)
-    function = groups.log_rescale if logarithm else groups.rescale
-    return of_dtype(function(block, states, options["axis"]), result)
+    return of_dtype(groups.rescale(block, table, options["axis"], logarithm), result)
 
 
 def state_values(

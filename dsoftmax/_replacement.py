@@ -1,7 +1,8 @@
 """Where draws with replacement run: in memory, within blocks, or in three passes over blocks.
 
-The first pass gives the normalizer of each slice, the second the sums of the weights in each block,
-which are integers once the normalizer is known, and the third the elements.
+The first pass gives the normalizer of each slice, the second the sums of the weights in the pieces
+of each block, which are integers once the normalizer is known, and the third the elements, of those
+pieces only in which there are draws.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ._graph.tree import (
 )
 from ._kernels import inversion, of_block
 from ._kernels.gumbel import Placed
-from ._kernels.inversion import Found, Layout, Method, Targets
+from ._kernels.inversion import Found, Layout, Method, Sums, Targets
 from ._kernels.philox import Key
 from ._placed import Slices, placed
 from ._reread import check_reread, second_reads
@@ -45,10 +46,11 @@ class Draws(NamedTuple):
 
 
 class Hunt(NamedTuple):
-    """A block, the normalizers of its slices, and where their draws are to be found."""
+    """A block, the normalizers of its slices, the sums of its weights, and where the draws are."""
 
     block: Placed
     state: Any
+    sums: Sums
     targets: Targets
 
 
@@ -84,9 +86,9 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
 
     kept = states(key, NORMALIZER, joined, axes, call=slices.call)
     ones = {i: (1,) * blocks.numblocks[i] for i in draws.layout.summed}
-    stage = Stage(f"{key}-sums", _sums, dtype, draws=draws)
-    sums = map_blocks(stage, again(kept), kept, chunks=ones)
-    gathered = sums.rechunk(dict.fromkeys(axes, -1))
+    sums = map_blocks(Stage(f"{key}-sums", _sums, dtype, draws=draws), again(kept), kept)
+    totals = map_blocks(Stage(f"{key}-totals", inversion.totals, dtype), sums, chunks=ones)
+    gathered = totals.rechunk(dict.fromkeys(axes, -1))
     same = Joined(Stage(f"{key}-sums", _same, dtype), (gathered,))
     at = placed(slices.function, f"{key}-targets", same)
     one = dict.fromkeys(axes, (1,))
@@ -96,7 +98,7 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
     hunts = join_blocks(
         Stage(f"{key}-placed", _hunt, dtype),
         blocks.ndim,
-        *((x, index) for x in (again(targets), kept, targets)),
+        *((x, index) for x in (again(targets), kept, sums, targets)),
     )
     of_block = Stage(f"{key}-block", _found, dtype, draws=draws)
     merge = Stage(f"{key}-merge", inversion.joined, dtype)
@@ -107,17 +109,17 @@ def _in_passes(slices: Slices, draws: Draws) -> da.Array:
 # Called by stages: module-level functions, so that keys are deterministic.
 
 
-def _sums(block: Placed, state: Any, draws: Draws) -> Array:
+def _sums(block: Placed, state: Any, draws: Draws) -> Sums:
     check_maxima(state.m, draws.function)
     return inversion.sums(block.x, state, draws.layout)
 
 
-def _targets(sums: Placed, draws: Draws) -> Targets:
-    return inversion.targets(sums, draws.size, draws.method, draws.layout, draws.key)
+def _targets(totals: Placed, draws: Draws) -> Targets:
+    return inversion.targets(totals, draws.size, draws.method, draws.layout, draws.key)
 
 
-def _hunt(block: Placed, state: Any, targets: Targets) -> Hunt:
-    return Hunt(block, state, targets)
+def _hunt(block: Placed, state: Any, sums: Sums, targets: Targets) -> Hunt:
+    return Hunt(block, state, sums, targets)
 
 
 def _found(hunt: Hunt, draws: Draws) -> Found:
@@ -130,8 +132,9 @@ def _in_order(found: Found, draws: Draws) -> Array:
 
 def _whole(block: Placed, draws: Draws) -> Array:
     state = of_block(block.x, draws.layout.axes)
-    sums = Placed(_sums(block, state, draws), block.starts)
-    return _in_order(_found(Hunt(block, state, _targets(sums, draws)), draws), draws)
+    sums = _sums(block, state, draws)
+    targets = _targets(Placed(inversion.totals(sums), block.starts), draws)
+    return _in_order(_found(Hunt(block, state, sums, targets), draws), draws)
 
 
 def _same(x: Any) -> Any:

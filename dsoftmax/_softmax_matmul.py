@@ -86,18 +86,18 @@ def softmax_matmul(
     Notes
     -----
     Exponentials are computed in the dtype that x and v have together (float16 and bfloat16 in
-    float32, integers in float64). Products are summed in it by the BLAS of the array library, up to
-    8192 of them, and beyond that in float64, as between chunks. Rows that hold NaN or +inf, or
-    nothing but -inf, give NaN; infinities and NaN in v count as in the product, so that 0 times
-    infinity is NaN.
+    float32, integers in float64). Products are summed in it, up to 128 of them by a compiled kernel
+    or 8192 by the BLAS of the array library (where v is narrow, or matrices are small), and beyond
+    that in float64, as between chunks. Rows that hold NaN or +inf, or nothing but -inf, give NaN;
+    infinities and NaN in v count as in the product, so that 0 times infinity is NaN.
 
-    A task holds a block of x, one of v and one of exponentials. **v is cut as x is**, along the
-    last axis of x and where both have axes before the last two: a Dask array v of other chunks is
-    rechunked, x never is for it. ``where`` is applied to each chunk of x where this is read; one of
-    other chunks and x are cut at the edges of both. Chunks of unknown lengths have to be as many in
-    x and v. Where x has several chunks of rows, all of them take each chunk of v, which is held
-    until then; where v has several chunks of columns, each takes exponentials of x anew, so few and
-    wide ones are best.
+    A task holds a block of x and one of v, and one of exponentials where BLAS multiplies. **v is
+    cut as x is**, along the last axis of x and where both have axes before the last two: a Dask
+    array v of other chunks is rechunked, x never is for it. ``where`` is applied to each chunk of x
+    where this is read; one of other chunks and x are cut at the edges of both. Chunks of unknown
+    lengths have to be as many in x and v. Where x has several chunks of rows, all of them take each
+    chunk of v, which is held until then; where v has several chunks of columns, each takes
+    exponentials of x anew, so few and wide ones are best.
 
     With s chunks along the last axis of x there is one task per chunk and about s / split_every for
     the merges. Pass y and the log-sum-exp to one `dask.compute`: one by one, each reads x anew.

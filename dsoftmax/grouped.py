@@ -87,7 +87,8 @@ def softmax(
 
     For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
     and one per chunk for the result. A group takes 32 bytes of a partial result, and the task that
-    merges the last of them holds all groups; see ``docs/groups.md``.
+    merges the last of them holds all groups. Partial results that may exceed 128 MiB are merged in
+    eight parts, by a hash of the labels; see ``docs/groups.md``.
 
     References
     ----------

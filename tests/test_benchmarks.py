@@ -202,7 +202,7 @@ def test_names_are_unique_and_chunks_are_several():
 
 def test_every_target_has_a_case():
     cases = [case for suite in SUITES.values() for case in suite.cases(False)]
-    assert sum(len(case.targets) for case in cases) == 131
+    assert sum(len(case.targets) for case in cases) == 134
     for case in SUITES["speed"].cases(False):
         with ExitStack() as scope:
             sides = case.sides(scope)

@@ -217,8 +217,15 @@ OPERATIONS = (
             "softmax": product_of_softmax,
             "torch": product_of_torch,
         },
-        layouts=("long-rows",),
+        layouts=("long-rows", "attention"),
         inputs=with_matrix,
+        targets={
+            ("float32", "attention"): (
+                faster(2, "by hand on Dask"),
+                faster(1, "softmax"),
+                faster(1, "torch"),
+            )
+        },
     ),
     Operation(
         "cross_entropy",

@@ -18,16 +18,13 @@ from .choose import SMALL, can_compile
 from .cpu import kernels
 from .cpu.call import address_of
 from .cpu.compiler import CannotCompileError, compiled
+from .integers import as_integers, is_small
 
 Array = np.ndarray
 Labels = tuple[Any, ...]  # arrays, or `Coded`
 
 KINDS = "biufMmUSOT"  # of the dtypes that labels may have
-_FEWEST_SLOTS = 1 << 15
-# Integers in a range no longer than this, and twice as many as there are labels, are not hashed: a
-# table with a row for each takes about the memory of a hash table, and a quarter of the time; half
-# of it where the range is twice as long (measured with 625,000 labels).
-_FEW = 1024
+FEWEST_SLOTS = 1 << 15
 
 
 class Numbered(NamedTuple):
@@ -152,8 +149,8 @@ def _of_one(labels: Array | Coded) -> Numbered:
         labels = labels.astype(labels.dtype.newbyteorder("="))
     kept = labels if missing is None else labels[~missing]
     if labels.dtype.kind in "biuMm" and kept.size:
-        integers, least, greatest = _as_integers(kept)
-        if greatest - least < 2 * kept.size + _FEW:
+        integers, least, greatest = as_integers(kept)
+        if is_small(greatest - least, kept.size):
             return _of_range(labels.dtype, integers, least, greatest, missing)
     groups, numbers = _counted(kept)
     return Numbered(_spread(numbers, missing, -1), 0, len(groups), lambda at: (groups[at],))
@@ -166,17 +163,6 @@ def _spread(numbers: Array, missing: Array | None, value: int) -> Array:
     full = np.full(len(missing), value, np.int64)
     full[~missing] = numbers
     return full
-
-
-def _as_integers(labels: Array) -> tuple[Array, int, int]:
-    """Labels as int64 or uint64, the least and the greatest."""
-    kind, dtype = labels.dtype.kind, labels.dtype
-    if kind in "Mm":
-        integers = labels.view(np.int64)
-    else:
-        wide = np.uint64 if kind == "u" and dtype.itemsize == 8 else np.int64
-        integers = labels.astype(wide, copy=False)
-    return integers, int(integers.min()), int(integers.max())
 
 
 def _of_range(
@@ -232,12 +218,12 @@ def _hashed(labels: Array) -> tuple[Array, Array]:
     if plain.dtype.kind == "f":
         plain = plain.astype(np.float64) + 0.0  # not -0.0, which is equal
     elif plain.dtype.kind in "biu":
-        plain = _as_integers(plain)[0]
+        plain = as_integers(plain)[0]
     word = next(w for w in (np.uint64, np.uint32, np.uint8) if not plain.itemsize % w().itemsize)
     words = plain.itemsize // word().itemsize
     kernel = compiled(kernels.group_labels, word)
     numbers, groups = np.empty(size, np.int64), np.empty(1, np.int64)
-    count = _FEWEST_SLOTS
+    count = FEWEST_SLOTS
     while True:
         slots, firsts = np.full(count, -1), np.empty(count // 2, np.int64)
         addresses = (address_of(a) for a in (firsts, numbers, groups))

@@ -20,6 +20,7 @@ from .choose import SMALL, can_compile
 from .cpu import group_calls as on_cpu
 from .cpu.compiler import CannotCompileError
 from .factorize import Labels, Numbered, find, numbered
+from .integers import integers_of, range_of
 
 Array = np.ndarray
 
@@ -46,15 +47,44 @@ class Groups(NamedTuple):
     state: State | Moments
 
 
+class Table(NamedTuple):
+    """What elements are mapped with: m and 1 / d, or log d, of each group.
+
+    Attributes
+    ----------
+    labels : tuple of arrays
+        As of `Groups`.
+    rows : array
+        Two columns, of which the first row is NaN, for elements of no group.
+    first : int or None
+        Where labels are integers in a small range, the others are of all in it from this one on, so
+        that labels need not be looked up.
+    """
+
+    labels: Labels
+    rows: Array
+    first: int | None
+
+
 def of_block(block: Labelled, axis: int, moments: bool = False) -> Groups:
     """The states of the groups of a block, or their moments."""
-    return _of_block(block, axis, numbered(block.keys), moments)
+    found, rows = numbered(block.keys), _rows(block.x, axis)
+    x, (numbers, first, count) = rows.reshape(-1), _flat(found, rows)
+    if _is_for_the_cpu(x):
+        try:
+            tables = on_cpu.states(x, numbers, first, count, moments)
+            return _of_tables(found, tables, min(count, x.size), rows.shape[1:])
+        except CannotCompileError:
+            pass
+    return _groups(found, _states(x, numbers, first, count, moments), rows.shape[1:])
 
 
-def _of_block(block: Labelled, axis: int, found: Numbered, moments: bool = False) -> Groups:
-    rows = _rows(block.x, axis)
-    fields = _states(rows.reshape(-1), *_flat(found, rows), moments)
-    return _groups(found, fields, rows.shape[1:])
+def _of_tables(found: Numbered, tables: Any, most: int, shape: tuple[int, ...]) -> Groups:
+    """Groups from the tables of compiled kernels, which have at most so many."""
+    if shape:
+        return _groups(found, on_cpu.fields(tables, found.size * math.prod(shape)), shape)
+    places, fields = on_cpu.present(tables, most)
+    return Groups(found.labels_of(places), _state(fields))
 
 
 def _groups(found: Numbered, fields: tuple[Array, ...], shape: tuple[int, ...]) -> Groups:
@@ -64,10 +94,14 @@ def _groups(found: Numbered, fields: tuple[Array, ...], shape: tuple[int, ...]) 
         present = np.flatnonzero(((w > 0) | np.isnan(s)).reshape(found.size, -1)[:, 0])
     else:
         present = found.present()
-    state = Moments(m, w, s, *others) if others else State(m, w, s)
+    fields = m, w, s, *others
     if len(present) < found.size:
-        state = mapped(lambda field: field[present], state)
-    return Groups(found.labels_of(present), state)
+        fields = tuple(field[present] for field in fields)
+    return Groups(found.labels_of(present), _state(fields))
+
+
+def _state(fields: tuple[Array, ...]) -> State | Moments:
+    return Moments(*fields) if len(fields) > 3 else State(*fields)
 
 
 def merge(*parts: Groups) -> Groups:
@@ -76,21 +110,22 @@ def merge(*parts: Groups) -> Groups:
     if not others:
         return first
     keys = tuple(np.concatenate(labels) for labels in zip(*(p.labels for p in parts), strict=True))
-    found = numbered(keys)
-    places = _flat(found, np.empty((len(keys[0]), *first.state.m.shape[1:]), np.uint8))
+    found, shape = numbered(keys), first.state.m.shape[1:]
     states = [mapped(np.ravel, part.state) for part in parts]
-    return _groups(found, _merged(states, *places), first.state.m.shape[1:])
+    numbers, begin, count = _flat(found, np.empty((len(keys[0]), *shape), np.uint8))
+    if len(numbers) >= SMALL and first.state.m.dtype == np.float64 and can_compile():
+        try:
+            tables = on_cpu.merged(states, numbers, begin, count)
+            return _of_tables(found, tables, min(count, len(numbers)), shape)
+        except CannotCompileError:
+            pass
+    return _groups(found, _merged(states, numbers, begin, count), shape)
 
 
 def _merged(
     states: list[State] | list[Moments], numbers: Array, first: int, count: int
 ) -> tuple[Array, ...]:
     """The fields of so many groups, of parts whose groups have numbers, in a row."""
-    if len(numbers) >= SMALL and states[0].m.dtype == np.float64 and can_compile():
-        try:
-            return on_cpu.merged(states, numbers, first, count)
-        except CannotCompileError:
-            pass
     state = mapped(lambda *fields: np.concatenate(fields), *states)
     numbers = numbers - first
     top = np.full(count, -np.inf, state.m.dtype)
@@ -113,42 +148,76 @@ def _added(numbers: Array, terms: Array, count: int) -> Array:
     return total
 
 
-def rescale(block: Labelled, groups: Groups, axis: int) -> Array:
-    """exp(x - m) / d of the elements of a block; NaN without a label."""
-    return _applied(block, numbered(block.keys), groups, axis, logarithm=False)
+def table(groups: Groups, logarithm: bool) -> Table:
+    """What the elements of groups are mapped with, to their softmax or its logarithm."""
+    state, labels = groups.state, groups.labels
+    count, columns = len(state.m), math.prod(state.m.shape[1:])
+    in_range = range_of(labels[0]) if len(labels) == 1 else None
+    places, first = in_range or (slice(None), None)
+    size = count if in_range is None else int(in_range[0][-1]) + 1
+    rows = np.full((1 + size * columns, 2), np.nan, state.m.dtype)
+    own = rows[1:].reshape(size, columns, 2)
+    for i, field in enumerate((state.m, _factors(state, logarithm))):
+        own[places, :, i] = field.reshape(count, columns)
+    return Table(labels, rows, first)
 
 
-def log_rescale(block: Labelled, groups: Groups, axis: int) -> Array:
-    """(x - m) - log d of the elements of a block; NaN without a label."""
-    return _applied(block, numbered(block.keys), groups, axis, logarithm=True)
+def _factors(state: Any, logarithm: bool) -> Array:
+    with quiet():
+        # A maximum of +inf has no softmax, in the whole group, as in SciPy.
+        return log_d(state) if logarithm else np.where(state.m == np.inf, np.nan, 1 / state.d)
+
+
+def rescale(block: Labelled, table: Table, axis: int, logarithm: bool) -> Array:
+    """exp(x - m) / d of the elements of a block, or (x - m) - log d; NaN without a label."""
+    x = _rows(block.x, axis)
+    found, rows = _looked_up(block.keys, table, math.prod(x.shape[1:]))
+    numbers, first, _ = _flat(found, x)
+    y = _map(x.reshape(-1), numbers, first, rows, logarithm)
+    return numpy_arrays.moveaxis(y.reshape(x.shape), 0, axis)
+
+
+def _looked_up(keys: Labels, table: Table, columns: int) -> tuple[Numbered, Array]:
+    """Labels as numbers, and the rows of a table that these are of, after NaN for no group."""
+    if table.first is not None:
+        (own,) = table.labels
+        integers = integers_of(keys[0], own.dtype, table.first - 1)
+        if integers is not None:
+            size = (len(table.rows) - 1) // max(columns, 1)
+            return Numbered(integers, table.first, size, lambda at: (own[at],)), table.rows
+    found = numbered(keys)
+    places = find(table.labels, found.labels_of(np.arange(found.size)))
+    if in_range := range_of(table.labels[0]) if len(table.labels) == 1 else None:
+        places = np.where(places < 0, -1, in_range[0][places])
+    index = places[:, None] * columns + np.arange(1, columns + 1)
+    index = np.where(places[:, None] < 0, 0, index)
+    return found, np.concatenate((table.rows[:1], table.rows[index.reshape(-1)]))
 
 
 def whole(block: Labelled, axis: int, logarithm: bool) -> Array:
     """The softmax, or its logarithm, of a block that has all of its groups."""
-    found = numbered(block.keys)
-    return _applied(block, found, _of_block(block, axis, found), axis, logarithm)
-
-
-def _applied(block: Labelled, found: Numbered, groups: Groups, axis: int, logarithm: bool) -> Array:
-    rows = _rows(block.x, axis)
-    if not len(groups.labels[0]):
-        return np.full(block.x.shape, np.nan, rows.dtype)
-    places = find(groups.labels, found.labels_of(np.arange(found.size)))
-    state, unknown = mapped(lambda field: field[places], groups.state), places < 0
-    with quiet():
-        # A maximum of +inf has no softmax, in the whole group, as in SciPy.
-        inverse = np.where(state.m == np.inf, np.nan, 1 / state.d)
-        factors = log_d(state) if logarithm else inverse
-
-    def table(field: Array) -> Array:
-        """The numbers of each group of the block, after NaN for what is of none."""
-        if unknown.any():
-            field[unknown] = np.nan
-        return np.concatenate((np.full(1, np.nan, field.dtype), field.reshape(-1)))
-
-    numbers, first, _ = _flat(found, rows)
-    y = _map(rows.reshape(-1), numbers, first, table(state.m), table(factors), logarithm)
+    found, rows = numbered(block.keys), _rows(block.x, axis)
+    x, (numbers, first, count) = rows.reshape(-1), _flat(found, rows)
+    entries = _entries(x, numbers, first, count, logarithm)
+    y = _map(x, numbers, first, entries, logarithm)
     return numpy_arrays.moveaxis(y.reshape(rows.shape), 0, axis)
+
+
+def _entries(x: Array, numbers: Array, first: int, count: int, logarithm: bool) -> Array:
+    """The rows of a table that elements of so many groups are mapped with."""
+    entries = np.full((1 + count, 2), np.nan, np.promote_types(x.dtype, np.float64))
+    if _is_for_the_cpu(x):
+        try:
+            at = 1
+            for table in on_cpu.states(x, numbers, first, count, False):
+                state, here = State(*table.T[:3]), slice(at, at := at + len(table))
+                entries[here, 0], entries[here, 1] = state.m, _factors(state, logarithm)
+            return entries
+        except CannotCompileError:
+            pass
+    state = State(*_states(x, numbers, first, count, False))
+    entries[1:, 0], entries[1:, 1] = state.m, _factors(state, logarithm)
+    return entries
 
 
 def _rows(x: Array, axis: int) -> Array:
@@ -168,11 +237,6 @@ def _flat(found: Numbered, rows: Array) -> tuple[Array, int, int]:
 
 def _states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> tuple[Array, ...]:
     """m, w and s of so many groups of the elements of a vector, or also t and q."""
-    if _is_for_the_cpu(x):
-        try:
-            return on_cpu.states(x, numbers, first, count, moments)
-        except CannotCompileError:
-            pass
     places = numbers - first
     inside = (places >= 0) & (places < count)
     order = np.argsort(places[inside], kind="stable")
@@ -195,18 +259,18 @@ def _states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> 
     return tuple(state)
 
 
-def _map(x: Array, numbers: Array, first: int, m: Array, factors: Array, logarithm: bool) -> Array:
-    """What comes of elements whose groups have m and 1 / d, or log d; the first is for none."""
+def _map(x: Array, numbers: Array, first: int, rows: Array, logarithm: bool) -> Array:
+    """What comes of elements of groups by rows of m and 1 / d, or log d; the first is for none."""
     if _is_for_the_cpu(x):
         try:
-            return on_cpu.mapped(x, numbers, first, m, factors, logarithm)
+            return on_cpu.mapped(x, numbers, first, rows, logarithm)
         except CannotCompileError:
             pass
     places = numbers - first + 1
-    places = np.where((places < 0) | (places >= len(m)), 0, places)
+    m, factors = rows[np.where((places < 0) | (places >= len(rows)), 0, places)].T
     with quiet():
-        distance = x - m[places]
-        y = distance - factors[places] if logarithm else np.exp(distance) * factors[places]
+        distance = x - m
+        y = distance - factors if logarithm else np.exp(distance) * factors
         return y.astype(x.dtype, copy=False)
 
 

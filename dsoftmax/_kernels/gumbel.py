@@ -26,6 +26,7 @@ from .choose import kernels_for
 from .cpu import block as on_cpu
 from .cpu import random_bits
 from .cpu.compiler import CannotCompileError
+from .cpu.protocol import NOISE_ROUNDINGS
 from .topk import Top
 
 Array = Any
@@ -35,9 +36,6 @@ Axes = tuple[int, ...]
 # first-level cache, or few calls of the compiled one.
 PANEL, COMPILED_PANEL = 1 << 13, 1 << 15
 PENDING = 1 << 9  # least number of candidates that are sorted into the best
-_ALL = 1 << 53  # more than all bits
-_ROUNDINGS = 1e-12  # of noise, which is off by 1e-14 at most
-_FEW = 1 << 6  # candidates that are not worth a second test
 
 
 class Placed(NamedTuple):
@@ -90,13 +88,7 @@ def in_array(
     places: Array, lengths: tuple[int, ...], starts: tuple[int, ...], shape: tuple[int, ...]
 ) -> Array:
     """The index in the flattened array of places in a flattened block, both in C order."""
-    loops: list[tuple[int, int, int]] = []  # own length, start and length in the array
-    for own, start, whole in zip(lengths, starts, shape, strict=True):
-        if loops and own == whole:  # runs through memory as one with the axis before it
-            outer, outer_start, outer_whole = loops.pop()
-            loops.append((outer * own, outer_start * own, outer_whole * own))
-        else:
-            loops.append((own, start, whole))
+    loops = _loops(lengths, starts, shape)
     index, step = places * 0, 1
     while len(loops) > 1:
         own, start, whole = loops.pop()
@@ -106,25 +98,45 @@ def in_array(
     return index + (places + sum(start for _, start, _ in loops)) * step
 
 
+def _loops(
+    lengths: tuple[int, ...], starts: tuple[int, ...], shape: tuple[int, ...]
+) -> list[tuple[int, int, int]]:
+    """A block as few loops: the length of each, where it begins, and its length in the array."""
+    loops: list[tuple[int, int, int]] = []
+    for own, start, whole in zip(lengths, starts, shape, strict=True):
+        if loops and own == whole:  # runs through memory as one with the axis before it
+            outer, outer_start, outer_whole = loops.pop()
+            loops.append((outer * own, outer_start * own, outer_whole * own))
+        else:
+            loops.append((own, start, whole))
+    return loops
+
+
 def _of_slice(
     terms: Terms, starts: tuple[int, ...], k: int, shape: tuple[int, ...], key: philox.Key
 ) -> Top:
     """The k largest keys of a block that is all of one slice: those of `keys`, to the bit."""
     x, mask = terms.x, terms.where
-    flat, compiled = x.reshape(-1), kernels_for(x) is on_cpu
+    flat, compiled = np.ascontiguousarray(x).reshape(-1), kernels_for(x) is on_cpu
     mask = None if mask is None else mask.reshape(-1)
+    loops = _loops(x.shape, starts, shape)
     best = pending = _Best(np.empty(0), np.empty(0, np.int64))
     step = COMPILED_PANEL if compiled else PANEL
     for start in range(0, flat.size, step):
         stop = min(start + step, flat.size)
-        panel = flat[start:stop].astype(np.float64)
+        panel = flat[start:stop]
         if mask is not None:
-            panel[~mask[start:stop]] = -np.inf
-        places = np.arange(start, stop)
-        bits = _bits(in_array(places, x.shape, starts, shape), key, compiled)
+            panel = np.where(mask[start:stop], panel.astype(np.float64), -np.inf)
+        elif panel.dtype not in (np.float32, np.float64):
+            panel = panel.astype(np.float64)
+        if len(loops) == 1:  # indices follow one another
+            indices = start + loops[0][1]
+        else:
+            indices = in_array(np.arange(start, stop), x.shape, starts, shape)
         least = best.keys[-1] if best.keys.size == k else -np.inf
-        hit = _candidates(panel, bits, least)
-        pending = pending.with_others(panel[hit] + noise(bits[hit]), places[hit])
+        hit, bits = _candidates(panel, indices, least, key, compiled)
+        keys = panel[hit].astype(np.float64) + noise(bits)
+        pending = pending.with_others(keys, start + hit)
         if pending.keys.size >= max(k // 2, PENDING):
             best, pending = pending.with_others(*best).first(k), _Best(*(a[:0] for a in pending))
     return Top(*pending.with_others(*best).first(k), tuple(x.shape), None)
@@ -141,25 +153,38 @@ class _Best(NamedTuple):
 
     def first(self, k: int) -> _Best:
         """The k largest, of equal ones those that come first; NaN before all."""
-        order = np.lexsort((self.places, -self.keys, self.keys == self.keys))[:k]
-        return _Best(self.keys[order], self.places[order])
+        keys, places = self
+        if keys.size > k:
+            kept = ~(keys < np.partition(keys, -k)[-k])  # few, and NaN
+            keys, places = keys[kept], places[kept]
+        order = np.lexsort((places, -keys, keys == keys))[:k]
+        return _Best(keys[order], places[order])
 
 
-def _candidates(x: np.ndarray, bits: np.ndarray, least: float) -> np.ndarray:
-    """Elements whose keys may exceed the least of the best, and few others.
+def _candidates(
+    x: np.ndarray, indices: np.ndarray | int, least: float, key: philox.Key, compiled: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Elements whose keys may exceed the least of the best, and few others, and their bits."""
+    if compiled:
+        with suppress(CannotCompileError):
+            return random_bits.candidates(x, indices, least, key)
+    index = indices if isinstance(indices, np.ndarray) else np.arange(indices, indices + x.size)
+    bits = philox.bits(index, key)
+    hit = np.flatnonzero(~(bits >= _limit(x.max(), least)))  # one number tells for most
+    hit = hit[~(bits[hit] >= _limit(x[hit], least))]  # NaN is one
+    return hit, bits[hit]
 
-    x + G > least if G > least - x, or v < 1 - exp(-exp(x - least)). In place of x first the largest
-    of all, so that one number tells for most.
+
+def _limit(x: Array, least: float) -> Array:
+    """What the bits of an element are below if its key may exceed the least of the best.
+
+    x + G > least if G > least - x, or v < 1 - exp(-exp(x - least)), which is less than
+    exp(x - least).
     """
-    top = x.max()
     with quiet():
-        margin = _ROUNDINGS + 2.0**-50 * (abs(least) + abs(top))
-        limit = -np.expm1(-np.exp(top - least + margin)) * _ALL + 1
-        hit = np.flatnonzero(bits < min(limit, _ALL) if limit == limit else bits >= 0)
-        if hit.size > _FEW:
-            limits = np.exp(x[hit] - least + margin) * _ALL + 1
-            hit = hit[~(bits[hit] >= limits)]  # NaN is one
-    return hit
+        x = np.asarray(x, np.float64)
+        margin = NOISE_ROUNDINGS + 2.0**-50 * (abs(least) + np.abs(x))
+        return np.exp(x - least + margin) * 2.0**53 + 1
 
 
 def _bits(index: Array, key: philox.Key, compiled: bool) -> Array:

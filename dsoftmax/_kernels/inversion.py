@@ -6,34 +6,28 @@ whose part of 0 ... T - 1 it lies, in the order of the elements.  Integers add e
 depend on what is added first, and so draws do not depend on the chunks, not even at their borders.
 Rounding changes a weight by less than 2**-60 of the sum.
 
-A block is worked on as *rows*, of which each is a part of one slice whose elements follow one
-another, and in tiles of these.
+A block is worked on as rows of pieces, whose sums tell in which of them a draw is: see `pieces`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from array_api_compat import device
 
-from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of
 from .._algebra.namespace import array_namespace
-from .._algebra.normalizer import State, quiet
+from .._algebra.normalizer import State
 from . import philox
-from .blocks import Terms, unmasked_terms
+from .blocks import Terms
 from .gumbel import PANEL, Placed, in_array
+from .pieces import piece_sums, piece_weights, pieces_at_a_time, rows_of
 
 Array = Any
 Axes = tuple[int, ...]
 Method = Literal["multinomial", "systematic", "stratified"]
 
-TILE = 1 << 15  # elements whose weights are in memory at a time
 MOST_SORTED = 1 << 31  # draws of the sorted methods, whose square has to be below 2**63
-_LARGEST_SUM = 61  # in bits
-# Powers of two are sums of many data, as of equal elements. None of these is near one times this.
-_UNLIKELY = 1.2345678901234567
 
 
 class Targets(NamedTuple):
@@ -80,21 +74,23 @@ class Layout(NamedTuple):
     starts: tuple[int, ...]
 
 
-def sums(x: Array | Terms, state: State, layout: Layout) -> Array:
-    """The sums of the weights in each row of a block: int64, with length 1 along ``summed``."""
-    rows, where, m, factor, kept = _rows(x, state, layout)
-    xp = array_namespace(rows)
-    if rows.shape[1] == 0:
-        return xp.zeros(kept, dtype=xp.int64, device=device(rows))
-    parts: list[Array] = []
-    for (_, start, _), weights in _tiles(rows, where, m, factor):
-        found = xp.sum(weights, axis=1)
-        if start == 0:
-            parts.append(found)
-        else:
-            parts[-1] = parts[-1] + found
-    total = xp.concat(parts) if parts else xp.zeros(0, dtype=xp.int64, device=device(rows))
-    return xp.reshape(total, kept)
+class Sums(NamedTuple):
+    """The sums of the weights in the pieces of a block, (rows, pieces), and its shape as rows."""
+
+    table: Array
+    kept: tuple[int, ...]
+
+
+def sums(x: Array | Terms, state: State, layout: Layout) -> Sums:
+    """The sums of the weights in each piece of a block."""
+    rows, kept = rows_of(x, state, layout.summed)
+    return Sums(piece_sums(rows), kept)
+
+
+def totals(sums: Sums) -> Array:
+    """Those of whole rows: int64, of the shape of the block but length 1 along ``summed``."""
+    xp = array_namespace(sums.table)
+    return xp.reshape(xp.sum(sums.table, axis=1), sums.kept)
 
 
 def targets(placed: Placed, size: int, method: Method, layout: Layout, key: philox.Key) -> Targets:
@@ -111,51 +107,52 @@ def targets(placed: Placed, size: int, method: Method, layout: Layout, key: phil
     places = [tuple(of[i] for i in others) for of in (placed.starts, layout.shape)]
     numbers = in_array(numbers, lengths, *places)[:, None]
     target = _integers(ends[:, -1:], numbers, size, method, key)
-    part = _search(ends, xp.broadcast_to(_counted(slices, target)[:, None], target.shape), target)
-    before = xp.concat([xp.zeros_like(ends[:, :1]), ends[:, :-1]], axis=1)
-    before = xp.take_along_axis(before, part, axis=1)
+    own = xp.broadcast_to(_counted(slices, target)[:, None], target.shape)
+    part, rest = _located(ends, own, target)
     blocks = len(layout.starts)
     row = part // blocks if len(layout.axes) > 1 else _counted(slices, target)[:, None] + part * 0
     begin = xp.take(
         xp.asarray(layout.starts, dtype=xp.int64, device=device(total)),
         xp.reshape(part % blocks, (-1,)),
     )
-    return Targets(row, xp.reshape(begin, part.shape), target - before)
+    return Targets(row, xp.reshape(begin, part.shape), rest)
 
 
-def find(block: Placed, state: State, wanted: Targets, layout: Layout) -> Found:
+def find(block: Placed, state: State, sums: Sums, wanted: Targets, layout: Layout) -> Found:
     """Those of the draws that are in a block."""
-    rows, where, m, factor, kept = _rows(block.x, state, layout)
-    xp = array_namespace(rows)
+    table, kept = sums
+    xp = array_namespace(table)
     lengths = tuple(n for i, n in enumerate(kept) if i not in layout.summed)
-    cut = layout.summed[0]
-    own = wanted.begin == block.starts[cut]
+    others = tuple(n for i, n in enumerate(kept) if i not in layout.axes)
+    own = wanted.begin == block.starts[layout.summed[0]]
     row = wanted.row
     if len(layout.axes) > 1:  # of the whole array; make it one of the block
         row, inside = _in_block(row, lengths, block.starts, layout.shape)
         own = own & inside
-    if rows.shape[1] == 0:
+    if table.shape[1] == 0:
         own = own & False
     (numbers,) = xp.nonzero(xp.reshape(own, (-1,)))
+    if numbers.shape[0] == 0:
+        return Found(numbers, numbers, others)
     row, rest = (xp.take(xp.reshape(a, (-1,)), numbers) for a in (row, wanted.rest))
     numbers, rest, row = _sorted(rest, False, numbers, rest, row)
-    if rows.shape[0] > 1:  # each of them ascending
+    if table.shape[0] > 1:  # each of them ascending
         numbers, rest, row = _sorted(row, True, numbers, rest, row)
-    founds = [(numbers[:0], numbers[:0])]
-    for (first, start, stop), weights in _tiles(rows, where, m, factor) if row.shape[0] else ():
-        if start == 0:
-            base = xp.zeros((weights.shape[0], 1), dtype=xp.int64, device=device(rows))
-        ends = base + xp.cumulative_sum(weights, axis=1)
-        here = _between(row, first, first + ends.shape[0])
-        if stop - start < rows.shape[1]:  # a part of one row
-            within = _between(rest[here], int(base[0, 0]), int(ends[0, -1]))
-            here = slice(here.start + within.start, here.start + within.stop)
-        if here.start < here.stop:
-            place = _search(ends, row[here] - first, rest[here]) + start
-            founds.append((numbers[here], _index(block, row[here], place, rows, layout)))
-        base = ends[:, -1:]
-    numbers, indices = (xp.concat(list(parts)) for parts in zip(*founds, strict=True))
-    return Found(numbers, indices, tuple(n for i, n in enumerate(kept) if i not in layout.axes))
+    piece, rest = _located(xp.cumulative_sum(table, axis=1), row, rest)
+    piece = row * table.shape[1] + piece
+    rows, _ = rows_of(block.x, state, layout.summed)
+    hit = xp.concat([piece[:1] >= 0, piece[1:] != piece[:-1]])
+    which = xp.cumulative_sum(xp.astype(hit, xp.int64)) - 1
+    (first,) = xp.nonzero(hit)
+    hits, step, indices = xp.take(piece, first), pieces_at_a_time(rows), []
+    for start in range(0, hits.shape[0], step):
+        stop = min(start + step, hits.shape[0])
+        ends = xp.cumulative_sum(piece_weights(rows, hits[start:stop]), axis=1)
+        here = _between(which, start, stop)
+        place = _search(ends, which[here] - start, rest[here])
+        place = piece[here] % table.shape[1] * rows.width + place
+        indices.append(_index(block, row[here], place, rows.length, layout))
+    return Found(numbers, xp.concat(indices), others)
 
 
 def joined(*parts: Found) -> Found:
@@ -172,51 +169,6 @@ def in_order(found: Found, size: int, axes: Axes) -> Array:
     if len(axes) > 1:
         return indices
     return xp.moveaxis(xp.reshape(indices, (*found.lengths, size)), -1, axes[0])
-
-
-def _rows(
-    x: Array | Terms, state: State, layout: Layout
-) -> tuple[Array, Array | None, Array, Array, tuple[int, ...]]:
-    """A block as rows, its mask, m and the factor of each row, and the shape of its sums."""
-    x, _, where, _ = unmasked_terms(x)
-    xp = array_namespace(x)
-    kept = tuple(1 if i in layout.summed else n for i, n in enumerate(x.shape))
-    others = tuple(i for i in range(x.ndim) if i not in layout.summed)
-    count, length = math.prod(kept), math.prod(x.shape[i] for i in layout.summed)
-
-    def rowed(a: Array, length: int) -> Array:
-        return xp.reshape(xp.permute_dims(a, (*others, *layout.summed)), (count, length))
-
-    with quiet():
-        bits = xp.floor(xp.log2(xp.astype(state.d, xp.float64) * _UNLIKELY))
-        factor = xp.pow(xp.full_like(bits, 2.0), _LARGEST_SUM - bits)
-    m, factor = (rowed(xp.broadcast_to(a, kept), 1) for a in (state.m, factor))
-    return rowed(x, length), None if where is None else rowed(where, length), m, factor, kept
-
-
-def _tiles(
-    x: Array, where: Array | None, m: Array, factor: Array
-) -> Iterator[tuple[tuple[int, int, int], Array]]:
-    """The weights of a few rows, and of so many of their elements, as int64, from left to right.
-
-    With the number of the first row, and where the elements begin and end. Every weight is computed
-    the same way, whatever the tile.
-    """
-    xp = array_namespace(x)
-    count, length = x.shape
-    accumulator = dtype_of(xp, accumulator_name(dtype_name(x.dtype)))
-    step = max(1, TILE // max(1, length))
-    for first in range(0, count, step):
-        some = slice(first, min(first + step, count))
-        high, scale = xp.astype(m[some, :], accumulator, copy=False), factor[some, :]
-        for start in range(0, length, TILE):
-            stop = min(start + TILE, length)
-            with quiet():
-                terms = xp.exp(xp.astype(x[some, start:stop], accumulator, copy=False) - high)
-                weights = xp.round(terms * scale)
-            if where is not None:
-                weights = xp.where(where[some, start:stop], weights, 0.0)
-            yield (first, start, stop), xp.astype(weights, xp.int64)
 
 
 def _integers(total: Array, numbers: Array, size: int, method: Method, key: philox.Key) -> Array:
@@ -251,6 +203,14 @@ def _between(ascending: Array, low: int, high: int) -> slice:
     return slice(int(start), int(stop))
 
 
+def _located(ends: Array, row: Array, target: Array) -> tuple[Array, Array]:
+    """In which part of a row each target is, and how far from where that begins."""
+    xp, part = array_namespace(ends), _search(ends, row, target)
+    starts = xp.reshape(xp.concat([xp.zeros_like(ends[:, :1]), ends[:, :-1]], axis=1), (-1,))
+    before = xp.take(starts, xp.reshape(row * ends.shape[1] + part, (-1,)))
+    return part, target - xp.reshape(before, target.shape)
+
+
 def _search(ends: Array, row: Array, target: Array) -> Array:
     """How many of the ascending numbers in a row are not above a target, for each target."""
     xp, length = array_namespace(ends), ends.shape[1]
@@ -280,12 +240,12 @@ def _in_block(
     return local, inside
 
 
-def _index(block: Placed, row: Array, place: Array, rows: Array, layout: Layout) -> Array:
+def _index(block: Placed, row: Array, place: Array, length: int, layout: Layout) -> Array:
     """The index in its slice of an element of a row."""
     if len(layout.axes) == 1:
         return place + block.starts[layout.axes[0]]
     shape = tuple(block.x.shape)
-    return in_array(row * rows.shape[1] + place, shape, block.starts, layout.shape)
+    return in_array(row * length + place, shape, block.starts, layout.shape)
 
 
 def _counted(n: int, like: Array) -> Array:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, promoted_name, working_name
 from .._algebra.moments import is_empty
 from .._algebra.namespace import array_namespace
@@ -20,10 +22,14 @@ from .._algebra.normalizer import State, common_namespace, compensated_sum, quie
 from .._algebra.normalizer import merge as merge_normalizers
 from .blocks import Terms, laid_out, plain
 from .choose import kernels_for
+from .cpu import attention_calls
+from .cpu import block as on_cpu
+from .cpu.compiler import CannotCompileError
 
 Array = Any
 
-# So many products are summed in the dtype of the blocks, by BLAS; beyond that in the accumulator's.
+# So many products are summed in the dtype of the blocks by BLAS, 128 or 64 of them by the compiled
+# kernel; beyond that in the accumulator's.
 PANEL = 1 << 13
 
 
@@ -60,8 +66,34 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     m, w, s = kernels.of_block(x, (x.ndim - 1,), **masked)
     # A row of nothing but -inf is all zeros beside others, and not the NaN of -inf - -inf.
     shift = xp.where(m == -float("inf"), 0.0, m)
-    one = xp.ones_like(w)
-    products, length = [], x.shape[-1]
+    o = _on_the_cpu(x, shift, v, where) if kernels is on_cpu else None
+    if o is None:
+        o = _by_panels(x, shift, v, masked, accumulator)
+    o = o[..., None, :]
+    normalizer = (xp.broadcast_to(a[..., None], (*o.shape[:-1], 1)) for a in (m, w, s))
+    return Attended(State(*normalizer), o)
+
+
+def _on_the_cpu(x: Array, shift: Array, v: Array, where: Array | None) -> Array | None:
+    """exp(x - shift) @ v by a compiled kernel; None if there is none for these."""
+    if not attention_calls.supports(x, v):
+        return None
+    if where is not None:
+        if not np.isfinite(v).all():  # of which 0 times an infinity would be NaN
+            return None
+        x = np.where(where, x, x.dtype.type(-np.inf))
+    try:
+        return attention_calls.products(x, shift, v)
+    except CannotCompileError:
+        return None
+
+
+def _by_panels(
+    x: Array, shift: Array, v: Array, masked: dict[str, Array], accumulator: Any
+) -> Array:
+    """The same by the library's product of matrices, whose sums are not to be too long."""
+    xp, length, kernels = common_namespace(x, v), x.shape[-1], kernels_for(x)
+    products, one = [], xp.ones_like(shift)
     with quiet():
         for start in range(0, max(length, 1), PANEL):
             panel = slice(start, min(start + PANEL, length))
@@ -69,9 +101,7 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
             y = kernels.rescale(x[..., panel], shift, one, **part)
             product = _product(xp, y, v[..., panel, :], **part)
             products.append(xp.astype(product, accumulator, copy=False))
-        o = compensated_sum(xp, products)[..., None, :]
-    normalizer = (xp.broadcast_to(a[..., None], (*o.shape[:-1], 1)) for a in (m, w, s))
-    return Attended(State(*normalizer), o)
+        return compensated_sum(xp, products)
 
 
 def _product(xp: Any, y: Array, v: Array, where: Array | None = None) -> Array:

@@ -14,9 +14,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import groups, philox, portable, running
+from dsoftmax._kernels import groups, gumbel, philox, portable, running, weights
+from dsoftmax._kernels.cpu import attention_calls, kernels, random_bits, weight_calls
 from dsoftmax._kernels.cpu import block as cpu
-from dsoftmax._kernels.cpu import kernels, random_bits
 from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
@@ -32,6 +32,7 @@ def every_kernel():
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
     yield (kernels.random_bits,)
     yield from ((kernels.group_merge, moments) for moments in (False, True))
+    yield from ((kernels.group_present, moments) for moments in (False, True))
     for working in (np.float32, np.float64):
         yield from _of_slices(working)
         yield from _of_elements(working)
@@ -48,8 +49,12 @@ def _of_slices(working):
             yield kernels.columns, working, kind, masked
     yield kernels.best_rows, working
     yield kernels.best_columns, working
+    yield kernels.integer_weights, working
     yield kernels.log_sums, working
+    yield kernels.noisy_candidates, working
+    yield kernels.products, working
     yield kernels.running_sums, working
+    yield kernels.group_scatter, working
     for either in (False, True):
         yield kernels.group_states, working, either
         yield kernels.group_map, working, either
@@ -162,6 +167,12 @@ def call(dtype, weights, axis, shape):
         np.testing.assert_array_equal(
             random_bits.of_indices(index, (1, 2)), philox.bits(index, (1, 2))
         )
+        if dtype in TOLERANCES:
+            _draw(x.ravel())
+            m, v = x.max(axis=1, keepdims=True), rng.normal(size=(shape[1], 64)).astype(dtype)
+            found, expected = attention_calls.products(x, m, v), np.exp(x - m) @ v
+            near = TOLERANCES[dtype]
+            np.testing.assert_allclose(found, expected, rtol=near, atol=100 * near)
         y, expected = (one.of_block(x, None, axis, False) for one in (running_cpu, running))
         eps = max(float(ml_dtypes.finfo(y.dtype).eps), 1e-14)  # computed in float64
         np.testing.assert_allclose(y.astype("f8"), expected.astype("f8"), rtol=eps, atol=eps)
@@ -184,6 +195,19 @@ def call(dtype, weights, axis, shape):
         order = np.argsort(-x.astype("f8"), axis=axis, kind="stable").take(range(5), axis=axis)
         np.testing.assert_array_equal(indices, order)
         np.testing.assert_array_equal(values, np.take_along_axis(x, order, axis=axis))
+
+
+def _draw(x):
+    """Compare candidates and weights with those of the portable functions."""
+    for found, expected in zip(
+        *(gumbel._candidates(x, 5, 4.0, (1, 2), either) for either in (True, False)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+    m, k = x.max().astype("f8"), np.array([50])
+    pieces = np.array([0]), np.array([x.size]), np.array([m]), k
+    found, _ = weight_calls.weights(x, pieces, x.size)
+    np.testing.assert_array_equal(found[0], weights.integer_weights(x.astype("f8") - m, k))
 
 
 def call_grouped(dtype):

@@ -15,7 +15,7 @@ from scipy import stats
 
 import dsoftmax
 from dsoftmax import choice, gumbel_topk, softmax
-from dsoftmax._kernels import gumbel, inversion
+from dsoftmax._kernels import gumbel, inversion, pieces
 from dsoftmax._kernels.gumbel import Placed
 
 from ..compare import assert_allclose, assert_array_equal
@@ -61,7 +61,7 @@ def test_the_same_indices_whatever_the_chunks(method, case, threads, seed):
     expected = drawn(x, size, axis, method, where=where, rng=seed)
     lazy = drawn(da.from_array(x, chunks=chunks), size, axis, method, where=where, rng=seed)
     scheduler = {"scheduler": "threads", "num_workers": threads} if threads > 1 else {}
-    with patch.multiple(inversion, TILE=threads), patch.multiple(gumbel, PANEL=threads):
+    with patch.multiple(pieces, PIECE=2, TILE=threads), patch.multiple(gumbel, PANEL=threads):
         found = lazy.compute(**scheduler)
     assert found.shape == expected.shape == lazy.shape
     assert found.dtype == expected.dtype == lazy.dtype == np.int64
@@ -176,8 +176,10 @@ class TestProbabilities:
         layout = inversion.Layout((3,), (0,), (0,), (0,))
         state = dsoftmax.Normalizer.of(x)
         state = dsoftmax.operations.NORMALIZER.of_block(x, (0,))
-        total = int(inversion.sums(x, state, layout)[0])
-        small = total - int(inversion.sums(x[[0, 2]], state, layout)[0])
+        total, others = (
+            int(inversion.totals(inversion.sums(part, state, layout))[0]) for part in (x, x[[0, 2]])
+        )
+        small = total - others
         assert 2**60 < total < 2**62
         assert small / total == pytest.approx(1e-12 / 1.4, rel=1e-6)
 
@@ -274,15 +276,19 @@ class TestPlan:
         drawn(x, 3, method=method, rng=1).compute()  # little enough to be held
         assert len(read) == x.npartitions
 
-    def test_blocks_without_draws_do_no_work(self, monkeypatch):
+    @pytest.mark.parametrize("piece", [3, 100])
+    def test_only_pieces_with_draws_are_computed_again(self, piece, monkeypatch):
         x = np.where(np.arange(60) < 50, -np.inf, 0.0)
-        worked = []
-        tiles = inversion._tiles
+        x[57:] = -np.inf
+        worked, weights = [], inversion.piece_weights
+        monkeypatch.setattr(pieces, "PIECE", piece)
         monkeypatch.setattr(
-            inversion, "_tiles", lambda *given: worked.append(given) or tiles(*given)
+            inversion, "piece_weights", lambda *given: worked.append(given[1]) or weights(*given)
         )
-        assert choice(da.from_array(x, chunks=10), 5, rng=0).compute().min() >= 50
-        assert len(worked) == 6 + 1
+        found = choice(da.from_array(x, chunks=10), 50, rng=0).compute()
+        assert set(found) == set(range(50, 57))
+        (numbers,) = worked  # in one block
+        assert numbers.tolist() == ([0, 1, 2] if piece == 3 else [0])
 
     @pytest.mark.parametrize(("axis", "groups"), [(None, 1), (0, 3), (1, 3)])
     def test_draws_are_made_once_for_all_blocks_of_a_slice(self, axis, groups, monkeypatch):
@@ -298,10 +304,10 @@ class TestPlan:
         x = da.from_array(X, chunks=(1, 70)).map_blocks(np.copy)
         with dask.config.set({"dsoftmax.reread": True}):
             names = tasks(choice(x, 3))
-        chunks = {f"choice-{part}": 60 for part in ("normalizer", "sums", "block")}
+        chunks = {f"choice-{part}": 60 for part in ("normalizer", "sums", "totals", "block")}
         assert {name: names[name] for name in chunks} == chunks
         assert names["choice-merge-partial"] == 2 * 4
-        assert sum(names[name] for name in names if "array" not in name) <= 3 * 60 + 2 * 4 + 6
+        assert sum(names[name] for name in names if "array" not in name) <= 4 * 60 + 2 * 4 + 6
         names = tasks(*gumbel_topk(x, 3))
         assert names["gumbel-topk-block"] == 60
         assert names["gumbel-topk-merge-partial"] == 4

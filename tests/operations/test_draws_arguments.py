@@ -33,6 +33,16 @@ class TestKinds:
         for x in (np.asfortranarray(X), np.repeat(X, 2, axis=0)[::2], X[:, ::-1].copy()[:, ::-1]):
             assert_array_equal(drawn(x, 9, 1, method, rng=1), expected)
 
+    def test_vectors_that_are_not_contiguous(self, method):
+        x = np.tile(X.ravel(), 2)
+        reverse = x[::-1].copy()[::-1]
+        expected = drawn(x, 99, method=method, rng=1)
+        for same in (np.repeat(x, 3)[::3], reverse):
+            assert_array_equal(drawn(same, 99, method=method, rng=1), expected)
+        alike = np.broadcast_to(np.float32(1), 9000)
+        expected = drawn(alike.copy(), 99, method=method, rng=1)
+        assert_array_equal(drawn(alike, 99, method=method, rng=1), expected)
+
     def test_masked_entries_are_not_drawn(self, method):
         mask = np.random.default_rng(2).random(X.shape) < 0.5
         masked = np.ma.array(np.where(mask, NAN, X), mask=mask)

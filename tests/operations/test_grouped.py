@@ -12,6 +12,7 @@ import dsoftmax
 from dsoftmax import grouped
 from dsoftmax._kernels import factorize as label_kernels
 from dsoftmax._kernels import groups as group_kernels
+from dsoftmax._kernels.cpu import group_calls
 from dsoftmax._kernels.cpu.compiler import CannotCompileError
 
 from .. import oracle
@@ -535,3 +536,58 @@ def test_blocks_that_are_not_what_their_array_says():
     masked = da.ones(4, chunks=2).map_blocks(np.ma.asarray, meta=np.empty(0))
     with pytest.raises(TypeError, match="x is masked"):
         grouped.softmax(masked, by).compute()
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_groups_are_worked_on_a_few_at_a_time(monkeypatch, moments):
+    rng = np.random.default_rng(7)
+    parts = []
+    for labels in (rng.integers(-50, 900, 6000), rng.integers(0, 10**6, 6000) * 10**9):
+        x = rng.normal(size=(len(labels), 1)) * 100
+        x[::500] = rng.choice([np.nan, np.inf, -np.inf], (12, 1))
+        parts += [group_kernels.Labelled(x[:, 0], (labels,)), group_kernels.Labelled(x, (labels,))]
+
+    def found():
+        for part in parts:
+            yield group_kernels.whole(part, 0, logarithm=moments)
+            halves = (
+                group_kernels.Labelled(part.x[half], (part.keys[0][half],))
+                for half in (slice(0, 5000), slice(500, None))
+            )
+            states = [group_kernels.of_block(half, 0, moments) for half in halves]
+            merged = group_kernels.merge(*states)
+            for one in (*states, merged):
+                yield from (one.labels[0], *one.state)
+            table = group_kernels.table(merged, moments)
+            yield group_kernels.rescale(part, table, 0, moments)
+
+    expected = list(found())
+    monkeypatch.setattr(group_calls, "NEAR", 16)
+    for most in (1 << 8, 8):  # what is scattered has fewer parts, and so more rows at a time
+        monkeypatch.setattr(group_calls, "MOST_PARTS", most)
+        for one, other in zip(found(), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_labels_of_other_units_and_kinds_are_looked_up():
+    x = np.arange(6.0)
+    days = np.array(["2026-01-01", "2026-01-02", "NaT", "2026-01-01", "2026-01-05", "2026-01-02"])
+    days = days.astype("M8[D]")
+    table = group_kernels.table(
+        group_kernels.of_block(group_kernels.Labelled(x, (days,)), 0), logarithm=False
+    )
+    expected = grouped.softmax(x, days)
+    for same in (days, days.astype("M8[s]"), days.astype(">M8[D]")):
+        found = group_kernels.rescale(group_kernels.Labelled(x, (same,)), table, 0, logarithm=False)
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+    numbers = np.array([5, 6, 7, 5, 9, 6], "i8")
+    table = group_kernels.table(
+        group_kernels.of_block(group_kernels.Labelled(x, (numbers,)), 0), logarithm=False
+    )
+    for dtype in ("i2", ">i4", "u1", "u8", "f4"):
+        labels = group_kernels.Labelled(x, (numbers.astype(dtype),))
+        found = group_kernels.rescale(labels, table, 0, logarithm=False)
+        np.testing.assert_allclose(found, grouped.softmax(x, numbers), rtol=1e-15)
+    masked = np.ma.array(numbers, mask=[0, 0, 1, 0, 0, 0])
+    found = group_kernels.rescale(group_kernels.Labelled(x, (masked,)), table, 0, logarithm=False)
+    assert np.isnan(found).tolist() == masked.mask.tolist()

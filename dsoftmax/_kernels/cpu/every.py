@@ -23,8 +23,10 @@ def needed(names: Iterable[str]) -> list[Needed]:
     for working in workings:
         found |= dict.fromkeys(_of_slices(working))
     found[kernels.random_bits,] = None
+    found[kernels.noisy_candidates, np.float64] = None  # of other dtypes, and with masks
     found |= dict.fromkeys((kernels.group_labels, w) for w in (np.uint8, np.uint32, np.uint64))
-    found |= dict.fromkeys((kernels.group_merge, moments) for moments in (False, True))
+    for kernel in (kernels.group_merge, kernels.group_present):
+        found |= dict.fromkeys((kernel, moments) for moments in (False, True))
     return list(found)
 
 
@@ -50,9 +52,13 @@ def _of_slices(working: type) -> Iterator[Needed]:
         for kind in ("plain", "moments", "values"):
             yield kernels.columns, working, kind, masked
     for kernel in (
+        kernels.group_scatter,
         kernels.best_rows,
         kernels.best_columns,
+        kernels.integer_weights,
         kernels.log_sums,
+        kernels.noisy_candidates,
+        kernels.products,
         kernels.running_sums,
     ):
         yield kernel, working

@@ -66,6 +66,27 @@ def random_bits() -> Any:
     return philox.random_bits()
 
 
+def noisy_candidates(element: Scalar) -> Any:
+    """The elements that may be among the best, with Gumbel noise."""
+    from . import philox
+
+    return philox.noisy_candidates(element)
+
+
+def integer_weights(element: Scalar) -> Any:
+    """Weights as integers, and their sums."""
+    from . import weights
+
+    return weights.integer_weights(element)
+
+
+def products(working: Scalar) -> Any:
+    """Products of exponentials with a matrix."""
+    from . import attention
+
+    return attention.products(working)
+
+
 def load(dtype: str, swapped: bool, working: Scalar) -> Any:
     """From elements of a dtype and layout to a contiguous tile."""
     from . import codecs
@@ -82,9 +103,16 @@ def store(dtype: str, working: Scalar) -> Any:
 
 def group_labels(word: Scalar) -> Any:
     """From labels to numbers of groups."""
-    from . import groups
+    from . import group_labels
 
-    return groups.labels(word)
+    return group_labels.labels(word)
+
+
+def group_scatter(element: Scalar) -> Any:
+    """Elements of neighbouring groups together."""
+    from . import group_labels
+
+    return group_labels.scatter(element)
 
 
 def group_states(element: Scalar, moments: bool) -> Any:
@@ -92,6 +120,13 @@ def group_states(element: Scalar, moments: bool) -> Any:
     from . import groups
 
     return groups.states(element, moments)
+
+
+def group_present(moments: bool) -> Any:
+    """The groups that there are, of a table."""
+    from . import groups
+
+    return groups.present(moments)
 
 
 def group_merge(moments: bool) -> Any:

@@ -31,6 +31,14 @@ GROUP_TILE = 512
 GROUP_SCRATCH_BYTES = 2 * 8 * GROUP_TILE
 GROUP_STATE, GROUP_MOMENTS = 4, 8
 
+# Of softmax(x) @ v: the part of a row of x that is multiplied with rows of v at a time. These stay
+# in the first-level cache if they are of 64 elements.
+ATTENTION_TILE_BYTES = 512
+
+# Of Gumbel noise: how many bits are compared with one limit, and by how much that is above what
+# noise may be off by, which is 1e-14 at most.
+RANDOM_TILE, NOISE_ROUNDINGS = 64, 1e-12
+
 
 class Record(Structure):
     """Integers of 64 bits with names; what is not given is 0."""

@@ -1,17 +1,35 @@
-"""Random bits for NumPy: a call of the compiled `philox`."""
+"""Random bits for NumPy: calls of the compiled `philox`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from . import kernels
-from .call import address_of
+from .call import address_of, scratch_address
 from .compiler import compiled
 
+Array = np.ndarray
 
-def of_indices(index: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+
+def of_indices(index: Array, key: tuple[int, int]) -> Array:
     """53 random bits for each index, both int64: those of the portable `philox.bits`."""
     index = np.ascontiguousarray(index)
     bits = np.empty_like(index)
     compiled(kernels.random_bits)(address_of(index), address_of(bits), index.size, *key)
     return bits
+
+
+def candidates(
+    x: Array, indices: Array | int, least: float, key: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Which elements of a vector may exceed a number, with Gumbel noise, and their random bits.
+
+    Their indices are given, or the first one of them where they follow one another.
+    """
+    at, start = (address_of(indices), 0) if isinstance(indices, np.ndarray) else (0, indices)
+    places, bits, number = (np.empty(n, np.int64) for n in (x.size, x.size, 1))
+    threshold = np.array([least], np.float64)
+    addresses = (*map(address_of, (threshold, places, bits, number)), scratch_address())
+    kernel = compiled(kernels.noisy_candidates, x.dtype.type)
+    kernel(address_of(x), x.size, at, start, *key, *addresses)
+    return places[: number[0]], bits[: number[0]]

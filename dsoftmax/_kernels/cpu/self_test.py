@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import philox
 from ..modes import APPLY, LOGARITHM, REDUCE
+from . import draw_tests as draws
+from . import group_tests as groups
 from . import kernels
 from .protocol import (
-    GROUP_MOMENTS,
-    GROUP_SCRATCH_BYTES,
-    GROUP_STATE,
+    ATTENTION_TILE_BYTES,
     SCRATCH_BYTES,
     Running,
     Selection,
@@ -168,6 +167,19 @@ def _running_sums(kernel: Function, address: Address, working: Any) -> bool:
     return close(y, expected[:, 1:], working) and close(after, expected[:, -1], np.float64)
 
 
+def _products(kernel: Function, address: Address, working: Any) -> bool:
+    item = np.dtype(working).itemsize
+    length, width = ATTENTION_TILE_BYTES // item + _LENGTH, 4 * 64 // item
+    x, v = scores((_SLICES, length), working), scores((length, width), working)
+    m, sums = x.max(axis=1), np.ones((_SLICES, width))
+    scratch = scratch_memory(SCRATCH_BYTES)
+    at = place_of(x), x.strides[0], place_of(v), v.strides[0], place_of(m), place_of(sums)
+    kernel(*at, *x.shape, width, place_of(scratch))
+    e = np.exp((x - m[:, None]).astype(np.float64))
+    error = abs(sums - 1 - e @ v.astype(np.float64))
+    return bool((error <= 100 * np.finfo(working).eps * (e @ abs(v))).all())
+
+
 def _best_rows(kernel: Function, address: Address, working: Any) -> bool:
     x, values, indices = _selection((_SLICES, _LENGTH), working)
     scratch = scratch_memory(2 * SCRATCH_BYTES)
@@ -188,84 +200,24 @@ def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
     return _selected(x.T, values, indices)
 
 
-def _random_bits(kernel: Function, address: Address) -> bool:
-    index, bits = 2**40 + 7 * np.arange(_LENGTH), np.zeros(_LENGTH, np.int64)
-    kernel(*map(place_of, (index, bits)), _LENGTH, 0xA4093822, 0x299F31D0)
-    return np.array_equal(bits, philox.bits(index, (0xA4093822, 0x299F31D0)))
-
-
-def _group_labels(kernel: Function, address: Address, word: Any) -> bool:
-    labels = (np.arange(2 * _LENGTH, dtype=word) * 7 % 12).reshape(-1, 2)
-    expected = np.unique(labels, axis=0, return_index=True)[1]
-    slots, firsts = np.full(64, -1), np.zeros(32, np.int64)
-    numbers, groups = np.zeros(len(labels), np.int64), np.zeros(1, np.int64)
-    addresses = map(place_of, (firsts, numbers, groups))
-    kernel(place_of(labels), 2, len(labels), place_of(slots), slots.size, *addresses)
-    found = firsts[: groups[0]]
-    same = np.array_equal(found, np.sort(expected))
-    return same and np.array_equal(labels[found[numbers]], labels)
-
-
-def _group_states(kernel: Function, address: Address, element: Any, moments: bool) -> bool:
-    x, numbers = _grouped(element)
-    table = np.zeros((_SLICES, GROUP_MOMENTS if moments else GROUP_STATE))
-    table[:, 0] = -np.inf
-    scratch = scratch_memory(GROUP_SCRATCH_BYTES)
-    kernel(place_of(x), place_of(numbers), 5, x.size, place_of(table), _SLICES, place_of(scratch))
-    right = True
-    for k in range(_SLICES):
-        own = x[numbers == 5 + k].astype(np.float64)
-        t = own - own.max()
-        e = np.exp(t)
-        expected = np.array([own.max(), 1, e.sum() - 1, (t * e).sum(), (e * e).sum() - 1])
-        found = table[k, [0, 1, 2, 4, 6] if moments else [0, 1, 2]]
-        right &= close(found, expected[: found.size], np.float64)
-    return right
-
-
-def _group_merge(kernel: Function, address: Address, moments: bool) -> bool:
-    m, numbers = np.array([1.0, 3, 2, 3]), np.array([5, 5, 6, 5])
-    w, s, t, q = np.array([2.0, 1, 3, 1]), np.array([0.5, 0.25, 1, 0.5]), -m, m / 8
-    table = np.zeros((2, GROUP_MOMENTS if moments else GROUP_STATE))
-    table[:, 0] = -np.inf
-    for step, size in ((0, 4), (1, 4), (2, 0)):
-        kernel(step, *map(place_of, (m, w, s, t, q, numbers)), 5, size, place_of(table), 2)
-    f = np.exp(-2)
-    first = [3, 2, 0.75 + 2.5 * f, -6 - 6 * f, 0.75 + 2.125 * f * f]
-    columns = [0, 1, 2, 4, 6] if moments else [0, 1, 2]
-    expected = np.array([first, [2, 3, 1, -2, 0.25]])[:, : len(columns)]
-    return close(table[:, columns], expected, np.float64)
-
-
-def _group_map(kernel: Function, address: Address, element: Any, logarithm: bool) -> bool:
-    x, numbers = _grouped(element)
-    table = np.array([[np.nan, np.nan], [9, 0.25], [12, 0.5], [9.5, 2]])
-    y, scratch = np.zeros_like(x), scratch_memory(GROUP_SCRATCH_BYTES)
-    at = (place_of(x), place_of(numbers), 5, x.size)
-    kernel(*at, place_of(table), len(table), place_of(y), place_of(scratch))
-    m, factor = table[np.where(numbers < 5, 0, numbers - 4)].T
-    expected = (x - m) - factor if logarithm else np.exp(x - m) * factor
-    return np.allclose(y, expected, rtol=100 * np.finfo(element).eps, atol=0, equal_nan=True)
-
-
-def _grouped(element: Any) -> tuple[Array, Array]:
-    """Elements and their numbers, of which 5, 6 and 7 are groups, and 4 is none."""
-    return scores((_LENGTH,), element), 4 + np.arange(_LENGTH) * 3 % 4
-
-
 _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.best_columns: _best_columns,
     kernels.best_rows: _best_rows,
-    kernels.group_labels: _group_labels,
-    kernels.group_map: _group_map,
-    kernels.group_merge: _group_merge,
-    kernels.group_states: _group_states,
+    kernels.group_labels: groups.group_labels,
+    kernels.group_map: groups.group_map,
+    kernels.group_merge: groups.group_merge,
+    kernels.group_present: groups.group_present,
+    kernels.group_scatter: groups.group_scatter,
+    kernels.group_states: groups.group_states,
+    kernels.integer_weights: draws.integer_weights,
     kernels.load: _load,
+    kernels.noisy_candidates: draws.noisy_candidates,
     kernels.store: _store,
     kernels.columns: _columns,
     kernels.log_sums: _log_sums,
     kernels.row_sums: _row_sums,
-    kernels.random_bits: _random_bits,
+    kernels.products: _products,
+    kernels.random_bits: draws.random_bits,
     kernels.rows: _rows,
     kernels.running_sums: _running_sums,
 }
