@@ -20,6 +20,8 @@ from dsoftmax._kernels.cuda import block, columns, contiguous, finish, merging, 
 from dsoftmax._kernels.cuda import source as cuda_source
 from dsoftmax._kernels.cuda.device import Properties
 
+from .cuda_kernels import general_kernels, topk_kernels
+
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
 FLAGS += ["-fno-strict-aliasing"]
@@ -52,12 +54,12 @@ def _compiled(kernels):
 
 @cache
 def _general_kernels():
-    return _compiled(cuda_source.general_kernels())
+    return _compiled(general_kernels())
 
 
 @cache
 def _topk_kernels():
-    return _compiled(cuda_source.topk_kernels())
+    return _compiled(topk_kernels())
 
 
 @cache

@@ -12,9 +12,10 @@ from numpy.testing import assert_allclose
 
 from dsoftmax._kernels.cuda import block as gpu
 from dsoftmax._kernels.cuda import plan as cuda_plan
-from dsoftmax._kernels.cuda.source import ELEMENTS, general_kernels
+from dsoftmax._kernels.cuda.source import ELEMENTS
 
 from ..blocks import ADVERSARIAL, EMULATED, ON_HOST, Block, applied, assert_right, every_axes
+from ..cuda_kernels import general_kernels
 
 pytestmark = [*ON_HOST]
 

@@ -15,9 +15,7 @@ from dsoftmax._kernels.cuda.source import (
     apply_columns_kernel,
     apply_kernel,
     apply_short_kernel,
-    every_kernel,
     finish_kernel,
-    general_kernels,
     long_kernel,
     slices_kernel,
     source,
@@ -31,6 +29,7 @@ from dsoftmax._kernels.modes import APPLY
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
+from ..cuda_kernels import every_kernel, general_kernels
 from ..nvrtc import compiled
 
 pytestmark = pytest.mark.emulated

@@ -16,11 +16,12 @@ from dsoftmax._kernels.cuda import switch
 from dsoftmax._kernels.cuda import topk as kernels
 from dsoftmax._kernels.cuda.device import Properties
 from dsoftmax._kernels.cuda.plan import MAX_GRID
-from dsoftmax._kernels.cuda.source import MOST_K, TEAMS, topk_kernels
+from dsoftmax._kernels.cuda.source import MOST_K, TEAMS
 
 from .. import fake_cupy
 from ..blocks import ADVERSARIAL, DEVICE, ON_DEVICE, ON_HOST, cupy
 from ..compare import assert_allclose, assert_array_equal
+from ..cuda_kernels import topk_kernels
 from ..emulator import Emulator, use
 from ..oracle import EPS
 from .topk_like_sort import DATA, INF, NAN, RTOL, Kernels, expected, rows

@@ -29,7 +29,7 @@ def check(name):
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in ("howto/gpu", "howto/index")]
+    "page", [page for page in sorted(PAGES) if page not in ("howto/gpu", "howto/index")]
 )
 def test_the_code_of_a_page(page, tmp_path, monkeypatch):
     for library in NEEDS.get(page, ()):

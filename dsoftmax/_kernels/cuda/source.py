@@ -13,8 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import working_name
-from ..modes import APPLY, REDUCE
+from ..modes import REDUCE
 
 FILES = (
     "state.cuh",
@@ -252,46 +251,6 @@ def topk_tiny_kernel(dtype: str, given: str, length: int, k: int, blocks: int) -
     probabilities = "true" if given == "probabilities" else "false"
     what = f"{ELEMENTS[dtype]}, {probabilities}, {length}, {k}, {TINY_THREADS}, {blocks}"
     return Kernel(name, f"TOPK_TINY({name}, {what})")
-
-
-def topk_kernels() -> list[Kernel]:
-    """All kernels for top-k, but for those of one length."""
-    kernels = []
-    for dtype, teams in TEAMS.items():
-        kernels += [topk_rows_kernel(dtype, *team) for team in teams]
-        kernels += [topk_kernel(step, dtype) for step in ("part", "merge", "end")]
-    return kernels
-
-
-def every_kernel() -> list[Kernel]:
-    """All kernels that can reach a device."""
-    return general_kernels() + topk_kernels()
-
-
-def general_kernels() -> list[Kernel]:
-    """Those for blocks of any layout."""
-    modes = (REDUCE, APPLY, REDUCE | APPLY)
-    kernels = [
-        slices_kernel(dtype, working_name(dtype), layout, mode)
-        for dtype in ELEMENTS
-        for layout in (CONTIGUOUS, STRIDED)
-        for mode in modes
-    ]
-    for dtype, working in (
-        *zip(TYPED, TYPED, strict=True),
-        ("float16", "float32"),
-        ("int8", "float64"),
-    ):
-        kernels += [slices_kernel(dtype, working, MASKED, mode) for mode in modes]
-        kernels.append(slices_kernel(dtype, working, WEIGHTED))
-        kernels += [
-            slices_kernel(dtype, working, layout, kind=kind)
-            for layout in (STRIDED, MASKED)
-            for kind in KINDS
-            if kind != "plain"
-        ]
-    kernels += [merge_kernel(working, kind) for working in TYPED for kind in KINDS]
-    return kernels
 
 
 def source(kernels: Iterable[Kernel]) -> str:

@@ -1,0 +1,58 @@
+"""All CUDA kernels for blocks of any layout and for top-k, which tests compile and run."""
+
+from dsoftmax._algebra.dtypes import working_name
+from dsoftmax._kernels.cuda.source import (
+    CONTIGUOUS,
+    ELEMENTS,
+    KINDS,
+    MASKED,
+    STRIDED,
+    TEAMS,
+    TYPED,
+    WEIGHTED,
+    merge_kernel,
+    slices_kernel,
+    topk_kernel,
+    topk_rows_kernel,
+)
+from dsoftmax._kernels.modes import APPLY, REDUCE
+
+
+def topk_kernels():
+    """All kernels for top-k, but for those of one length."""
+    kernels = []
+    for dtype, teams in TEAMS.items():
+        kernels += [topk_rows_kernel(dtype, *team) for team in teams]
+        kernels += [topk_kernel(step, dtype) for step in ("part", "merge", "end")]
+    return kernels
+
+
+def every_kernel():
+    """All kernels that can reach a device."""
+    return general_kernels() + topk_kernels()
+
+
+def general_kernels():
+    """Those for blocks of any layout."""
+    modes = (REDUCE, APPLY, REDUCE | APPLY)
+    kernels = [
+        slices_kernel(dtype, working_name(dtype), layout, mode)
+        for dtype in ELEMENTS
+        for layout in (CONTIGUOUS, STRIDED)
+        for mode in modes
+    ]
+    for dtype, working in (
+        *zip(TYPED, TYPED, strict=True),
+        ("float16", "float32"),
+        ("int8", "float64"),
+    ):
+        kernels += [slices_kernel(dtype, working, MASKED, mode) for mode in modes]
+        kernels.append(slices_kernel(dtype, working, WEIGHTED))
+        kernels += [
+            slices_kernel(dtype, working, layout, kind=kind)
+            for layout in (STRIDED, MASKED)
+            for kind in KINDS
+            if kind != "plain"
+        ]
+    kernels += [merge_kernel(working, kind) for working in TYPED for kind in KINDS]
+    return kernels
