@@ -42,6 +42,7 @@ def _of_slices(working):
     yield kernels.columns, working, "weighted", False
     for masked in (False, True):
         yield kernels.rows, working, False, masked
+        yield kernels.exact_rows, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):
@@ -49,6 +50,7 @@ def _of_slices(working):
     yield kernels.best_rows, working
     yield kernels.best_columns, working
     yield kernels.log_sums, working
+    yield kernels.exact_finish, working
     yield kernels.running_sums, working
     for either in (False, True):
         yield kernels.group_states, working, either

@@ -45,6 +45,7 @@ def _of_slices(working: type) -> Iterator[Needed]:
     yield kernels.columns, working, "weighted", False
     for masked in (False, True):
         yield kernels.rows, working, False, masked
+        yield kernels.exact_rows, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):
@@ -52,6 +53,7 @@ def _of_slices(working: type) -> Iterator[Needed]:
     for kernel in (
         kernels.best_rows,
         kernels.best_columns,
+        kernels.exact_finish,
         kernels.log_sums,
         kernels.running_sums,
     ):

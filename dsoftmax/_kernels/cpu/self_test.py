@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import philox
 from ..modes import APPLY, LOGARITHM, REDUCE
-from . import kernels
+from . import exact_test, kernels
 from .protocol import (
     GROUP_MOMENTS,
     GROUP_SCRATCH_BYTES,
@@ -256,6 +256,8 @@ def _grouped(element: Any) -> tuple[Array, Array]:
 _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.best_columns: _best_columns,
     kernels.best_rows: _best_rows,
+    kernels.exact_finish: exact_test.finish,
+    kernels.exact_rows: exact_test.rows,
     kernels.group_labels: _group_labels,
     kernels.group_map: _group_map,
     kernels.group_merge: _group_merge,

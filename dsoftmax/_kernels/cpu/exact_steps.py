@@ -1,0 +1,206 @@
+"""Exact sums of a tile: nothing is rounded but the exponentials, whatever their order.
+
+Terms are added to a first accumulator of each lane, of which what they are rounded by is known
+exactly and added to a second one, and so on (Fast2Sum; T. J. Dekker, 1971, :doi:`10.1007/
+BF01397083`).  An accumulator begins with a power of 2, so that its unit is the same whatever is
+added: that of limb 3 for the first, of limb 2 for the second.  The last one has no such unit, and
+adds what is left without rounding.
+
+A term of t = x - anchor is at most 2**47 and a multiple of u 2**(t / log 2 - 1), where u is 2**-23
+(float32) or 2**-52.  There are 2**11 terms of a tile at most, and so:
+
+- a first accumulator starts at 1.5 * 2**57: its unit is 2**5, that of limb 3, and the sum over all
+  lanes of what is added to it has 53 bits;
+- what it is rounded by is up to 2**4, and that of a tile up to 2**15: with the unit of limb 2,
+  2**-38, that is 53 bits again.  So two accumulators suffice if all terms are multiples of 2**-38,
+  which float32 are for t >= -10;
+- three suffice for multiples of 2**-81, the unit of limb 1: all float32, and float64 for t >= -20;
+- four suffice for all float64, which are multiples of 2**-99.
+
+Float32 terms need but one accumulator, without a unit, if those of a tile are within exp(12) of one
+another: they are multiples of some 2**k then and their sum is less than 2**(k + 53).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..._algebra.exact import LOWEST, RADIX
+from .exp import SCALE, scaled_exp
+from .memory import inlined, prefetch
+from .simd import (
+    VECTOR_BYTES,
+    count_equal,
+    greater,
+    lanes_in_vector,
+    largest,
+    lesser,
+    load,
+    repeat,
+    smallest,
+    total,
+    where_at_least,
+    where_equal,
+    where_less,
+    widen,
+)
+
+FIRST = 57  # the exponent of the first accumulator
+
+# How many accumulators there may be, the fewest first, with the lowest t that they take, or for one
+# by how much t may differ.
+LEVELS = {np.float32: (1, 2, 3), np.float64: (3, 4)}
+LOWEST_T = {np.float32: {2: -10, 3: -32}, np.float64: {3: -20, 4: -32}}
+SPAN = 12
+
+
+def summing(working: Any, accumulators: int, masked: bool) -> Callable[..., Any]:
+    """A function for the sums of the scaled exponentials of a tile relative to an anchor.
+
+    It gives the sums over lanes of four accumulators, of which some are 0; the maximum, and the
+    minimum without what is -inf in the last vector.  If ``masked``, of x with first <= x < beyond
+    alone; and the maximum is that of x < first.
+    """
+    n = lanes_in_vector(working)
+    infinity, zero = working(np.inf), working(0)
+    scale = 2.0 ** SCALE[working]
+    seed1, seed2, seed3 = (1.5 * 2.0 ** (FIRST - RADIX * k) * scale for k in range(3))
+    if accumulators < 4:
+        seed3 = 0.0
+    if accumulators < 3:
+        seed2 = 0.0
+    if accumulators < 2:
+        seed1 = 0.0
+
+    @inlined
+    def term(x: Any, anchor: Any, first: Any, beyond: Any) -> Any:
+        e = scaled_exp(x - anchor)
+        if masked:
+            e = where_less(x, first, zero, where_at_least(x, beyond, zero, e))
+        return widen(e)
+
+    @inlined
+    def add(s1: Any, s2: Any, s3: Any, s4: Any, e: Any) -> Any:
+        new = s1 + e
+        if accumulators > 1:
+            e = e - (new - s1)
+            s1, new = new, s2 + e
+        if accumulators > 2:
+            e = e - (new - s2)
+            s2, new = new, s3 + e
+        if accumulators > 3:
+            e = e - (new - s3)
+            s3, new = new, s4 + e
+        if accumulators == 1:
+            return new, s2, s3, s4
+        if accumulators == 2:
+            return s1, new, s3, s4
+        if accumulators == 3:
+            return s1, s2, new, s4
+        return s1, s2, s3, new
+
+    @inlined
+    def extremes(x: Any, top: Any, low: Any, first: Any, beyond: Any) -> Any:
+        if masked:
+            top = greater(where_less(x, first, x, -infinity), top)
+            x = where_less(x, first, infinity, where_at_least(x, beyond, infinity, x))
+            return top, lesser(x, low)
+        return greater(x, top), lesser(x, low)
+
+    @inlined
+    def sums(
+        tile: int, end: int, last: Any, anchor: Any, first: Any, beyond: Any, ahead: int
+    ) -> Any:
+        top, low = repeat(-infinity, n), repeat(infinity, n)
+        s1, s2, s3, s4 = repeat(seed1, n), repeat(seed2, n), repeat(seed3, n), repeat(0.0, n)
+        for at in range(tile, end, VECTOR_BYTES):
+            prefetch(at + ahead)
+            x = load(at, working, n)
+            top, low = extremes(x, top, low, first, beyond)
+            s1, s2, s3, s4 = add(s1, s2, s3, s4, term(x, anchor, first, beyond))
+        s1, s2, s3, s4 = add(s1, s2, s3, s4, term(last, anchor, first, beyond))
+        top, _ = extremes(last, top, low, first, beyond)
+        _, low = extremes(where_equal(last, -infinity, infinity, last), top, low, first, beyond)
+        return (
+            total(s1 - seed1),
+            total(s2 - seed2),
+            total(s3 - seed3),
+            total(s4),
+            largest(top),
+            smallest(low),
+        )
+
+    return sums
+
+
+def others(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`scan`, `count_of` and `exponential`."""
+    n = lanes_in_vector(working)
+    infinity = working(np.inf)
+
+    @inlined
+    def scan(tile: int, end: int, last: Any) -> Any:
+        """The maximum of a tile, and NaN if it holds NaN."""
+        top = greater(last, repeat(-infinity, n))
+        nan = where_equal(last, last, 0.0, widen(last))
+        for at in range(tile, end, VECTOR_BYTES):
+            x = load(at, working, n)
+            top = greater(x, top)
+            nan = where_equal(x, x, nan, widen(x))
+        return largest(top), total(nan)
+
+    @inlined
+    def count_of(tile: int, end: int, last: Any, m: Any) -> int:
+        """How many elements of a tile are m."""
+        number = count_equal(last, m)
+        for at in range(tile, end, VECTOR_BYTES):
+            number += count_equal(load(at, working, n), m)
+        return number
+
+    @inlined
+    def exponential(x: Any, anchor: Any) -> float:
+        """The scaled exponential of one number, by the same arithmetic."""
+        return np.float64(largest(scaled_exp(repeat(x, n) - anchor)))
+
+    return scan, count_of, exponential
+
+
+def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`deposit`, `put` and `carry`: sums as integers, in limbs at an address."""
+    scale = 2.0 ** SCALE[working]
+    u0, u1, u2, u3 = (2.0 ** (RADIX * j - LOWEST) * scale for j in range(4))
+    r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
+
+    @inlined
+    def deposit(at: Any, s1: float, s2: float, s3: float, s4: float) -> None:
+        """Add the sums of two accumulators or more."""
+        at[3] += np.int64(s1 * r3)
+        at[2] += np.int64(s2 * r2)
+        at[1] += np.int64(s3 * r1)
+        at[0] += np.int64(s4 * r0)
+
+    @inlined
+    def put(at: Any, value: float, times: int) -> None:
+        """Add a multiple of a number, which is exact in four limbs."""
+        q = np.int64(value * r3)
+        at[3] += q * times
+        value -= q * u3
+        q = np.int64(value * r2)
+        at[2] += q * times
+        value -= q * u2
+        q = np.int64(value * r1)
+        at[1] += q * times
+        value -= q * u1
+        at[0] += np.int64(value * r0) * times
+
+    @inlined
+    def carry(at: Any) -> None:
+        for j in range(4):
+            over = at[j] >> RADIX
+            at[j] -= over << RADIX
+            at[j + 1] += over
+
+    return deposit, put, carry
