@@ -39,12 +39,10 @@ __all__ = [
 Array = Any
 Axes = tuple[int, ...]
 
-_TOGETHER = 1 << 14  # so many slices have their states in memory at once, where blocks hold all
-
 
 def unsupported(x: Array) -> str | None:
     """Why there are no exact sums of an array, or of blocks like it, as a clause; else None."""
-    if not isinstance(x, np.ndarray):
+    if not isinstance(x, (np.ndarray, np.generic)):
         return f"is a {type_name(x)}, and exact sums are for NumPy arrays"
     name = dtype_name(x.dtype)
     if name not in on_cpu.NAMES:
@@ -62,8 +60,7 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
     RuntimeError
         If there is no compiler.
     """
-    x, b, where, _ = laid_out(x)
-    assert b is None
+    x, _, where, _ = laid_out(x)
     if reason := unsupported(x):
         raise TypeError(f"a block {reason}; convert the blocks first, or use exact=False")
     if x.size == 0:
@@ -126,6 +123,8 @@ def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | No
     name = dtype_name(x.dtype)
     working = np.result_type(m.dtype, working_name(name))
     result = dtype_of(np, result_name(name))
+    if x.size == 0:
+        return np.empty(x.shape, result)
     if m.dtype == working_name(name) == working.name:
         return function(_supported(x), m, number, where)
     y = function(x.astype(working), m.astype(working), number, where)
@@ -134,4 +133,4 @@ def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | No
 
 def _supported(x: Array) -> Array:
     """The block as the kernels take it: they know no odd strides."""
-    return x if x.size == 0 or on_cpu.supports(x) else np.ascontiguousarray(x)
+    return x if on_cpu.supports(x) else np.ascontiguousarray(x)

@@ -49,7 +49,7 @@ def of_block(x: Array, axes: Axes, where: Array | None = None) -> Exact:
 
 
 def finish(state: Exact) -> Finished:
-    """The numbers, each rounded once."""
+    """The numbers, each within 0.7 ulp."""
     records = np.array(state.records, order="C", copy=None)
     s, log_d, log_sum = (np.empty(records.shape) for _ in range(3))
     kernel = compiled(kernels.exact_finish, records["m"].dtype.type)

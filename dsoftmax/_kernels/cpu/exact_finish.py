@@ -1,4 +1,4 @@
-"""From exact states to the numbers that they stand for, each rounded once.
+"""From exact states to the numbers that they stand for, each within 0.7 ulp.
 
 The exponentials and logarithms are computed here with additions, products and quotients alone, in
 pairs of float64 whose sum has 100 digits of 2 and more (T. J. Dekker, 1971, :doi:`10.1007/
@@ -151,7 +151,8 @@ def exact_finish(working: Any) -> Callable[..., None]:
             d, lost = add(w, 0.0, rest, rest_low)
             if d > 0:
                 value, low = log(d)
-                value, low = add(value, low, lost / d, 0.0)
+                ratio = lost / d
+                value, low = add(value, low, ratio - 0.5 * ratio * ratio, 0.0)
             else:  # of nothing; or NaN
                 value, low = (-np.inf, 0.0) if d == 0 else (d, 0.0)
             logarithms[i] = value
