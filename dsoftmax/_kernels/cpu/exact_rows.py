@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.exact import CLASSES, LIMBS, SLICE_BYTES, SPACING
-from .exact_steps import LEVELS, LOWEST_T, SPAN, limbs, others, summing
+from .exact_steps import (
+    LEVELS,
+    LOWEST_T,
+    SPAN,
+    limbs,
+    others,
+    summing,
+    summing_both,
+    summing_class,
+)
 from .masks import count as count_in
 from .memory import inlined, pointer
 from .protocol import MAXIMA_AT, TILE_BYTES, WORK
@@ -27,6 +36,7 @@ HELD = CLASSES + 1
 # Limbs are normalised after so many tiles: each adds less than 2**54 to a limb, and the elements at
 # the maximum, up to 2**11 of a tile, are multiplied by 2**43.
 TILES = 256
+ADJACENT = 2.0**28  # of smaller anchors the next one below is a float32
 CALM = 16  # so many tiles in a row could have done with fewer accumulators
 
 
@@ -44,9 +54,9 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
     between = LEVELS[working][-2]
     lowest = working(LOWEST_T[working][between])
     sum_fewest, sum_between, sum_most = (
-        summing(working, level, False) for level in (fewest, between, most)
+        summing(working, level) for level in (fewest, between, most)
     )
-    sum_class = summing(working, most, True)
+    sum_class, sum_both = summing_class(working, most), summing_both(working, most)
     scan, count_of, exponential = others(working)
     deposit, put, carry = limbs(working)
     spare_at = 2 * TILE_BYTES
@@ -74,11 +84,11 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
         return first
 
     @inlined
-    def level_for(top: Any, low: Any, t: Any) -> int:
-        """How many accumulators a tile needs, whose lowest element is at t."""
-        if fewest == 1 and top - low <= SPAN:
-            return fewest
-        return between if t >= lowest else most
+    def suffices(level: int, top: Any, low: Any, anchor: Any) -> bool:
+        """Whether so many accumulators are enough for a tile."""
+        if level == 1:
+            return top - low <= SPAN
+        return level == most or low - anchor >= lowest
 
     @inlined
     def clear(at: Any) -> None:
@@ -132,76 +142,97 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                         continue
                     anchor0 = anchor_of(top)
                     first0, alone, mixed = first_of(anchor0), True, False
+                anchor, first = working(anchor0), first0
                 while not mixed:
                     if level == fewest:
-                        s1, s2, s3, s4, top, low = sum_fewest(
-                            tile, end, last, working(anchor0), first0, infinity, ahead
-                        )
+                        sums, top, low = sum_fewest(tile, end, last, anchor, ahead)
                     elif level == between:
-                        s1, s2, s3, s4, top, low = sum_between(
-                            tile, end, last, working(anchor0), first0, infinity, ahead
-                        )
+                        sums, top, low = sum_between(tile, end, last, anchor, ahead)
                     else:
-                        s1, s2, s3, s4, top, low = sum_most(
-                            tile, end, last, working(anchor0), first0, infinity, ahead
-                        )
-                    special = s1 != s1 or top == infinity
-                    mixed = low < first0 or (top > m and anchor_of(top) > anchor0)
+                        sums, top, low = sum_most(tile, end, last, anchor, ahead)
+                    special = sums[0] != sums[0] or top == infinity
+                    mixed = low < first or (top > m and anchor_of(top) > anchor0)
                     if special or mixed:
                         break
-                    wanted = level_for(top, low, low - working(anchor0))
-                    if wanted <= level:
-                        calm = calm + 1 if wanted < level else 0
+                    wanted = most
+                    if suffices(fewest, top, low, anchor):
+                        wanted = fewest
+                    elif suffices(between, top, low, anchor):
+                        wanted = between
+                    calm = calm + 1 if wanted < level else 0
+                    if suffices(level, top, low, anchor):
                         if level == 1:
-                            put(slot0, s1, 1)
+                            put(slot0, sums[0], 1)
                         else:
-                            deposit(slot0, s1, s2, s3, s4)
+                            deposit(slot0, sums)
                         if calm == CALM:
                             level, calm = wanted, 0
                         break
                     level, calm = wanted, 0
-                if mixed:
+                done = not mixed
+                if mixed and not alone and abs(anchor0) < ADJACENT:
+                    next_anchor = anchor0 - SPACING
+                    least = first_of(next_anchor)
+                    sums, rest, top, low = sum_both(
+                        tile, end, last, anchor, first, working(next_anchor), least, ahead
+                    )
+                    nothing = rest[0] == 0 and rest[1] == 0 and rest[2] == 0 and rest[3] == 0
+                    done = anchor1 == next_anchor or not nothing or low >= least
+                    if top == infinity or (top > m and anchor_of(top) > anchor0):
+                        done = False
+                    if sums[0] != sums[0]:
+                        done = False
+                    if done:
+                        if not nothing:
+                            if anchor1 < next_anchor:
+                                move(slot1, slot2)
+                                clear(slot1)
+                                anchor2, anchor1 = anchor1, next_anchor
+                            deposit(slot1, rest)
+                        deposit(slot0, sums)
+                        mixed = low < first
+                        low = top
+                if not (done or special):
                     top, number = scan(tile, end, last)
                     special = number != number or top == infinity
                     if special:
                         break
-                    highest, beyond, classes = top, infinity, 0
+                    highest, beyond, mixed = top, infinity, False
                     top, low = -infinity, infinity
                     while highest > -infinity:
-                        anchor = anchor_of(highest)
-                        if anchor < anchor1 and (not alone or anchor < anchor2):
+                        place = anchor_of(highest)
+                        mixed |= place < anchor0
+                        if place < anchor1 and (not alone or place < anchor2):
                             break
-                        first = first_of(anchor)
-                        s1, s2, s3, s4, below, least = sum_class(
-                            tile, end, last, working(anchor), first, beyond, 0
+                        first = first_of(place)
+                        sums, below, lowest_of_class = sum_class(
+                            tile, end, last, working(place), first, beyond
                         )
-                        if anchor >= anchor0:
-                            if anchor > anchor0:
+                        if place >= anchor0:
+                            if place > anchor0:
                                 move(slot1, slot2)
                                 move(slot0, slot1)
                                 clear(slot0)
-                                anchor2, anchor1, anchor0 = anchor1, anchor0, anchor
+                                anchor2, anchor1, anchor0 = anchor1, anchor0, place
                                 first0, alone = first, True
                                 m = -infinity
-                            deposit(slot0, s1, s2, s3, s4)
-                            top, low = highest, least
-                            if -infinity < m < top or least < top:
+                            deposit(slot0, sums)
+                            top, low = highest, lowest_of_class
+                            if -infinity < m < top or low < top:
                                 alone = False
-                        elif anchor >= anchor1:
-                            if anchor > anchor1:
+                        elif place >= anchor1:
+                            if place > anchor1:
                                 move(slot1, slot2)
                                 clear(slot1)
-                                anchor2, anchor1 = anchor1, anchor
-                            deposit(slot1, s1, s2, s3, s4)
+                                anchor2, anchor1 = anchor1, place
+                            deposit(slot1, sums)
                         else:
-                            if anchor > anchor2:
+                            if place > anchor2:
                                 clear(slot2)
-                                anchor2 = anchor
-                            deposit(slot2, s1, s2, s3, s4)
+                                anchor2 = place
+                            deposit(slot2, sums)
                         highest, beyond = below, first
-                        classes += 1
-                    mixed = classes != 1 or anchor != anchor0
-                elif special:
+                if special:
                     break
                 if top > m:
                     if m > -infinity:

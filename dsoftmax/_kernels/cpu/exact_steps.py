@@ -57,81 +57,117 @@ LOWEST_T = {np.float32: {2: -10, 3: -32}, np.float64: {3: -20, 4: -32}}
 SPAN = 12
 
 
-def summing(working: Any, accumulators: int, masked: bool) -> Callable[..., Any]:
-    """A function for the sums of the scaled exponentials of a tile relative to an anchor.
-
-    It gives the sums over lanes of four accumulators, of which some are 0; the maximum, and the
-    minimum without what is -inf in the last vector.  If ``masked``, of x with first <= x < beyond
-    alone; and the maximum is that of x < first.
-    """
+def accumulating(working: Any, accumulators: int) -> tuple[Callable[..., Any], ...]:
+    """`start`, `add` and `close`: four accumulators of each lane, of which some are not used."""
     n = lanes_in_vector(working)
-    infinity, zero = working(np.inf), working(0)
-    scale = 2.0 ** SCALE[working]
-    seed1, seed2, seed3 = (1.5 * 2.0 ** (FIRST - RADIX * k) * scale for k in range(3))
-    if accumulators < 4:
-        seed3 = 0.0
-    if accumulators < 3:
-        seed2 = 0.0
-    if accumulators < 2:
-        seed1 = 0.0
+    seeds = [1.5 * 2.0 ** (FIRST - RADIX * k + SCALE[working]) for k in range(3)]
+    seed1, seed2, seed3 = (seed if accumulators > k + 1 else 0.0 for k, seed in enumerate(seeds))
 
     @inlined
-    def term(x: Any, anchor: Any, first: Any, beyond: Any) -> Any:
-        e = scaled_exp(x - anchor)
-        if masked:
-            e = where_less(x, first, zero, where_at_least(x, beyond, zero, e))
-        return widen(e)
+    def start() -> Any:
+        return repeat(seed1, n), repeat(seed2, n), repeat(seed3, n), repeat(0.0, n)
 
     @inlined
-    def add(s1: Any, s2: Any, s3: Any, s4: Any, e: Any) -> Any:
+    def add(s: Any, e: Any) -> Any:
+        s1, s2, s3, s4 = s
         new = s1 + e
-        if accumulators > 1:
-            e = e - (new - s1)
-            s1, new = new, s2 + e
-        if accumulators > 2:
-            e = e - (new - s2)
-            s2, new = new, s3 + e
-        if accumulators > 3:
-            e = e - (new - s3)
-            s3, new = new, s4 + e
         if accumulators == 1:
             return new, s2, s3, s4
+        e = e - (new - s1)
+        s1, new = new, s2 + e
         if accumulators == 2:
             return s1, new, s3, s4
+        e = e - (new - s2)
+        s2, new = new, s3 + e
         if accumulators == 3:
             return s1, s2, new, s4
-        return s1, s2, s3, new
+        e = e - (new - s3)
+        return s1, s2, new, s4 + e
 
     @inlined
-    def extremes(x: Any, top: Any, low: Any, first: Any, beyond: Any) -> Any:
-        if masked:
-            top = greater(where_less(x, first, x, -infinity), top)
-            x = where_less(x, first, infinity, where_at_least(x, beyond, infinity, x))
-            return top, lesser(x, low)
-        return greater(x, top), lesser(x, low)
+    def close(s: Any) -> Any:
+        """The sums over all lanes."""
+        return total(s[0] - seed1), total(s[1] - seed2), total(s[2] - seed3), total(s[3])
+
+    return start, add, close
+
+
+def summing(working: Any, accumulators: int) -> Callable[..., Any]:
+    """A function for the sums of the scaled exponentials of a tile relative to an anchor.
+
+    It gives those of four accumulators, the maximum, and the minimum of what is above -inf.
+    """
+    n = lanes_in_vector(working)
+    infinity = working(np.inf)
+    start, add, close = accumulating(working, accumulators)
 
     @inlined
-    def sums(
-        tile: int, end: int, last: Any, anchor: Any, first: Any, beyond: Any, ahead: int
-    ) -> Any:
-        top, low = repeat(-infinity, n), repeat(infinity, n)
-        s1, s2, s3, s4 = repeat(seed1, n), repeat(seed2, n), repeat(seed3, n), repeat(0.0, n)
+    def sums(tile: int, end: int, last: Any, anchor: Any, ahead: int) -> Any:
+        top = greater(last, repeat(-infinity, n))
+        low = lesser(where_equal(last, -infinity, infinity, last), repeat(infinity, n))
+        s = add(start(), widen(scaled_exp(last - anchor)))
         for at in range(tile, end, VECTOR_BYTES):
             prefetch(at + ahead)
             x = load(at, working, n)
-            top, low = extremes(x, top, low, first, beyond)
-            s1, s2, s3, s4 = add(s1, s2, s3, s4, term(x, anchor, first, beyond))
-        s1, s2, s3, s4 = add(s1, s2, s3, s4, term(last, anchor, first, beyond))
-        top, _ = extremes(last, top, low, first, beyond)
-        _, low = extremes(where_equal(last, -infinity, infinity, last), top, low, first, beyond)
-        return (
-            total(s1 - seed1),
-            total(s2 - seed2),
-            total(s3 - seed3),
-            total(s4),
-            largest(top),
-            smallest(low),
-        )
+            top = greater(x, top)
+            low = lesser(where_equal(x, -infinity, infinity, x), low)
+            s = add(s, widen(scaled_exp(x - anchor)))
+        return close(s), largest(top), smallest(low)
+
+    return sums
+
+
+def summing_class(working: Any, accumulators: int) -> Callable[..., Any]:
+    """The same of the elements with first <= x < beyond alone; the maximum is of those below."""
+    n = lanes_in_vector(working)
+    infinity, zero = working(np.inf), working(0)
+    start, add, close = accumulating(working, accumulators)
+
+    @inlined
+    def sums(tile: int, end: int, last: Any, anchor: Any, first: Any, beyond: Any) -> Any:
+        below, low = repeat(-infinity, n), repeat(infinity, n)
+        s = start()
+        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
+            x = last
+            if at < end:
+                x = load(at, working, n)
+            below = greater(where_less(x, first, x, -infinity), below)
+            y = where_less(x, first, infinity, where_at_least(x, beyond, infinity, x))
+            low = lesser(y, low)
+            e = where_equal(y, infinity, zero, scaled_exp(x - anchor))
+            s = add(s, widen(e))
+        return close(s), largest(below), smallest(low)
+
+    return sums
+
+
+def summing_both(working: Any, accumulators: int) -> Callable[..., Any]:
+    """The same of all elements from ``first`` on, and of those below, of the next class.
+
+    What is less than ``least`` is left out.
+    """
+    n = lanes_in_vector(working)
+    infinity, zero = working(np.inf), working(0)
+    start, add, close = accumulating(working, accumulators)
+
+    @inlined
+    def sums(
+        tile: int, end: int, last: Any, anchor: Any, first: Any, below: Any, least: Any, ahead: int
+    ) -> Any:
+        top, low = repeat(-infinity, n), repeat(infinity, n)
+        s, rest = start(), start()
+        for at in range(tile, end + VECTOR_BYTES, VECTOR_BYTES):
+            prefetch(at + ahead)
+            x = last
+            if at < end:
+                x = load(at, working, n)
+            top = greater(x, top)
+            low = lesser(where_equal(x, -infinity, infinity, x), low)
+            e = scaled_exp(x - where_less(x, first, below, repeat(anchor, n)))
+            s = add(s, widen(where_less(x, first, zero, e)))
+            e = where_at_least(x, first, zero, where_less(x, least, zero, e))
+            rest = add(rest, widen(e))
+        return close(s), close(rest), largest(top), smallest(low)
 
     return sums
 
@@ -175,12 +211,12 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
     r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
 
     @inlined
-    def deposit(at: Any, s1: float, s2: float, s3: float, s4: float) -> None:
+    def deposit(at: Any, sums: Any) -> None:
         """Add the sums of two accumulators or more."""
-        at[3] += np.int64(s1 * r3)
-        at[2] += np.int64(s2 * r2)
-        at[1] += np.int64(s3 * r1)
-        at[0] += np.int64(s4 * r0)
+        at[3] += np.int64(sums[0] * r3)
+        at[2] += np.int64(sums[1] * r2)
+        at[1] += np.int64(sums[2] * r1)
+        at[0] += np.int64(sums[3] * r0)
 
     @inlined
     def put(at: Any, value: float, times: int) -> None:
