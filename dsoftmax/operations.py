@@ -107,7 +107,9 @@ EXACT = {
     LOG_SOFTMAX: Operation(
         "log_softmax", EXACT_NORMALIZER, rescale=exact.log_rescale, whole=exact.log_softmax
     ),
-    LOGSUMEXP: Operation("logsumexp", EXACT_NORMALIZER, (Result(exact.log_sum),)),
+    LOGSUMEXP: Operation(
+        "logsumexp", EXACT_NORMALIZER, (Result(exact.log_sum),), whole=exact.logsumexp
+    ),
     SIGNED_LOGSUMEXP: Operation(
         "logsumexp", EXACT_NORMALIZER, (Result(exact.log_sum), Result(exact.sign))
     ),

@@ -15,6 +15,7 @@ DIGITS = {"float32": 24, "float64": 53}
 DATA = {
     "normal": lambda rng, n: rng.normal(size=n),
     "uniform": lambda rng, n: rng.random(n),
+    "spread": lambda rng, n: rng.normal(size=n) * 3,
     "wide": lambda rng, n: rng.normal(size=n) * 30,
     "wider": lambda rng, n: rng.normal(size=n) * 1e4,
     "rising": lambda rng, n: np.linspace(-200, 200, n),

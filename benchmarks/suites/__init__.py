@@ -10,6 +10,7 @@ from ..operation import Operation, suite
 from . import (
     dashboard,
     draws,
+    exact,
     first,
     gpu,
     gpu_shapes,
@@ -57,6 +58,8 @@ SUITES = {
         topk.SUITE,
         topk.PAPER,
         draws.SUITE,
+        exact.SUITE,
+        exact.BITS,
         memory.SUITE,
         graphs.SUITE,
         graphs.HUGE,

@@ -6,12 +6,14 @@ exponentials and logarithms, which differ by an ulp.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from .._algebra.dtypes import dtype_name, dtype_of, result_name, type_name, working_name
 from .._algebra.exact import SLICE_BYTES, Exact, as_dtype, identity, merge
+from .._algebra.states import concatenated
 from .blocks import Terms, laid_out, masked_like
 from .cpu import block as on_cpu
 from .cpu import exact as exact_on_cpu
@@ -28,6 +30,7 @@ __all__ = [
     "log_rescale",
     "log_softmax",
     "log_sum",
+    "logsumexp",
     "merge",
     "of_block",
     "rescale",
@@ -38,6 +41,8 @@ __all__ = [
 
 Array = Any
 Axes = tuple[int, ...]
+
+_TOGETHER = 1 << 14  # the slices whose states are in memory at once, where a block holds them whole
 
 
 def unsupported(x: Array) -> str | None:
@@ -106,16 +111,34 @@ def log_rescale(x: Array | Terms, state: Exact | Finished) -> Array:
 
 def softmax(x: Array | Terms, axes: Axes) -> Array:
     """The softmax of a block that holds its slices whole."""
-    return _whole(rescale, x, axes)
+    return rescale(x, _finished(x, axes))
 
 
 def log_softmax(x: Array | Terms, axes: Axes) -> Array:
     """The log-softmax of a block that holds its slices whole."""
-    return _whole(log_rescale, x, axes)
+    return log_rescale(x, _finished(x, axes))
 
 
-def _whole(apply: Any, x: Array | Terms, axes: Axes) -> Array:
-    return apply(x, finish(of_block(x, axes)))
+def logsumexp(x: Array | Terms, axes: Axes) -> Array:
+    """The log-sum-exp, in float64, of a block that holds its slices whole."""
+    return _finished(x, axes).log_sum
+
+
+def _finished(x: Array | Terms, axes: Axes) -> Finished:
+    """The numbers of a block, whose states are made a part at a time: they are large."""
+    terms = laid_out(x)
+    shape = terms.shape
+    kept = [i for i in range(len(shape)) if i not in axes]
+    axis = max(kept, key=lambda i: shape[i], default=0)
+    slices = math.prod(shape[i] for i in kept)
+    if slices <= _TOGETHER or terms.x.size == 0:
+        return finish(of_block(x, axes))
+    step = max(1, _TOGETHER * shape[axis] // slices)
+    parts = []
+    for start in range(0, shape[axis], step):
+        panel = (*(slice(None),) * axis, slice(start, start + step), ...)
+        parts.append(finish(of_block(terms.of(a[panel] for a in terms.arrays), axes)))
+    return concatenated(parts, axis)
 
 
 def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | None) -> Array:

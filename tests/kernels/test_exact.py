@@ -45,7 +45,7 @@ def test_states_by_definition(name, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_each_exponential_by_definition(dtype):
-    t = np.random.default_rng(1).uniform(-32, 32, 300).astype(dtype)
+    t = np.random.default_rng(1).uniform(-32, 32, 4000).astype(dtype)
     records = of_rows(t[:, None]).records[:, 0]
     off = 0.0
     for one, record in zip(t, records, strict=True):
@@ -204,6 +204,17 @@ def test_outputs_of_small_and_large_blocks(dtype, logarithm):
             part = type(state)(*(field[:rows, :columns] for field in state))
             block = np.asfortranarray(x[:rows, :columns])
             assert apply(block, part).tobytes() == whole[:rows, :columns].tobytes()
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,)])
+def test_many_slices_are_taken_a_part_at_a_time(axes, monkeypatch):
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(6, 50, 7)) * 20
+    block = Terms(x, where=rng.random(x.shape) < 0.8)
+    whole = [f(block, axes) for f in (kernels.softmax, kernels.log_softmax, kernels.logsumexp)]
+    monkeypatch.setattr(kernels, "_TOGETHER", 5)
+    parts = [f(block, axes) for f in (kernels.softmax, kernels.log_softmax, kernels.logsumexp)]
+    assert [y.tobytes() for y in parts] == [y.tobytes() for y in whole]
 
 
 def test_blocks_without_exact_sums():
