@@ -20,6 +20,10 @@ DATA = {
     "wider": lambda rng, n: rng.normal(size=n) * 1e4,
     "rising": lambda rng, n: np.linspace(-200, 200, n),
     "falling": lambda rng, n: np.linspace(200, -200, n),
+    # From one class to where exponentials relative to it would overflow to NaN.
+    "jumping": lambda rng, n: np.where(
+        np.arange(n) < n // 2, 0.0, rng.choice([604.4, 665.4], n) + rng.normal(size=n) * 0.1
+    ),
     "across a border": lambda rng, n: 32 + rng.normal(size=n),
     "on borders": lambda rng, n: rng.integers(-9, 9, n) * 32.0,
     "one giant": lambda rng, n: np.where(np.arange(n) == n // 3, 50.0, rng.normal(size=n) * 9 - 90),

@@ -67,6 +67,9 @@ def record_dtype(working: Any) -> np.dtype:
 
 
 SLICE_BYTES = record_dtype(np.float64).itemsize
+PLACES = {  # of the fields of a record, in bytes
+    name: place for name, (_, place, *_) in (record_dtype(np.float64).fields or {}).items()
+}
 
 
 def identity(shape: tuple[int, ...], dtype_name: str) -> Exact:

@@ -55,7 +55,7 @@ def in_halves(states):
     return merge(in_halves(states[half:]), in_halves(states[:half]))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(ELEMENTS, max_size=40), st.randoms(use_true_random=False))
 def test_any_tree_gives_the_same_bits(elements, random):
     states = [one(x) for x in elements]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.exact import CLASSES, LIMBS, LOWEST, RADIX, SLICE_BYTES
+from ..._algebra.exact import CLASSES, LIMBS, LOWEST, PLACES, RADIX, SLICE_BYTES
 from .memory import inlined, pointer, reinterpret
 
 int64, float64 = np.int64, np.float64
@@ -118,6 +118,7 @@ def exact_finish(working: Any) -> Callable[..., None]:
 
     They are that of slices without NaN and infinite maxima; else they are what these give.
     """
+    w_at, anchors_at, rest_at = (PLACES[name] for name in ("w", "anchor", "rest"))
 
     @inlined
     def sum_of(limbs: Any) -> Any:
@@ -132,8 +133,8 @@ def exact_finish(working: Any) -> Callable[..., None]:
         for i in range(size):
             at = records + i * SLICE_BYTES
             m = float64(pointer(at, working)[0])
-            w = float64(pointer(at + 8, int64)[0])
-            anchors = pointer(at + 16 + 8 * LIMBS, float64)
+            w = float64(pointer(at + w_at, int64)[0])
+            anchors = pointer(at + anchors_at, float64)
             rest, rest_low = 0.0, 0.0
             for k in range(CLASSES):
                 shift = anchors[k] - m
@@ -141,7 +142,7 @@ def exact_finish(working: Any) -> Callable[..., None]:
                     virtual = shift - anchors[k]
                     shift_low = (anchors[k] - (shift - virtual)) - (m + virtual)
                     e, e_low, n = exp(shift, shift_low)
-                    limbs = pointer(at + 16 + 8 * (LIMBS * (k + 1) + CLASSES), int64)
+                    limbs = pointer(at + rest_at + 8 * LIMBS * k, int64)
                     value, low = sum_of(limbs)
                     value, low = product(value, low, e, e_low)
                     rest, rest_low = add(rest, rest_low, scaled(value, n), scaled(low, n))

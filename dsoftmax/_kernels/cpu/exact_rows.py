@@ -12,12 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.exact import CLASSES, LIMBS, SLICE_BYTES, SPACING
+from ..._algebra.exact import CLASSES, LIMBS, PLACES, SLICE_BYTES, SPACING
+from .exact_classes import (
+    ANCHORS_AT,
+    HELD,
+    HELD_BYTES,
+    SUM_BYTES,
+    anchor_of,
+    carry,
+    clear,
+    limbs,
+    slot_for,
+)
 from .exact_steps import (
     LEVELS,
     LOWEST_T,
     SPAN,
-    limbs,
     others,
     summing,
     summing_both,
@@ -30,9 +40,6 @@ from .row_steps import tiles
 
 int64, float64 = np.int64, np.float64
 
-# Sums of classes are kept on scratch memory: those of the highest three, and of what is at the
-# maximum.  The third counts only while there is nothing but the maximum in the first.
-HELD = CLASSES + 1
 # Limbs are normalised after so many tiles: each adds less than 2**54 to a limb, and the elements at
 # the maximum, up to 2**11 of a tile, are multiplied by 2**43.
 TILES = 256
@@ -58,30 +65,9 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
     )
     sum_class, sum_both = summing_class(working, most), summing_both(working, most)
     scan, count_of, exponential = others(working)
-    deposit, put, carry = limbs(working)
+    first_of, deposit, put = limbs(working)
     spare_at = 2 * TILE_BYTES
-
-    @inlined
-    def anchor_of(x: Any) -> float:
-        """The multiple of 64 that is nearest to a finite number."""
-        wide = float64(x)
-        if abs(wide) >= 2.0**62:
-            return wide
-        scaled = wide / SPACING
-        below = float64(int64(scaled))
-        if below > scaled:
-            below -= 1.0
-        if wide - SPACING * below >= SPACING / 2:
-            below += 1.0
-        return SPACING * below
-
-    @inlined
-    def first_of(anchor: float) -> Any:
-        """The smallest number of the class."""
-        first = working(anchor - SPACING / 2)
-        if anchor - float64(first) > SPACING / 2:  # it is not representable
-            first = working(anchor)
-        return first
+    top_at, anchors_at, rest_at = (PLACES[name] for name in ("top", "anchor", "rest"))
 
     @inlined
     def suffices(level: int, top: Any, low: Any, anchor: Any) -> bool:
@@ -91,14 +77,10 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
         return level == most or low - anchor >= lowest
 
     @inlined
-    def clear(at: Any) -> None:
+    def move(source: int, target: int) -> None:
+        words, copies = pointer(source, int64), pointer(target, int64)
         for j in range(LIMBS):
-            at[j] = 0
-
-    @inlined
-    def move(source: Any, target: Any) -> None:
-        for j in range(LIMBS):
-            target[j] = source[j]
+            copies[j] = words[j]
 
     def kernel(work: int) -> None:
         given = pointer(work, int64)
@@ -108,18 +90,17 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
         where_row, where_step = given[field.where_row], given[field.where_step]
         load = given[field.load]
         spare, held = scratch + spare_at, scratch + MAXIMA_AT
-        slot0, slot1 = pointer(held, int64), pointer(held + 8 * LIMBS, int64)
-        slot2 = pointer(held + 16 * LIMBS, int64)
-        at_top = pointer(held + 24 * LIMBS, int64)
+        anchors = pointer(held + ANCHORS_AT, float64)
+        at_top = held + HELD_BYTES
         level = fewest
         for row in range(count):
             flags = where + row * where_row
-            for j in range((HELD + 1) * LIMBS):
-                slot0[j] = 0
-            m = -infinity
+            clear(held)
+            sum_at_top = pointer(at_top, int64)
+            for j in range(LIMBS):
+                sum_at_top[j] = 0
+            m, first0 = -infinity, infinity
             w, pending, since, calm = 0, 0, 0, 0
-            anchor0 = anchor1 = anchor2 = -np.inf
-            first0 = infinity
             alone, mixed, special = True, False, False
             for start in range(0, length, tile_size):
                 size = min(tile_size, length - start)
@@ -140,9 +121,9 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                         break
                     if top == -infinity:
                         continue
-                    anchor0 = anchor_of(top)
-                    first0, alone, mixed = first_of(anchor0), True, False
-                anchor, first = working(anchor0), first0
+                    slot_for(held, anchor_of(top), True)
+                    first0, alone, mixed = first_of(anchors[0]), True, False
+                anchor = working(anchors[0])
                 while not mixed:
                     if level == fewest:
                         sums, top, low = sum_fewest(tile, end, last, anchor, ahead)
@@ -150,8 +131,12 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                         sums, top, low = sum_between(tile, end, last, anchor, ahead)
                     else:
                         sums, top, low = sum_most(tile, end, last, anchor, ahead)
-                    special = sums[0] != sums[0] or top == infinity
-                    mixed = low < first or (top > m and anchor_of(top) > anchor0)
+                    special = top == infinity
+                    if special:
+                        break
+                    # Of what is above the class, exponentials are nonsense, and may be NaN.
+                    mixed = low < first0 or (top > m and anchor_of(top) > anchors[0])
+                    special = not mixed and sums[0] != sums[0]
                     if special or mixed:
                         break
                     wanted = most
@@ -162,36 +147,30 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                     calm = calm + 1 if wanted < level else 0
                     if suffices(level, top, low, anchor):
                         if level == 1:
-                            put(slot0, sums[0], 1)
+                            put(held, sums[0], 1)
                         else:
-                            deposit(slot0, sums)
+                            deposit(held, sums)
                         if calm == CALM:
                             level, calm = wanted, 0
                         break
                     level, calm = wanted, 0
                 done = not mixed
-                if mixed and not alone and abs(anchor0) < ADJACENT:
-                    next_anchor = anchor0 - SPACING
-                    least = first_of(next_anchor)
+                if mixed and not alone and abs(anchors[0]) < ADJACENT:
+                    following = anchors[0] - SPACING
+                    least = first_of(following)
                     sums, rest, top, low = sum_both(
-                        tile, end, last, anchor, first, working(next_anchor), least, ahead
+                        tile, end, last, anchor, first0, working(following), least, ahead
                     )
-                    nothing = rest[0] == 0 and rest[1] == 0 and rest[2] == 0 and rest[3] == 0
-                    done = anchor1 == next_anchor or not nothing or low >= least
-                    if top == infinity or (top > m and anchor_of(top) > anchor0):
-                        done = False
-                    if sums[0] != sums[0]:
-                        done = False
+                    some = rest[0] != 0 or rest[1] != 0 or rest[2] != 0 or rest[3] != 0
+                    # Nothing may be left out that is of the second class.
+                    done = anchors[1] == following or some or low >= least
+                    done &= top <= m or (top < infinity and anchor_of(top) == anchors[0])
+                    done &= sums[0] == sums[0]
                     if done:
-                        if not nothing:
-                            if anchor1 < next_anchor:
-                                move(slot1, slot2)
-                                clear(slot1)
-                                anchor2, anchor1 = anchor1, next_anchor
-                            deposit(slot1, rest)
-                        deposit(slot0, sums)
-                        mixed = low < first
-                        low = top
+                        if some:
+                            deposit(held + SUM_BYTES * slot_for(held, following, False), rest)
+                        deposit(held, sums)
+                        mixed, low = low < first0, top
                 if not (done or special):
                     top, number = scan(tile, end, last)
                     special = number != number or top == infinity
@@ -201,36 +180,21 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                     top, low = -infinity, infinity
                     while highest > -infinity:
                         place = anchor_of(highest)
-                        mixed |= place < anchor0
-                        if place < anchor1 and (not alone or place < anchor2):
+                        mixed |= place < anchors[0]
+                        if place > anchors[0]:
+                            m, first0, alone = -infinity, first_of(place), True
+                        slot = slot_for(held, place, alone)
+                        if slot < 0:
                             break
                         first = first_of(place)
-                        sums, below, lowest_of_class = sum_class(
+                        sums, below, least = sum_class(
                             tile, end, last, working(place), first, beyond
                         )
-                        if place >= anchor0:
-                            if place > anchor0:
-                                move(slot1, slot2)
-                                move(slot0, slot1)
-                                clear(slot0)
-                                anchor2, anchor1, anchor0 = anchor1, anchor0, place
-                                first0, alone = first, True
-                                m = -infinity
-                            deposit(slot0, sums)
-                            top, low = highest, lowest_of_class
+                        deposit(held + SUM_BYTES * slot, sums)
+                        if slot == 0:
+                            top, low = highest, least
                             if -infinity < m < top or low < top:
                                 alone = False
-                        elif place >= anchor1:
-                            if place > anchor1:
-                                move(slot1, slot2)
-                                clear(slot1)
-                                anchor2, anchor1 = anchor1, place
-                            deposit(slot1, sums)
-                        else:
-                            if place > anchor2:
-                                clear(slot2)
-                                anchor2 = place
-                            deposit(slot2, sums)
                         highest, beyond = below, first
                 if special:
                     break
@@ -239,7 +203,8 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                         alone = False
                     m = top
                     w, pending = 0, 0
-                    clear(at_top)
+                    for j in range(LIMBS):
+                        sum_at_top[j] = 0
                 if low < m:
                     alone = False
                 if top == m:
@@ -249,21 +214,17 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                 since += 1
                 if since == TILES:
                     since = 0
-                    carry(slot0)
-                    carry(slot1)
-                    carry(slot2)
-                    put(at_top, exponential(m, working(anchor0)), pending)
-                    carry(at_top)
+                    put(at_top, exponential(m, working(anchors[0])), pending)
+                    carry(at_top, 1)
+                    carry(held, HELD)
                     pending = 0
 
             out = given[field.m] + row * SLICE_BYTES
-            record = pointer(out, int64)
+            record, kept_anchors = pointer(out, int64), pointer(out + anchors_at, float64)
             for j in range(SLICE_BYTES // 8):
                 record[j] = 0
-            anchors = pointer(out + 16 + 8 * LIMBS, float64)
-            rest1 = pointer(out + 16 + 8 * (LIMBS + CLASSES), int64)
-            rest2 = pointer(out + 16 + 8 * (2 * LIMBS + CLASSES), int64)
-            anchors[0] = anchors[1] = -np.inf
+            for k in range(CLASSES):
+                kept_anchors[k] = -np.inf
             if special:
                 m, w = infinity, 0
                 for start in range(0, length, tile_size):
@@ -283,25 +244,19 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
             elif m == -infinity:  # and nothing that padded the last tile
                 w = count_in(flags, where_step, length) if masked else length
             else:
-                put(at_top, exponential(m, working(anchor0)), pending)
-                carry(at_top)
-                move(at_top, pointer(out + 16, int64))
+                put(at_top, exponential(m, working(anchors[0])), pending)
+                carry(at_top, 1)
+                move(at_top, out + top_at)
+                rest_of_class = pointer(held, int64)
                 for j in range(LIMBS):
-                    slot0[j] -= at_top[j]
-                carry(slot0)
-                carry(slot1)
-                carry(slot2)
-                some = int64(0)
+                    rest_of_class[j] -= sum_at_top[j]
+                carry(held, HELD)
+                only_top = True
                 for j in range(LIMBS):
-                    some |= slot0[j]
-                if some != 0:
-                    anchors[0], anchors[1] = anchor0, anchor1
-                    move(slot0, rest1)
-                    move(slot1, rest2)
-                else:
-                    anchors[0], anchors[1] = anchor1, anchor2
-                    move(slot1, rest1)
-                    move(slot2, rest2)
+                    only_top &= rest_of_class[j] == 0
+                for k in range(CLASSES):
+                    kept_anchors[k] = anchors[k + only_top]
+                    move(held + SUM_BYTES * (k + only_top), out + rest_at + SUM_BYTES * k)
             pointer(out, working)[0] = m
             record[1] = w
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.exact import LOWEST, RADIX
+from ..._algebra.exact import RADIX
 from .exp import SCALE, scaled_exp
 from .memory import inlined, prefetch
 from .simd import (
@@ -202,41 +202,3 @@ def others(working: Any) -> tuple[Callable[..., Any], ...]:
         return np.float64(largest(scaled_exp(repeat(x, n) - anchor)))
 
     return scan, count_of, exponential
-
-
-def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`deposit`, `put` and `carry`: sums as integers, in limbs at an address."""
-    scale = 2.0 ** SCALE[working]
-    u0, u1, u2, u3 = (2.0 ** (RADIX * j - LOWEST) * scale for j in range(4))
-    r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
-
-    @inlined
-    def deposit(at: Any, sums: Any) -> None:
-        """Add the sums of two accumulators or more."""
-        at[3] += np.int64(sums[0] * r3)
-        at[2] += np.int64(sums[1] * r2)
-        at[1] += np.int64(sums[2] * r1)
-        at[0] += np.int64(sums[3] * r0)
-
-    @inlined
-    def put(at: Any, value: float, times: int) -> None:
-        """Add a multiple of a number, which is exact in four limbs."""
-        q = np.int64(value * r3)
-        at[3] += q * times
-        value -= q * u3
-        q = np.int64(value * r2)
-        at[2] += q * times
-        value -= q * u2
-        q = np.int64(value * r1)
-        at[1] += q * times
-        value -= q * u1
-        at[0] += np.int64(value * r0) * times
-
-    @inlined
-    def carry(at: Any) -> None:
-        for j in range(4):
-            over = at[j] >> RADIX
-            at[j] -= over << RADIX
-            at[j + 1] += over
-
-    return deposit, put, carry
