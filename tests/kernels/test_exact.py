@@ -45,7 +45,7 @@ def test_states_by_definition(name, dtype):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_each_exponential_by_definition(dtype):
-    t = np.random.default_rng(1).uniform(-32, 32, 4000).astype(dtype)
+    t = np.random.default_rng(1).uniform(-32, 32, 3000).astype(dtype)
     records = of_rows(t[:, None]).records[:, 0]
     off = 0.0
     for one, record in zip(t, records, strict=True):
