@@ -115,13 +115,14 @@ def dsoftmaxes(exact: bool, rng: Random, x: Array, parts: tuple[int, ...]) -> An
 
 
 def of_parts(logsumexp: Callable[[Any], Any], exp: Any, asarray: Any) -> Any:
-    """A library's log-sum-exp of those of parts, and the softmax."""
+    """A library's log-sum-exp of those of parts, and the softmax of each part."""
 
     def results(rng: Random, x: Array, parts: tuple[int, ...]) -> Any:
-        pieces = np.split(x, np.cumsum(parts)[:-1])
-        sums = [np.asarray(logsumexp(asarray(piece))) for piece in pieces if piece.size]
+        pieces = [asarray(piece) for piece in np.split(x, np.cumsum(parts)[:-1])]
+        sums = [np.asarray(logsumexp(piece)) for piece in pieces]
         whole = logsumexp(asarray(np.array(sums, x.dtype)))
-        return np.asarray(exp(asarray(x) - whole)), np.asarray(whole)
+        p = [np.asarray(exp(piece - whole)) for piece in pieces]
+        return np.concatenate(p), np.asarray(whole)
 
     return results
 
