@@ -63,7 +63,7 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
     TypeError
         If the block is not what its Dask array says, and has no exact sums.
     RuntimeError
-        If there is no compiler.
+        If there is no compiler, or the processor has no fused multiply-adds.
     """
     x, _, where, _ = laid_out(x)
     if reason := unsupported(x):
@@ -72,6 +72,11 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return identity(kept, dtype_name(x.dtype))
     try:
+        if not exact_on_cpu.can_fuse():
+            raise RuntimeError(
+                "exact sums need fused multiply-adds, which this processor has not (x86 has them "
+                "since 2013, with AVX2); use exact=False"
+            )
         return exact_on_cpu.of_block(_supported(x), axes, where)
     except CannotCompileError as error:
         raise RuntimeError(

@@ -236,6 +236,13 @@ class TestErrors:
         with pytest.raises(RuntimeError, match="exact sums need compiled kernels, and these"):
             dsoftmax.softmax([1.0, 2.0], exact=True)
 
+    def test_no_fused_multiply_adds(self, monkeypatch):
+        from dsoftmax._kernels.cpu import exact
+
+        monkeypatch.setattr(exact, "can_fuse", lambda: False)
+        with pytest.raises(RuntimeError, match="exact sums need fused multiply-adds, which this"):
+            dsoftmax.softmax([1.0, 2.0], exact=True)
+
     @pytest.mark.parametrize("wrong", ["yes", 1, "auto"])
     def test_other_values(self, wrong):
         with pytest.raises(ValueError, match=f"softmax: exact is {wrong!r}; use True or False"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,16 @@ from .compiler import compiled
 
 Array = np.ndarray
 Axes = tuple[int, ...]
+
+
+@cache
+def can_fuse() -> bool:
+    """Whether this machine can give the same bits as all others."""
+    try:
+        from .machine_code import fuses
+    except ImportError:  # without a compiler, which is for who calls it to say
+        return True
+    return fuses()
 
 
 class Finished(NamedTuple):
