@@ -52,7 +52,9 @@ def _earlier(ctx: click.Context, param: click.Parameter, path: Path | None) -> R
 @click.option("--seconds", type=click.FloatRange(0), help="Shorter cases get more rounds.")
 @click.option("--against", "checkout", type=FOLDER, callback=_checked, help="Another version.")
 @click.option("--json", "output", type=FILE, callback=_checked, help="Write all samples here.")
-@click.option("--picture", type=FILE, callback=_checked, help="Draw the suite speed here.")
+@click.option(
+    "--picture", type=FILE, callback=_checked, help="Draw the suite speed, or bits, here."
+)
 @click.option("--from", "earlier", type=EXISTING, callback=_earlier, help="Show what --json wrote.")
 @click.option("--write", is_flag=True, help="Write the tables of the documents, from results/.")
 def main(

@@ -1,4 +1,4 @@
-"""The suite "speed" as one picture for the documentation."""
+"""The suite "speed", or "bits", as one picture for the documentation."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ STYLES = {
     "JAX": ("v", "#CC79A7", 7),
     "SciPy on NumPy": ("o", "#999999", 5),
     "dsoftmax on NumPy": ("D", "#E69F00", 5),
+    # Of the suite "bits".
+    "dsoftmax, exact": ("D", "#000000", 7),
+    "SciPy": ("o", "#0072B2", 7),
 }
 HOLLOW = ("SciPy on Dask",)  # so that what it covers can be seen
 
@@ -38,8 +41,39 @@ LOOK = {
 
 @plt.rc_context(LOOK)
 def draw(results: dict[str, Any], path: Path) -> None:
-    """The most cores: a panel for each operation and dtype, a line for each layout."""
+    """The suite "speed", or else "bits"."""
     records = [record for record in results["records"] if record["suite"] == "speed"]
+    if records:
+        _draw_speed(results, records, path)
+    else:
+        _draw_bits([r for r in results["records"] if r["suite"] == "bits"], path)
+
+
+def _draw_bits(records: list[dict[str, Any]], path: Path) -> None:
+    """A line for each kind of data, with how many different results each library gives."""
+    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.35 * len(records)), layout="constrained")
+    axes.grid(axis="x", which="both", linewidth=0.4, color="#DDDDDD")
+    axes.grid(axis="y", linewidth=0.8, color="#EEEEEE")
+    axes.tick_params(axis="y", length=0)
+    names = [n for n in STYLES if any(n in record["samples"] for record in records)]
+    for y, record in enumerate(reversed(records)):
+        for k, name in enumerate(names):
+            if name in record["samples"]:
+                count = summarize(record["samples"][name]["results"]).median
+                at = y + 0.12 * (k - (len(names) - 1) / 2)  # next to one another where they agree
+                axes.plot(count, at, linestyle="", **style(name), zorder=3)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_yticks(range(len(records)), [record["title"] for record in reversed(records)])
+    axes.set_xlabel("different results of the same numbers, cut and permuted 200 times")
+    entries = [Line2D([], [], **style(n), linestyle="", label=n) for n in names]
+    figure.legend(handles=entries, loc="outside upper center", ncols=len(names))
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(figure)
+
+
+def _draw_speed(results: dict[str, Any], records: list[dict[str, Any]], path: Path) -> None:
+    """The most cores: a panel for each operation and dtype, a line for each layout."""
     threads = max(record["threads"] for record in records)
     records = [r for r in records if r["threads"] == threads]
     records = [r for r in records if r["labels"]["layout"] not in OTHER_SIZES] or records

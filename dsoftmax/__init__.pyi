@@ -81,10 +81,16 @@ class _LazyReduce(TypedDict, total=False):
     where: Required[da.Array]
     split_every: SplitEvery
 
-class _Rescale(_Reduce[_Where], Generic[_Where], total=False):
+class _Sum(_Reduce[_Where], Generic[_Where], total=False):
+    exact: bool | None
+
+class _LazySum(_LazyReduce, total=False):
+    exact: bool | None
+
+class _Rescale(_Sum[_Where], Generic[_Where], total=False):
     reread: Reread
 
-class _LazyRescale(_LazyReduce, total=False):
+class _LazyRescale(_LazySum, total=False):
     reread: Reread
 
 class _Labels(_Reduce[_Where], Generic[_Where], total=False):
@@ -132,7 +138,7 @@ def logsumexp(
     b: Any = None,
     keepdims: bool = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> da.Array: ...
 @overload
 def logsumexp(
@@ -142,7 +148,7 @@ def logsumexp(
     keepdims: bool = False,
     *,
     return_sign: Literal[True],
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> tuple[da.Array, da.Array]: ...
 @overload
 def logsumexp(
@@ -152,7 +158,7 @@ def logsumexp(
     b: da.Array,
     keepdims: bool = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> da.Array: ...
 @overload
 def logsumexp(
@@ -161,7 +167,7 @@ def logsumexp(
     b: _Mask = None,
     keepdims: bool = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_LazyReduce],
+    **options: Unpack[_LazySum],
 ) -> da.Array: ...
 @overload
 def logsumexp(
@@ -170,7 +176,7 @@ def logsumexp(
     b: _Mask = None,
     keepdims: Literal[False] = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_Reduce[_Mask]],
+    **options: Unpack[_Sum[_Mask]],
 ) -> _Number: ...
 @overload
 def logsumexp(
@@ -179,7 +185,7 @@ def logsumexp(
     b: _Mask = None,
     keepdims: bool = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_Reduce[_Mask]],
+    **options: Unpack[_Sum[_Mask]],
 ) -> _Reduced: ...
 @overload
 def logsumexp(
@@ -188,7 +194,7 @@ def logsumexp(
     b: _Other | _Mask = None,
     keepdims: bool = False,
     return_sign: Literal[False] = False,
-    **options: Unpack[_Reduce[_Other | _Mask]],
+    **options: Unpack[_Sum[_Other | _Mask]],
 ) -> _Other: ...
 @overload
 def logsumexp(
@@ -198,7 +204,7 @@ def logsumexp(
     keepdims: bool = False,
     *,
     return_sign: Literal[True],
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> tuple[Any, Any]: ...
 @overload
 def expectation(
@@ -405,7 +411,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[False] = False,
-    **options: Unpack[_LazyReduce],
+    **options: Unpack[_LazySum],
 ) -> TopK[da.Array]: ...
 @overload
 def softmax_topk(
@@ -414,7 +420,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[False] = False,
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> TopK[da.Array]: ...
 @overload
 def softmax_topk(
@@ -423,7 +429,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[False] = False,
-    **options: Unpack[_Reduce[_Mask]],
+    **options: Unpack[_Sum[_Mask]],
 ) -> TopK[_NumPy]: ...
 @overload
 def softmax_topk(
@@ -432,7 +438,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[False] = False,
-    **options: Unpack[_Reduce[_Other | _Mask]],
+    **options: Unpack[_Sum[_Other | _Mask]],
 ) -> TopK[_Other]: ...
 @overload
 def softmax_topk(
@@ -441,7 +447,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[True],
-    **options: Unpack[_Reduce[Any]],
+    **options: Unpack[_Sum[Any]],
 ) -> TopKWithLog[da.Array]: ...
 @overload
 def softmax_topk(
@@ -450,7 +456,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[True],
-    **options: Unpack[_Reduce[_Mask]],
+    **options: Unpack[_Sum[_Mask]],
 ) -> TopKWithLog[_NumPy]: ...
 @overload
 def softmax_topk(
@@ -459,7 +465,7 @@ def softmax_topk(
     axis: int | _Omitted | None = ...,
     *,
     return_log: Literal[True],
-    **options: Unpack[_Reduce[_Other | _Mask]],
+    **options: Unpack[_Sum[_Other | _Mask]],
 ) -> TopKWithLog[_Other]: ...
 @overload
 def topk(

@@ -21,6 +21,7 @@ from ._algebra.dtypes import (
     type_name,
 )
 from ._algebra.namespace import array_namespace
+from ._kernels.exact import unsupported
 
 Array = Any
 Axes = tuple[int, ...]
@@ -197,6 +198,30 @@ def check_split_every(split_every: Any, ndim: int, function: str) -> None:
             raise ValueError(
                 f"{function}: {name} names axis {axis!r} of an array of dimension {ndim}; {hint}"
             )
+
+
+def check_exact(exact: Any, function: str) -> bool:
+    """The argument ``exact`` of a function, or Dask's setting ``dsoftmax.exact`` for None."""
+    name = "exact"
+    if exact is None:
+        name, exact = "Dask's setting dsoftmax.exact", dask.config.get("dsoftmax.exact", False)
+    if not isinstance(exact, (bool, np.bool_)):
+        raise ValueError(f"{function}: {name} is {exact!r}; use True or False")
+    return bool(exact)
+
+
+def check_exactly(x: Array, function: str, name: str = "x", b: Any = None) -> None:
+    """Raise TypeError or ValueError if there are no exact sums of an array."""
+    if reason := unsupported(x._meta if isinstance(x, da.Array) else x):
+        raise TypeError(
+            f"{function}: {name} {reason}; convert {name} first, or use exact=False (or Dask's "
+            "setting dsoftmax.exact)"
+        )
+    if b is not None:
+        raise ValueError(
+            f"{function}: weights b have no exact sum; add log(b) to {name} where b is positive, "
+            "pass where= for weights of 0 and 1, or use exact=False"
+        )
 
 
 def check_not_empty(x: Any, axes: Axes, function: str) -> None:

@@ -163,7 +163,9 @@ def rescaled(
         options["call"] = Call.of(operation.name, x, axes, joined and joined.arrays[0].dtype)
         stage = Stage(key, _mapped, dtype, **options)
         return map_blocks(stage, x)
-    kept = states(operation.states or key, operation.monoid, x, axes, split_every)
+    finish = operation.monoid.finish
+    last = Finish(key, finish, accumulator_dtype(x.dtype)) if finish else None
+    kept = states(operation.states or key, operation.monoid, x, axes, split_every, last)
     again = second_reads(operation.name, joined.arrays if joined else (x,), x, kept, axes, reread)
     x = joined._replace(arrays=again).blocks if joined else again[0]
     options |= {"kernel": operation.rescale, "function": operation.name}

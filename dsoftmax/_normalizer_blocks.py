@@ -26,10 +26,10 @@ from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import Axes, map_blocks
-from ._kernels import merge
+from ._kernels import exact, merge
 from ._reread import second_read
 
-Kept = Any  # a State or, with statistics, Moments
+Kept = Any  # a State; with statistics, Moments; or Exact
 
 Along = tuple[float, ...]  # the lengths of blocks along one axis, nan where unknown
 Chunks = tuple[Along, ...]
@@ -234,6 +234,7 @@ def _lasting(x: Any) -> Any:
 
 def field_of(state: Kept, field: str) -> Any:
     """A field, which shares no memory with states that Dask may hold."""
+    state = state if hasattr(state, field) else exact.finish(state)
     return unwrap_scalar(copied(getattr(state, field)))
 
 
@@ -260,5 +261,7 @@ def union(*states: Kept, result: str) -> Kept:
     shapes = (tuple(state.m.shape) for state in states)
     blocks = {f"normalizer {i}": (shape, ()) for i, shape in enumerate(shapes, start=1)}
     check_blocks("Normalizer.merge", blocks)
+    if isinstance(states[0], exact.Exact):
+        return exact.as_dtype(exact.merge(*states), result)
     merged = merge_moments(*states) if isinstance(states[0], Moments) else merge(*states)
     return as_dtypes(merged, result)

@@ -19,6 +19,8 @@ from ._algebra.dtypes import (
     supported,
     working_name,
 )
+from ._algebra.exact import FIELDS as EXACT_FIELDS
+from ._algebra.exact import Exact, identity
 from ._algebra.moments import Moments
 from ._algebra.normalizer import State
 from ._arguments import Axes
@@ -27,9 +29,12 @@ VERSION = 1
 
 
 def to_dict(
-    state: State | Moments, axis: Axes | None, name: str | None, ndim: int, neutral: bool
+    state: State | Moments | Exact, axis: Axes | None, name: str | None, ndim: int, neutral: bool
 ) -> dict[str, Any]:
     """The dict of a normalizer in memory; ``name`` is that of its dtype, if it has one."""
+    fields = state._asdict()
+    if isinstance(state, Exact):
+        fields = {field: state.records[field] for field in EXACT_FIELDS}
     return {
         "version": VERSION,
         "dtype": name,
@@ -37,18 +42,19 @@ def to_dict(
         "axis": None if axis is None else list(axis),
         "ndim": ndim,
         "shape": [int(n) for n in state.m.shape],
-        **{field: _written(_in_numpy(value)) for field, value in state._asdict().items()},
+        **{field: _written(_in_numpy(value)) for field, value in fields.items()},
     }
 
 
 def from_dict(
     kept: Mapping[str, Any],
-) -> tuple[State | Moments, Axes | None, str | None, int, bool]:
+) -> tuple[State | Moments | Exact, Axes | None, str | None, int, bool]:
     """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
     if not isinstance(kept, Mapping):
         raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
     kind = Moments if "t" in kept or "q" in kept else State  # with statistics
-    keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *kind._fields)
+    names = EXACT_FIELDS if "top" in kept else kind._fields
+    keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *names)
     if missing := [key for key in keys if key not in kept]:
         raise ValueError(f"from_dict: kept has no {missing[0]!r}; pass what to_dict returned")
     if kept["version"] != VERSION:
@@ -56,6 +62,23 @@ def from_dict(
             f"from_dict: kept has version {kept['version']!r}, and this dsoftmax knows {VERSION}; "
             "upgrade dsoftmax"
         )
+    axis, name, ndim, shape = _checked(kept)
+    of = name or "float64"
+    if "top" in kept:
+        state = identity(shape, of)
+        for key in names:
+            field = state.records[key]
+            field[...] = _read(kept, key, field.shape, field.dtype.name)
+        return state, axis, name, ndim, kept["identity"]
+    dtypes = {key: accumulator_name(of) for key in kind._fields} | {
+        "m": real_name(working_name(of))
+    }
+    fields = (_read(kept, key, shape, dtype) for key, dtype in dtypes.items())
+    return kind(*fields), axis, name, ndim, kept["identity"]
+
+
+def _checked(kept: Mapping[str, Any]) -> tuple[Axes | None, str | None, int, tuple[int, ...]]:
+    """What is said of the data: axis, the name of their dtype, ndim, and the shape of states."""
     name = kept["dtype"]
     if name is not None and not (isinstance(name, str) and supported(parsed_name(name))):
         raise _no_such("dtype", name, "the name of a float or complex dtype")
@@ -72,12 +95,7 @@ def from_dict(
             raise _no_such("axis", kept["axis"], f"axes of length 1 of the shape {list(shape)}")
     elif shape:
         raise _no_such("shape", kept["shape"], "[], as axis is None")
-    of = name or "float64"
-    dtypes = {key: accumulator_name(of) for key in kind._fields} | {
-        "m": real_name(working_name(of))
-    }
-    fields = (_read(kept, key, shape, dtype) for key, dtype in dtypes.items())
-    return kind(*fields), axis, name, ndim, kept["identity"]
+    return axis, name, ndim, shape
 
 
 def _in_numpy(x: Any) -> np.ndarray:
@@ -93,6 +111,8 @@ def _written(x: np.ndarray) -> Any:
         return _written(np.stack([x.real, x.imag], axis=-1))
     if x.ndim:
         return [_written(part) for part in x]
+    if x.dtype.kind == "i":
+        return int(x)
     number = float(x)
     exact = math.isfinite(number) and x.dtype.itemsize <= 8
     return number if exact else str(x[()])

@@ -32,6 +32,8 @@ class Monoid:
         The size of the state of one slice; it determines how many states a task merges.
     ordered : bool
         Whether states merge only in the order of their parts along the axis.
+    finish : callable, optional
+        ``finish(state) -> state``: what a second map takes, of the state of the whole.
 
     Notes
     -----
@@ -44,6 +46,7 @@ class Monoid:
     merge: Callable[..., State]
     slice_bytes: int
     ordered: bool = False
+    finish: Callable[[State], State] | None = None
 
     def __mul__(self, other: Monoid) -> Monoid:
         """The monoid of pairs of both states, computed in one pass."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import operations
-from ._arguments import Array, Axis, as_array, check_not_empty
+from ._arguments import Array, Axis, as_array, check_exact, check_not_empty
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
@@ -19,6 +19,7 @@ def softmax(
     axis: Axis = None,
     *,
     where: Any = None,
+    exact: bool | None = None,
     split_every: SplitEvery = None,
     reread: Reread = "auto",
 ) -> Array:
@@ -40,6 +41,10 @@ def softmax(
         Which elements take part; broadcasts with x, both ways, and may be a Dask array beside a
         NumPy x and the reverse. What is out has probability 0, whatever x
         is there (NaN and infinities included), and a slice that is all out is 0 everywhere.
+    exact : bool, optional
+        Whether sums are exact: the result is the same to the bit whatever the chunks, the order of
+        merging, the threads and the machine. For NumPy arrays, and Dask arrays of such, only; None
+        (the default) is Dask's ``dsoftmax.exact`` setting, else False.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, in all or along each
         axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result
@@ -109,7 +114,7 @@ def softmax(
     >>> dsoftmax.softmax([0.0, 1.0, 9.0], where=[True, True, False]).round(4)
     array([0.2689, 0.7311, 0.    ])
     """
-    return _rescaled(operations.SOFTMAX, x, axis, where, split_every, reread)
+    return _rescaled(operations.SOFTMAX, x, axis, where, exact, split_every, reread)
 
 
 def log_softmax(
@@ -117,6 +122,7 @@ def log_softmax(
     axis: Axis = None,
     *,
     where: Any = None,
+    exact: bool | None = None,
     split_every: SplitEvery = None,
     reread: Reread = "auto",
 ) -> Array:
@@ -135,6 +141,8 @@ def log_softmax(
         stands for all of them.
     where : array_like of bool, optional
         Which elements take part, as in `softmax`. What is out has the log-probability -inf.
+    exact : bool, optional
+        Whether sums are exact, as in `softmax`.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
     reread : bool or "auto", optional
@@ -169,7 +177,7 @@ def log_softmax(
     >>> dsoftmax.log_softmax(da.from_array([1000.0, 1.0], chunks=1)).compute()
     array([   0., -999.])
     """
-    return _rescaled(operations.LOG_SOFTMAX, x, axis, where, split_every, reread)
+    return _rescaled(operations.LOG_SOFTMAX, x, axis, where, exact, split_every, reread)
 
 
 def _rescaled(
@@ -177,15 +185,19 @@ def _rescaled(
     x: Any,
     axis: Axis,
     where: Any,
+    exact: bool | None,
     split_every: SplitEvery,
     reread: Reread,
 ) -> Array:
     name = operation.name
-    if where is None and split_every is None and reread == "auto":
+    exact = check_exact(exact, name)
+    if not exact and where is None and split_every is None and reread == "auto":
         quick = quick_result(name, x, axis)
         if quick is not None:
             return quick
-    terms, axes, dtype = as_terms(name, as_array(x, name), axis, split_every, where=where)
+    x = as_array(x, name)
+    operation = operations.either(operation, exact, x)
+    terms, axes, dtype = as_terms(name, x, axis, split_every, where=where)
     check_not_empty(terms, axes, name)
     return rescaled(operation, terms, axes, dtype, split_every, check_reread(reread, name))
 
@@ -198,6 +210,7 @@ def logsumexp(
     return_sign: bool = False,
     *,
     where: Any = None,
+    exact: bool | None = None,
     split_every: SplitEvery = None,
 ) -> Array:
     r"""Logarithm of a sum of exponentials, :math:`\log \sum_i b_i e^{a_i}`.
@@ -223,6 +236,8 @@ def logsumexp(
     where : array_like of bool, optional
         Which elements take part, as in `softmax`; the same as a weight of 0 elsewhere. Of a slice
         that is all out the logarithm is -inf.
+    exact : bool, optional
+        Whether sums are exact, as in `softmax`. Without weights only.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
@@ -270,14 +285,16 @@ def logsumexp(
     >>> dsoftmax.logsumexp([1, 2], b=[1, -1], return_sign=True)
     (np.float64(1.5413248546129181), np.float64(-1.0))
     """
-    if b is None and where is None and split_every is None and not return_sign:
+    exact = check_exact(exact, "logsumexp")
+    if not (exact or return_sign) and b is None and where is None and split_every is None:
         quick = quick_result("logsumexp", a, axis, bool(keepdims))
         if quick is not None:
             return quick
     x = as_array(a, "logsumexp", "a", complex_ok=True)
     if x.ndim == 0:
         x = x[None]  # as SciPy: a scalar is an array of one element
-    terms, axes, dtype = as_terms("logsumexp", x, axis, split_every, b=b, where=where, name="a")
     operation = operations.SIGNED_LOGSUMEXP if return_sign else operations.LOGSUMEXP
+    operation = operations.either(operation, exact, x, "a", b)
+    terms, axes, dtype = as_terms("logsumexp", x, axis, split_every, b=b, where=where, name="a")
     results = reduced(operation, terms, axes, dtype, keepdims, split_every)
     return results if return_sign else results[0]

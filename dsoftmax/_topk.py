@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._algebra.dtypes import result_dtype
-from ._arguments import Array, Axes, Omitted, as_array
+from ._arguments import Array, Axes, Omitted, as_array, check_exact, check_exactly
 from ._engine import reduced
 from ._graph.tree import SplitEvery
 from ._kernels.topk import quick_result
@@ -25,6 +25,7 @@ def softmax_topk(
     *,
     return_log: bool = False,
     where: Any = None,
+    exact: bool | None = None,
     split_every: SplitEvery = None,
 ) -> TopK | TopKWithLog:
     r"""The k largest probabilities of a softmax, and their indices, in one pass over x.
@@ -50,6 +51,8 @@ def softmax_topk(
         finite where the probabilities underflow to 0.
     where : array_like of bool, optional
         Which elements take part, as in `softmax`. What is out has probability 0 and comes last.
+    exact : bool, optional
+        Whether the result is the same to the bit whatever the chunks, as in `softmax`.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, along an axis. The
         default is Dask's ``split_every`` setting, else 16 (4 where a partial result exceeds 1 MiB).
@@ -117,14 +120,17 @@ def softmax_topk(
     array([[1, 3],
            [3, 0]])
     """
-    if where is None and split_every is None and not return_log:
+    exact = check_exact(exact, "softmax_topk")
+    if where is None and split_every is None and not return_log and not exact:
         only = -1 if axis is Omitted.OMITTED and getattr(x, "ndim", 0) == 1 else axis
         quick = quick_result(x, k, only)
         if quick is not None:
             return TopK(*quick)
     x, terms, k, axes = _checked("softmax_topk", x, k, axis, split_every, where)
+    if exact:
+        check_exactly(x, "softmax_topk")
     names = ("values", "indices", "log_values") if return_log else ("values", "indices")
-    operation = best("softmax_topk", k, axes, getattr(x.dtype, "itemsize", 8), names)
+    operation = best("softmax_topk", k, axes, getattr(x.dtype, "itemsize", 8), names, exact)
     results = reduced(operation, terms, axes, result_dtype(x), split_every=split_every)
     return TopKWithLog(*results) if return_log else TopK(*results)
 

@@ -8,6 +8,7 @@ from functools import partial
 
 from . import _kernels
 from ._kernels import Terms
+from ._kernels import exact as exactly
 from ._kernels import topk as kernel
 from ._kernels.topk import Top
 from ._operation import Array, Axes, Monoid, Operation, Result
@@ -19,17 +20,19 @@ def best(
     axes: Axes = (0,),
     itemsize: int = 8,
     names: tuple[str, ...] = ("values", "indices"),
+    exact: bool = False,
 ) -> Operation:
     """The k best of a slice; for softmax_topk with its normalizer, in one pass over each block.
 
-    ``itemsize`` is that of the elements; ``names`` are the results to return.
+    ``itemsize`` is that of the elements; ``names`` are the results to return; ``exact`` is whether
+    the sums of normalizers are.
     """
     normalized = function == "softmax_topk"
     monoid = Monoid(
         "block",
-        partial(kernel.of_block, k=k, normalized=normalized),
+        partial(kernel.of_block, k=k, normalized=normalized, exact=exact),
         partial(kernel.merge, axes=axes, k=k),
-        slice_bytes=24 + abs(k) * (8 + itemsize),
+        slice_bytes=(exactly.SLICE_BYTES if exact else 24) + abs(k) * (8 + itemsize),
         ordered=True,
     )
     of_top = _OF_SOFTMAX_TOPK if normalized else _OF_TOPK
@@ -63,11 +66,15 @@ def _indices(top: Top) -> Array:
 
 
 def _probabilities(top: Top) -> Array:
+    if isinstance(top.normalizer, exactly.Exact):
+        return exactly.rescale(_terms(top), top.normalizer)
     y = kernel.probabilities(top, logarithm=False)
     return _kernels.rescale(_terms(top), top.normalizer) if y is None else y
 
 
 def _log_probabilities(top: Top) -> Array:
+    if isinstance(top.normalizer, exactly.Exact):
+        return exactly.log_rescale(_terms(top), top.normalizer)
     y = kernel.probabilities(top, logarithm=True)
     return _kernels.log_rescale(_terms(top), top.normalizer) if y is None else y
 

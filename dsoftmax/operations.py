@@ -17,11 +17,19 @@ from ._algebra.normalizer import signed_log_sum
 from ._algebra.prefix import after
 from ._algebra.sums import mean
 from ._algebra.sums import merge as merge_sums
-from ._arguments import Array, Axis, as_array, check_axis, check_not_empty, check_split_every
+from ._arguments import (
+    Array,
+    Axis,
+    as_array,
+    check_axis,
+    check_exactly,
+    check_not_empty,
+    check_split_every,
+)
 from ._engine import reduced, rescaled
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
-from ._kernels import labels, matmul
+from ._kernels import exact, labels, matmul
 from ._operation import Monoid, Operation, Result, Scan
 from ._reread import check_reread
 from ._topk_operation import best
@@ -31,6 +39,8 @@ __all__ = [
     "CUMULATIVE_LOGSUMEXP",
     "EFFECTIVE_SAMPLE_SIZE",
     "ENTROPY",
+    "EXACT",
+    "EXACT_NORMALIZER",
     "LOGSUMEXP",
     "LOG_SOFTMAX",
     "MOMENTS",
@@ -86,6 +96,34 @@ LOGSUMEXP = Operation(
 SIGNED_LOGSUMEXP = Operation(
     "logsumexp", NORMALIZER, (Result(_log_abs, dtype=_real), Result(_sign))
 )
+
+# The same, with sums that are exact in any order.
+EXACT_NORMALIZER = Monoid(
+    "normalizer", exact.of_block, exact.merge, exact.SLICE_BYTES, finish=exact.finish
+)
+EXACT = {
+    SOFTMAX: Operation("softmax", EXACT_NORMALIZER, rescale=exact.rescale, whole=exact.softmax),
+    LOG_SOFTMAX: Operation(
+        "log_softmax", EXACT_NORMALIZER, rescale=exact.log_rescale, whole=exact.log_softmax
+    ),
+    LOGSUMEXP: Operation(
+        "logsumexp", EXACT_NORMALIZER, (Result(exact.log_sum),), whole=exact.logsumexp
+    ),
+    SIGNED_LOGSUMEXP: Operation(
+        "logsumexp", EXACT_NORMALIZER, (Result(exact.log_sum), Result(exact.sign))
+    ),
+}
+
+
+def either(
+    operation: Operation, exact: bool, x: Array, name: str = "x", b: Any = None
+) -> Operation:
+    """The operation or, if ``exact``, that with exact sums; an error if there are none of x."""
+    if not exact:
+        return operation
+    check_exactly(x, operation.name, name, b)
+    return EXACT[operation]
+
 
 # m, w, s, t and q. What comes of them has one prefix, and so the states of an array in common.
 MOMENTS = Monoid("moments", _kernels.moments, merge_moments, slice_bytes=40)

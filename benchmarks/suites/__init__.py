@@ -10,6 +10,7 @@ from ..operation import Operation, suite
 from . import (
     dashboard,
     draws,
+    exact,
     first,
     gpu,
     gpu_shapes,
@@ -58,6 +59,8 @@ SUITES = {
         topk.SUITE,
         topk.PAPER,
         draws.SUITE,
+        exact.SUITE,
+        exact.BITS,
         memory.SUITE,
         readme.SUITE,
         graphs.SUITE,

@@ -24,6 +24,7 @@ from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
+from . import exact as exactly
 from .blocks import laid_out
 from .choose import can_compile, kernels_for
 from .cpu import topk as topk_cpu
@@ -52,11 +53,17 @@ class Top(NamedTuple):
     out: Any = None
 
 
-def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top:
+def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: bool = False) -> Top:
     """The state of a block: of its slices along an axis, or of all of it, flattened, for several.
 
-    A negative k asks for the smallest elements.
+    A negative k asks for the smallest elements. ``exact`` is whether the sums of normalizers are.
     """
+    if exact:
+        top = of_block(x, axes, k, normalized)._replace(normalizer=None)
+        state = exactly.of_block(x, axes)
+        if len(axes) > 1:  # of the flattened block
+            state = exactly.Exact(state.records.reshape(1))
+        return top._replace(normalizer=state)
     found = _on_device(x, axes, k, normalized)
     if found is not None:
         return found
@@ -164,9 +171,16 @@ def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
         _taken(values, best, axis),
         _taken(indices, best, axis),
         lengths,
-        merge_normalizers(*normalizers) if normalizers else None,
+        _merged(normalizers),
         _taken(out, best, axis),
     )
+
+
+def _merged(normalizers: list[Any]) -> Any:
+    if not normalizers:
+        return None
+    exact = isinstance(normalizers[0], exactly.Exact)
+    return (exactly.merge if exact else merge_normalizers)(*normalizers)
 
 
 def _taken(x: Array | None, positions: Array, axis: int) -> Array | None:

@@ -43,6 +43,7 @@ def _of_slices(working):
     yield kernels.columns, working, "weighted", False
     for masked in (False, True):
         yield kernels.rows, working, False, masked
+        yield kernels.exact_rows, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):
@@ -51,6 +52,7 @@ def _of_slices(working):
     yield kernels.best_columns, working
     yield kernels.integer_weights, working
     yield kernels.log_sums, working
+    yield kernels.exact_finish, working
     yield kernels.noisy_candidates, working
     yield kernels.products, working
     yield kernels.running_sums, working

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..._algebra.exact import record_dtype
 from ..layout import from_block, to_block
 from ..modes import REDUCE
 from .plan import ARRAYS, Kind, plan
@@ -54,8 +55,12 @@ class Call:
             )
 
     def reduce(self) -> tuple[Array, ...]:
-        """The flat states: m, w, s, and the further sums of the kind."""
+        """The flat states: m, w, s, and the further sums of the kind; or exact ones."""
         size = math.prod(self.shape[axis] for axis in self.plan.order)
+        if self.plan.kind == "exact":
+            records = np.empty(size, record_dtype(self.plan.working))
+            self.run(REDUCE, records)
+            return (records,)
         sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
         state = (np.empty(size, self.plan.working), *(np.empty(size) for _ in range(sums)))
         self.run(REDUCE, *state)

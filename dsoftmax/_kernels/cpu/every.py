@@ -10,6 +10,7 @@ import numpy as np
 from ..._algebra.dtypes import dtype_of, result_name, working_name
 from . import kernels
 from .compiler import kept
+from .exact import can_fuse
 
 Needed = tuple[Any, ...]  # a factory and its parameters
 
@@ -47,6 +48,8 @@ def _of_slices(working: type) -> Iterator[Needed]:
     yield kernels.columns, working, "weighted", False
     for masked in (False, True):
         yield kernels.rows, working, False, masked
+        if can_fuse():
+            yield kernels.exact_rows, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):
@@ -55,6 +58,7 @@ def _of_slices(working: type) -> Iterator[Needed]:
         kernels.group_scatter,
         kernels.best_rows,
         kernels.best_columns,
+        kernels.exact_finish,
         kernels.integer_weights,
         kernels.log_sums,
         kernels.noisy_candidates,

@@ -5,8 +5,8 @@ minimax polynomial for exp(r).  All of it is there on AVX2, AVX-512 and NEON ali
 
 - n is rounded by adding 1.5 * 2**(digits - 1), which leaves n in the low bits of the sum.
 - 2**n is made in the exponent field, so bits have to be reinterpreted.
-- Products are fused with sums where the machine can, but nothing is reassociated, which would
-  destroy the two-step reduction.
+- Products are fused with sums where the machine can, and it is written down which: two compilers
+  give the same bits.  Nothing is reassociated, which would destroy the two-step reduction.
 
 Measured on AVX-512, with the sum: 0.25 ns for a float32, 0.60 ns for a float64.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .simd import reinterpret_lanes, zero_below
+from .simd import fused, reinterpret_lanes, zero_below
 
 Vector = Any
 
@@ -64,26 +64,27 @@ _B10, _B11 = 2.7632716110097873e-07, 2.511009630403349e-08
 
 
 def _exp32(t: Vector) -> Vector:
-    shifted = t * _LOG2_E_32 + _ROUND_32
+    shifted = fused(t, _LOG2_E_32, _ROUND_32)
     n = shifted - _ROUND_32
     # One step with a float32 log 2 would cost 3 ulp near -87.
-    r = (t - n * _LOG_2_HIGH_32) - n * _LOG_2_LOW_32
+    r = fused(n, -_LOG_2_LOW_32, fused(n, -_LOG_2_HIGH_32, t))
     r2 = r * r
     # Estrin's scheme: a shorter chain of dependent operations than Horner's.
-    q = r + r2 * ((_A2 + _A3 * r) + r2 * ((_A4 + _A5 * r) + r2 * _A6))
+    q = fused(r2, fused(r2, _A6, fused(_A5, r, _A4)), fused(_A3, r, _A2))
+    q = fused(r2, q, r)
     power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_32) + _EXPONENT_32)
-    return zero_below(t, _LOWEST_32, power + q * power)
+    return zero_below(t, _LOWEST_32, fused(q, power, power))
 
 
 def _exp64(t: Vector) -> Vector:
-    shifted = t * _LOG2_E_64 + _ROUND_64
+    shifted = fused(t, _LOG2_E_64, _ROUND_64)
     n = shifted - _ROUND_64
-    r = (t - n * _LOG_2_HIGH_64) - n * _LOG_2_LOW_64
+    r = fused(n, -_LOG_2_LOW_64, fused(n, -_LOG_2_HIGH_64, t))
     r2 = r * r
     r4 = r2 * r2
-    low = r + (_B2 + _B3 * r) * r2
-    middle = (_B4 + _B5 * r) + (_B6 + _B7 * r) * r2
-    high = (_B8 + _B9 * r) + (_B10 + _B11 * r) * r2
-    q = (high * r4 + middle) * r4 + low
+    low = fused(fused(_B3, r, _B2), r2, r)
+    middle = fused(fused(_B7, r, _B6), r2, fused(_B5, r, _B4))
+    high = fused(fused(_B11, r, _B10), r2, fused(_B9, r, _B8))
+    q = fused(fused(high, r4, middle), r4, low)
     power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_64) + _EXPONENT_64)
-    return zero_below(t, _LOWEST_64, power + q * power)
+    return zero_below(t, _LOWEST_64, fused(q, power, power))

@@ -31,6 +31,20 @@ def row_sums(working: Scalar, moments: bool, masked: bool) -> Any:
     return row_sums.row_sums(working, moments, masked)
 
 
+def exact_rows(working: Scalar, masked: bool) -> Any:
+    """Exact states of slices along one axis."""
+    from . import exact_rows
+
+    return exact_rows.exact_rows(working, masked)
+
+
+def exact_finish(working: Scalar) -> Any:
+    """The numbers that exact states stand for."""
+    from . import exact_finish
+
+    return exact_finish.exact_finish(working)
+
+
 def best_rows(working: Scalar) -> Any:
     """The k best of slices, with their states if asked for."""
     from . import best

@@ -58,6 +58,12 @@ def target() -> Target:
     return Target(llvm.get_process_triple(), name, features)
 
 
+def fuses() -> bool:
+    """Whether the target rounds a product and a sum once: x86 since 2013, and all of ARM64."""
+    on_x86 = target().triple.startswith(("x86", "i386", "i686", "amd64"))
+    return not on_x86 or "+fma" in target().features.split(",")
+
+
 def compile_function(function: Callable[..., None], entry: str) -> MachineCode:
     """The machine code of a function of integers, which calls `numba.njit` functions at most."""
     from numba import njit, types

@@ -18,7 +18,7 @@ from .tuning import CACHE_BYTES, FEW, MANY
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
 Layout = tuple[np.dtype, Strides]
-Kind = Literal["plain", "weighted", "moments", "values"]
+Kind = Literal["plain", "weighted", "moments", "values", "exact"]
 
 # Of a block, in the order of the strides of a loop, with their names in the record of a kernel.
 ARRAYS = ("x", "b", "where", "y")
@@ -61,8 +61,8 @@ def plan(
         no such array.
     dtype : str or None
         What exponentials are computed in, if not what x and b promote to.
-    kind : "plain", "weighted", "moments" or "values"
-        What is taken of a slice: see `columns.columns`.
+    kind : "plain", "weighted", "moments", "values" or "exact"
+        What is taken of a slice: see `columns.columns`; for "exact" see `exact_rows.exact_rows`.
     short : int
         Rows that are shorter are worked on side by side, where there are many.
     """
@@ -85,6 +85,7 @@ def plan(
         row = longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
         side_by_side = column.length >= FEW or row is NO_LOOP
+    side_by_side = side_by_side and kind != "exact"  # of which there is a kernel for rows alone
     outer = [loop for loop in loops if loop is not row and loop is not column]
     plane = NO_LOOP
     if side_by_side:
@@ -95,6 +96,9 @@ def plan(
     if side_by_side:
         kernel = compiled(kernels.columns, working, kind, masked)
         work = _columns(plane, row, column)
+    elif kind == "exact":
+        kernel = compiled(kernels.exact_rows, working, masked)
+        work = _rows(column, row)
     elif kind in ("moments", "values"):
         kernel = compiled(kernels.row_sums, working, kind == "moments", masked)
         work = _rows(column, row)

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import draw_tests as draws
+from . import exact_test, kernels
 from . import group_tests as groups
-from . import kernels
 from .protocol import (
     ATTENTION_TILE_BYTES,
     SCRATCH_BYTES,
@@ -203,6 +203,8 @@ def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
 _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.best_columns: _best_columns,
     kernels.best_rows: _best_rows,
+    kernels.exact_finish: exact_test.finish,
+    kernels.exact_rows: exact_test.rows,
     kernels.group_labels: groups.group_labels,
     kernels.group_map: groups.group_map,
     kernels.group_merge: groups.group_merge,

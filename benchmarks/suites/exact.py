@@ -1,0 +1,192 @@
+"""Exact sums: what they cost, and how many different results others give for the same numbers.
+
+For the second an array is permuted and cut at random, and its log-sum-exp and its softmax are taken
+of the parts, again and again: the softmax is permuted back, and the results that differ in any bit
+are counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from statistics import median
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+
+from ..case import Call, Case, Column, Measures, Sides, Suite
+
+DTYPES = ("float32", "float64")
+SIZE, SMALL, BLOCKS, TURNS = 10**8, 10**5, 16, 7
+SHORT, CHUNKINGS = 20_000, 200
+
+Random = np.random.Generator
+Array = np.ndarray
+
+DATA: dict[str, Callable[[Random, int], Array]] = {
+    "normal": lambda rng, n: rng.standard_normal(n),
+    "uniform": lambda rng, n: rng.random(n),
+    "sd 2": lambda rng, n: 2 * rng.standard_normal(n),
+    "sd 5": lambda rng, n: 5 * rng.standard_normal(n),
+    "sd 30": lambda rng, n: 30 * rng.standard_normal(n),
+    "across a class border": lambda rng, n: 32 + rng.standard_normal(n),
+    "rising": lambda rng, n: np.linspace(0, 100, n),
+    "equal": lambda rng, n: np.full(n, 0.3),
+    "10 % -inf": lambda rng, n: np.where(rng.random(n) < 0.1, -np.inf, rng.standard_normal(n)),
+}
+OTHERS: dict[str, Callable[[Random, int], Array]] = {
+    "on class borders": lambda rng, n: 32.0 * rng.integers(-9, 9, n),
+    "large": lambda rng, n: 2.0**30 + 64 * rng.integers(-9, 9, n),
+    "1 NaN": lambda rng, n: np.where(np.arange(n) == 7, np.nan, rng.standard_normal(n)),
+    "1 inf": lambda rng, n: np.where(np.arange(n) == 7, np.inf, rng.standard_normal(n)),
+}
+
+
+def made(name: str, n: int, dtype: str) -> Array:
+    return (DATA | OTHERS)[name](np.random.default_rng(0), n).astype(dtype)
+
+
+# What it costs.
+
+COST = {
+    "ratio": Column("times inexact", digits=2),
+    "exact": Column("exact, ns", digits=2),
+    "inexact": Column("inexact, ns", digits=2),
+}
+
+
+def seconds(x: da.Array, exact: bool) -> float:
+    import dsoftmax
+
+    start = time.perf_counter()
+    dsoftmax.Normalizer.of(x, exact=exact).compute()
+    return time.perf_counter() - start
+
+
+def both(x: da.Array) -> Measures:
+    """The nanoseconds per element, and the ratio, of one after the other."""
+    pairs = [(seconds(x, True), seconds(x, False)) for _ in range(TURNS)]
+    exact, inexact = (1e9 * median(taken) / x.size for taken in zip(*pairs, strict=True))
+    return {"ratio": median(a / b for a, b in pairs), "exact": exact, "inexact": inexact}
+
+
+def cost_sides(name: str, dtype: str, size: int, scope: ExitStack) -> Sides:
+    def make() -> Call:
+        x = da.from_array(made(name, size, dtype), chunks=size // BLOCKS)
+        both(x)
+        return partial(both, x)
+
+    return {"dsoftmax": make}
+
+
+def costs(quick: bool) -> Iterator[Case]:
+    size = SMALL if quick else SIZE
+    for dtype in DTYPES:
+        for name in DATA:
+            sides = partial(cost_sides, name, dtype, size)
+            yield Case(f"{dtype}-{name}", f"{dtype}, {name}", sides)
+
+
+# How many results there are.
+
+RESULTS = {"results": Column("different results", digits=0)}
+
+
+def chunks(rng: Random, n: int) -> tuple[int, ...]:
+    """Some chunks, of whole twentieths: JAX compiles for each length."""
+    cuts = np.sort(rng.choice(np.arange(1, 20), rng.integers(0, 12), replace=False))
+    return tuple((np.diff(cuts, prepend=0, append=20) * (n // 20)).tolist())
+
+
+def dsoftmaxes(exact: bool, rng: Random, x: Array, parts: tuple[int, ...]) -> Any:
+    import dsoftmax
+
+    first, *others = parts
+    lazy = da.from_array(x, chunks=((first - 2, 1, 0, 1, *others),))
+    options: dict[str, Any] = {"exact": exact, "split_every": int(rng.integers(2, 9))}
+    found = [f(lazy, **options) for f in (dsoftmax.softmax, dsoftmax.logsumexp)]
+    if exact:
+        found.append(dsoftmax.Normalizer.of(lazy, exact=True).d)
+    return dask.compute(*found, scheduler="threads", num_workers=int(rng.integers(1, 5)))
+
+
+def of_parts(logsumexp: Callable[[Any], Any], exp: Any, asarray: Any) -> Any:
+    """A library's log-sum-exp of those of parts, and the softmax of each part."""
+
+    def results(rng: Random, x: Array, parts: tuple[int, ...]) -> Any:
+        pieces = [asarray(piece) for piece in np.split(x, np.cumsum(parts)[:-1])]
+        sums = [np.asarray(logsumexp(piece)) for piece in pieces]
+        whole = logsumexp(asarray(np.array(sums, x.dtype)))
+        p = [np.asarray(exp(piece - whole)) for piece in pieces]
+        return np.concatenate(p), np.asarray(whole)
+
+    return results
+
+
+def of_scipy() -> Any:
+    from scipy.special import logsumexp
+
+    return of_parts(logsumexp, np.exp, np.asarray)
+
+
+def of_torch() -> Any:
+    import torch
+
+    return of_parts(partial(torch.logsumexp, dim=0), torch.exp, torch.asarray)
+
+
+def of_jax() -> Any:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    return of_parts(jax.nn.logsumexp, jax.numpy.exp, jax.numpy.asarray)
+
+
+def counted(results: Callable[..., Any], x: Array, times: int) -> Measures:
+    rng, found = np.random.default_rng(1), set()
+    with np.errstate(invalid="ignore"):
+        for _ in range(times):
+            order = rng.permutation(x.size)
+            p, *others = results(rng, x[order], chunks(rng, x.size))
+            back = np.empty_like(p)
+            back[order] = p
+            found.add((back.tobytes(), *(y.tobytes() for y in others)))
+    return {"results": float(len(found))}
+
+
+def result_sides(name: str, dtype: str, size: int, times: int, scope: ExitStack) -> Sides:
+    x = made(name, size, dtype)
+
+    def side(make: Callable[[], Any]) -> Callable[[], Call]:
+        return lambda: partial(counted, make(), x, times)
+
+    return {
+        "dsoftmax, exact": side(lambda: partial(dsoftmaxes, True)),
+        "dsoftmax": side(lambda: partial(dsoftmaxes, False)),
+        "SciPy": side(of_scipy),
+        "torch": side(of_torch),
+        "JAX": side(of_jax),
+    }
+
+
+def results(quick: bool) -> Iterator[Case]:
+    size, times = (500, 3) if quick else (SHORT, CHUNKINGS)
+    for dtype in DTYPES:
+        for name in DATA | OTHERS:
+            sides = partial(result_sides, name, dtype, size, times)
+            yield Case(f"{dtype}-{name}", f"{dtype}, {name}", sides)
+
+
+SUITE = Suite("exact", "Exact sums beside inexact ones", costs, COST, rounds=1, seconds=0.0)
+BITS = Suite(
+    "bits",
+    f"How many results {CHUNKINGS} cuts and permutations of 20,000 numbers give",
+    results,
+    RESULTS,
+    rounds=1,
+    seconds=0.0,
+)

@@ -1,0 +1,124 @@
+"""Classes of exact sums in compiled kernels: which one a number is of, and their sums in memory.
+
+The sums of the highest classes so far are held as limbs, from the highest down, with the anchors of
+the classes after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..._algebra.exact import CLASSES, LIMBS, LOWEST, RADIX, SPACING
+from .exp import SCALE
+from .memory import inlined, pointer
+
+int64, float64 = np.int64, np.float64
+
+# One more than a state has: it counts while there is nothing but the maximum in the first.
+HELD = CLASSES + 1
+SUM_BYTES = 8 * LIMBS
+ANCHORS_AT = HELD * SUM_BYTES
+HELD_BYTES = ANCHORS_AT + 8 * HELD
+
+
+@inlined
+def anchor_of(x: Any) -> float:
+    """The multiple of 64 that is nearest to a finite number."""
+    wide = float64(x)
+    if abs(wide) >= 2.0**62:
+        return wide
+    scaled = wide / SPACING
+    below = float64(int64(scaled))
+    if below > scaled:
+        below -= 1.0
+    if wide - SPACING * below >= SPACING / 2:
+        below += 1.0
+    return SPACING * below
+
+
+@inlined
+def clear(held: int) -> None:
+    """Hold nothing."""
+    words, anchors = pointer(held, int64), pointer(held + ANCHORS_AT, float64)
+    for j in range(HELD * LIMBS):
+        words[j] = 0
+    for k in range(HELD):
+        anchors[k] = -np.inf
+
+
+@inlined
+def slot_for(held: int, anchor: float, alone: bool) -> int:
+    """Where the sum of a class is held, which may be new, or -1 if it does not count.
+
+    ``alone`` is whether there is nothing but the maximum in the first class.
+    """
+    anchors = pointer(held + ANCHORS_AT, float64)
+    for k in range(HELD if alone else HELD - 1):
+        if anchor == anchors[k]:
+            return k
+        if anchor > anchors[k]:
+            words = pointer(held, int64)
+            for j in range(HELD * LIMBS - 1, (k + 1) * LIMBS - 1, -1):
+                words[j] = words[j - LIMBS]
+            for j in range(HELD - 1, k, -1):
+                anchors[j] = anchors[j - 1]
+            for j in range(k * LIMBS, (k + 1) * LIMBS):
+                words[j] = 0
+            anchors[k] = anchor
+            return k
+    return -1
+
+
+@inlined
+def carry(at: int, count: int) -> None:
+    """Normalise so many sums from an address on."""
+    for k in range(count):
+        words = pointer(at + k * SUM_BYTES, int64)
+        for j in range(LIMBS - 1):
+            over = words[j] >> RADIX
+            words[j] -= over << RADIX
+            words[j + 1] += over
+
+
+def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`first_of` a class, and `deposit` and `put`, which add to the sum at an address."""
+    scale = 2.0 ** SCALE[working]
+    u0, u1, u2, u3 = (2.0 ** (RADIX * j - LOWEST) * scale for j in range(4))
+    r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
+
+    @inlined
+    def first_of(anchor: float) -> Any:
+        """The smallest number of the class."""
+        first = working(anchor - SPACING / 2)
+        if anchor - float64(first) > SPACING / 2:  # it is not representable
+            first = working(anchor)
+        return first
+
+    @inlined
+    def deposit(at: int, sums: Any) -> None:
+        """Add the sums of two accumulators or more."""
+        words = pointer(at, int64)
+        words[3] += int64(sums[0] * r3)
+        words[2] += int64(sums[1] * r2)
+        words[1] += int64(sums[2] * r1)
+        words[0] += int64(sums[3] * r0)
+
+    @inlined
+    def put(at: int, value: float, times: int) -> None:
+        """Add a multiple of a number, which is exact in four limbs."""
+        words = pointer(at, int64)
+        q = int64(value * r3)
+        words[3] += q * times
+        value -= q * u3
+        q = int64(value * r2)
+        words[2] += q * times
+        value -= q * u2
+        q = int64(value * r1)
+        words[1] += q * times
+        value -= q * u1
+        words[0] += int64(value * r0) * times
+
+    return first_of, deposit, put
