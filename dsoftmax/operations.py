@@ -2,7 +2,8 @@
 
 An `Operation` has a `Monoid`, the state kept of every slice, and what is computed from it: results,
 for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
-command line and the dashboard.  ``DESIGN.md`` adds one, step by step.
+command line and the dashboard, and all are in one file, side by side.  ``DESIGN.md`` adds one,
+step by step.
 """
 
 from __future__ import annotations

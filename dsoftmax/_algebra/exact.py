@@ -101,7 +101,7 @@ def merge(*states: Exact) -> Exact:
 
 def merged(records: Array) -> Exact:
     """The states along the first axis as one."""
-    m = records["m"].max(axis=0)  # propagates NaN
+    m = records["m"].max(axis=0) + 0.0  # propagates NaN; which of 0 and -0 depends on the order
     at_top = records["m"] == m
     found = np.zeros(m.shape, records.dtype)
     found["m"] = m

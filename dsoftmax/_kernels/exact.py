@@ -77,12 +77,14 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
                 "exact sums need fused multiply-adds, which this processor has not (x86 has them "
                 "since 2013, with AVX2); use exact=False"
             )
-        return exact_on_cpu.of_block(_supported(x), axes, where)
+        state = exact_on_cpu.of_block(_supported(x), axes, where)
     except CannotCompileError as error:
         raise RuntimeError(
             "exact sums need compiled kernels, and these cannot be made on this machine; install "
             "a numba that supports this Python, or use exact=False"
         ) from error.__cause__
+    state.records["m"] += 0.0  # of 0 and -0 either may be found
+    return state
 
 
 def finish(state: Exact | Finished) -> Finished:
