@@ -21,6 +21,7 @@ from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.prefix import prefixes
 from ._graph.stage import Stage
+from ._graph.threads import threads_here
 from ._graph.tree import (
     Axes,
     SplitEvery,
@@ -74,7 +75,8 @@ def states(
     if finish and finish.whole and finish.of_whole:
         of_slices, of_state = finish.whole, finish.of_whole
     if not isinstance(x, da.Array):
-        return of_state(of_slices(x, axes))
+        with _kernels.InMemory(x.shape, threads_here):
+            return of_state(of_slices(x, axes))
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
     options: dict[str, Any] = {"axes": axes, "ndim": x.ndim}
@@ -134,7 +136,8 @@ def of_states(
     drop = () if keepdims or result.length is not None else axes
     options: dict[str, Any] = {"of_state": result.of_state, "dtype": name, "drop": drop}
     if not isinstance(states, da.Array):
-        return _result(states, **options)
+        with _kernels.InMemory(_first_field(states).shape, threads_here):
+            return _result(states, **options)
     stage = Stage(result.name or key, partial(_result, **options), dtype_of(np, name))
     if result.length is None:
         return reduce_within_blocks(stage, states, axes, drop)
@@ -154,13 +157,13 @@ def rescaled(
     key, whole = operation.key, operation.whole
     joined, x = (x, x.blocks) if isinstance(x, Joined) else (None, x)
     if not isinstance(x, da.Array):
-        if whole is not None:
+        whole = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
+        with _kernels.InMemory(x.shape, threads_here):
             return unwrap_scalar(whole(x, axes))
-        return unwrap_scalar(operation.rescale(x, operation.monoid.of_block(x, axes)))
     options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
     if slices_in_one_block(x, axes):
-        kernel = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
-        options |= {"kernel": kernel, "ndim": x.ndim, "nbytes": bytes_of(x)}
+        whole = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
+        options |= {"kernel": whole, "ndim": x.ndim, "nbytes": bytes_of(x)}
         stage = Stage(key, _mapped, dtype, **options)
         return map_blocks(stage, x)
     kept = states(operation.states or key, operation.monoid, x, axes, split_every)
@@ -184,7 +187,8 @@ def scanned(
     options: dict[str, Any] = {"running": scan.running, "axis": axis, "reverse": reverse}
     options |= {"include_initial": include_initial, "result": dtype_name(dtype)}
     if not isinstance(x, da.Array):
-        return _scanned(x, **options)
+        with _kernels.InMemory(x.shape, threads_here):
+            return _scanned(x, **options)
     key, axes = scan.key, (axis,)
     chunks = list(x.chunks[axis])
     chunks[-1 if reverse else 0] += include_initial

@@ -40,6 +40,7 @@ from ._arguments import Array, Axes, Axis, as_array, check_same_library, check_s
 from ._engine import Finish, of_states, states
 from ._graph.choose import Reread
 from ._graph.stage import Stage
+from ._graph.threads import threads_here
 from ._graph.tree import SplitEvery, map_blocks
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
@@ -723,7 +724,8 @@ class Normalizer:
             return rescaled_blocks(name, function, kernel, x, self._states, axes, reread, kind)
         check_same_library(function, x, self._states.m)
         state = expanded(self._states, x.ndim) if self._of_one_slice else self._states
-        return unwrap_scalar(kernel(x, state))
+        with _kernels.InMemory(x.shape, threads_here, wait=True):
+            return unwrap_scalar(kernel(x, state))
 
 
 def _number(x: Any) -> complex:

@@ -89,6 +89,13 @@ def softmax(
     for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
     one task per chunk and no other.
 
+    A NumPy array of 2^18 elements or more is computed by as many threads as Dask's setting
+    ``num_workers`` says, by default one for each core that the process may use; and by one in a
+    thread that is not the first of the process, in a process that another started, and where Dask's
+    scheduler is set to be synchronous. Dask's setting ``dsoftmax.threads`` overrides all but the
+    first of these. The number does not change a bit of the result. The same holds for all functions
+    that take one array and an axis.
+
     References
     ----------
     .. [1] M. Milakov, N. Gimelshein, "Online normalizer calculation for softmax", 2018,
@@ -182,6 +189,7 @@ def _rescaled(
 ) -> Array:
     name = operation.name
     if where is None and split_every is None and reread == "auto":
+        x = as_array(x, name) if type(x) is list else x
         quick = quick_result(name, x, axis)
         if quick is not None:
             return quick
@@ -271,6 +279,7 @@ def logsumexp(
     (np.float64(1.5413248546129181), np.float64(-1.0))
     """
     if b is None and where is None and split_every is None and not return_sign:
+        a = as_array(a, "logsumexp", "a", complex_ok=True) if type(a) is list else a
         quick = quick_result("logsumexp", a, axis, bool(keepdims))
         if quick is not None:
             return quick

@@ -20,9 +20,10 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.moments import Moments
-from ..._algebra.normalizer import State, log_d
+from ..._algebra.normalizer import State, log_d, quiet
 from ..._algebra.sums import Sums
 from .. import portable
+from ..in_memory import may_cut, share_out
 from ..layout import fits, joint_name, reduced_axes, reduced_in
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
@@ -30,7 +31,7 @@ from .call import Call, address_of
 from .compiler import CannotCompileError, compiled
 from .merging import MERGES, merged
 from .plan import Kind, codec
-from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
+from .tuning import LONG, MOST_PIECES, NARROW, PIECE, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -41,6 +42,8 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
 _LARGE, _LARGE_32 = 2.0**900, 2.0**100
+
+LANES = 16  # that a vector has at most
 
 
 def supports(x: Any) -> bool:
@@ -114,7 +117,7 @@ def _states(
     """The fields of the state of a kind; exponentials are computed in the dtype, if it is given."""
     arrays = (x, b, where)
     flat = all(a is None or a.flags.c_contiguous for a in arrays)
-    columns = _few_columns(x, axes) if flat else 0
+    columns = few_columns(x, axes) if flat else 0
     if columns:
         wide, rest = _folded(x, columns)
         others = [(None, None) if a is None else _folded(a, columns) for a in (b, where)]
@@ -132,7 +135,7 @@ def _states(
     return merged(kind, state, tuple(i for i in call.plan.order if i in axes))
 
 
-def _few_columns(x: Array, axes: Axes) -> int:
+def few_columns(x: Array, axes: Axes) -> int:
     """How many columns a block has that are few, long and side by side, as of a table; or 0."""
     if len(axes) == x.ndim:
         return 0
@@ -185,11 +188,35 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
 @_or_portable
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)) of many states, in float64; NaN where a sum is negative."""
-    fields = State(*map(np.ascontiguousarray, state))
-    result, unusable = np.empty(state.m.shape), np.empty(1, np.int64)
-    kernel = compiled(kernels.log_sums, state.m.dtype.type)
-    kernel(*map(address_of, (*fields, result, unusable)), result.size)
-    return portable.log_sum(state) if unusable[0] else result
+    size = state.m.size
+    fields, result, unusable = _for_log_sums(state)
+    kernel = compiled(kernels.log_sums, fields[0].dtype.type)
+    pieces = max(min(size // PIECE, MOST_PIECES), 1) if may_cut() else 1
+
+    def run(piece: int) -> None:
+        first, end = (len(result) * k // pieces for k in (piece, piece + 1))
+        places = (address_of(a) + first * a.itemsize for a in (*fields, result))
+        kernel(*places, address_of(unusable) + 8 * piece, end - first)
+
+    share_out(run, range(pieces))
+    result = result[:size].reshape(state.m.shape)
+    if unusable.any():  # the other results keep their bits
+        with quiet():
+            d = state.d
+        usable = (d >= np.finfo(float).smallest_normal) & (d < np.inf)
+        result = np.where(usable, result, portable.log_sum(state))
+    return result
+
+
+def _for_log_sums(state: State) -> tuple[list[Array], Array, Array]:
+    """The fields in a row, of a vector at least, and arrays for the results and for counts."""
+    fields = [np.ascontiguousarray(field).reshape(-1) for field in state]
+    size = fields[0].size
+    if size < LANES:
+        padded = np.ones((3, LANES))
+        padded[:, :size] = fields
+        fields = list(padded)
+    return fields, np.empty(fields[0].size), np.zeros(MOST_PIECES, np.int64)
 
 
 @_or_portable
@@ -216,7 +243,7 @@ def _whole(x: Array, axes: Axes, where: Array | None, mode: int) -> tuple[Array,
     """An output, and whether it was written: else each slice is best read twice."""
     y = _empty_like(x)
     call = Call(reduced_axes(x, axes), x, where=where, y=y)
-    done = call.plan.at_once and not _few_columns(x, axes)
+    done = call.plan.at_once and not few_columns(x, axes)
     if done:
         call.run(mode)
     return y, done
@@ -233,7 +260,7 @@ def _apply(
     y = _empty_like(x) if y is None else y
     reduced = reduced_in(m, x)
     flat = all(a is None or a.flags.c_contiguous for a in (where, y))
-    columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if flat else 0
+    columns = few_columns(x, tuple(np.flatnonzero(reduced))) if flat else 0
     if columns:
         m, d_or_log = m.reshape(1, columns), d_or_log.reshape(1, columns)
         kept = (None, None) if where is None else _folded(where, columns)

@@ -1,18 +1,23 @@
-"""Calls of compiled kernels: a plan with the arrays to run it on, over the loops that run here."""
+"""Calls of compiled kernels: a plan with the arrays to run it on, over the loops that run here.
+
+Kernels let other threads run, so these loops, and pieces of the kernel's own, are shared out.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-import operator
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 
+from ..in_memory import may_cut, share_out
 from ..layout import from_block, to_block
 from ..modes import REDUCE
-from .plan import ARRAYS, Kind, plan
+from .merging import merged
+from .pieces import ARRAYS, Piece
+from .plan import Kind, plan
 from .protocol import SCRATCH_BYTES, Work
 from .tuning import CACHE_LINE, SHORT_ROW
 
@@ -37,7 +42,7 @@ class Call:
         arrays = (x, b, where, y)
         self.shape = x.shape
         layout = [None if a is None else (a.dtype, a.strides) for a in arrays]
-        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short)
+        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short, may_cut())
         self.addresses = [0 if a is None else address_of(a) for a in arrays]
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 
@@ -57,22 +62,36 @@ class Call:
         """The flat states: m, w, s, and the further sums of the kind."""
         size = math.prod(self.shape[axis] for axis in self.plan.order)
         sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
-        state = (np.empty(size, self.plan.working), *(np.empty(size) for _ in range(sums)))
+        parts = self.plan.parts
+        state = (np.empty(parts * size, self.plan.working), *np.empty((sums, parts * size)))
         self.run(REDUCE, *state)
+        if parts > 1:
+            by_part = tuple(field.reshape(parts, size) for field in state)
+            state = tuple(map(np.ravel, merged(self.plan.kind, by_part, (0,))))
         return state
 
     def run(self, mode: int, *state: Array) -> None:
         """Run the kernel over all loops; the state is m, w, s and the further sums of the kind."""
         plan = self.plan
-        work = Work.from_buffer_copy(plan.work)
-        work.scratch = scratch_address()
-        work.mode = mode
         fields = [(name, address_of(a), a.itemsize) for name, a in zip("mwstq", state)]  # noqa: B905
-        for i, offsets in enumerate(self.offsets()):
-            work.x, work.b, work.where, work.y = map(operator.add, self.addresses, offsets)
+        in_all = plan.states * math.prod(loop.length for loop in plan.outer)
+        stride = 0 if not state or len(state[0]) == in_all else in_all
+
+        def run_piece(job: tuple[int, tuple[int, ...], Piece]) -> None:
+            i, offsets, piece = job
+            work = Work.from_buffer_copy(plan.work)
+            work.scratch, work.mode = scratch_address(), mode
+            work.count, work.length, work.width = piece[3:]
+            work.x, work.b, work.where, work.y = map(
+                sum, zip(self.addresses, offsets, piece.offsets, strict=True)
+            )
+            first = i * plan.states + piece.state + piece.part * stride
             for name, start, item in fields:
-                setattr(work, name, start + i * item * plan.states)
+                setattr(work, name, start + first * item)
             plan.kernel(work.address)
+
+        jobs = [(i, at, piece) for i, at in enumerate(self.offsets()) for piece in plan.pieces]
+        share_out(run_piece, jobs)
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""

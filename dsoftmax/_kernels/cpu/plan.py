@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -12,6 +13,7 @@ from ..._algebra.dtypes import dtype_name, promoted_name, working_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
+from .pieces import ARRAYS, Piece, cut, whole
 from .protocol import LANE_BYTES, Work
 from .tuning import CACHE_BYTES, FEW, MANY
 
@@ -19,9 +21,6 @@ Axes = tuple[int, ...]
 Strides = tuple[int, ...]
 Layout = tuple[np.dtype, Strides]
 Kind = Literal["plain", "weighted", "moments", "values"]
-
-# Of a block, in the order of the strides of a loop, with their names in the record of a kernel.
-ARRAYS = ("x", "b", "where", "y")
 
 
 class Plan(NamedTuple):
@@ -35,6 +34,8 @@ class Plan(NamedTuple):
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
+    pieces: tuple[Piece, ...]  # of the kernel's loops
+    parts: int  # into which they cut slices
 
 
 @lru_cache(maxsize=256)
@@ -48,6 +49,7 @@ def plan(
     dtype: str | None,
     kind: Kind,
     short: int,
+    in_pieces: bool,
 ) -> Plan:
     """How to run over blocks of a shape.
 
@@ -65,6 +67,8 @@ def plan(
         What is taken of a slice: see `columns.columns`.
     short : int
         Rows that are shorter are worked on side by side, where there are many.
+    in_pieces : bool
+        Whether the loops are to be cut, if they are long.
     """
     layouts = (x, b, where, y)
     strides = tuple(layout[1] if layout else (0,) * len(shape) for layout in layouts)
@@ -72,7 +76,7 @@ def plan(
     if sum(loop.reduced for loop in loops) > 1:
         axes = longest(loop for loop in loops if loop.reduced).axes
         one = tuple(i in axes for i in range(len(shape)))
-        return plan(shape, one, *layouts, dtype, kind, short)._replace(at_once=False)
+        return plan(shape, one, *layouts, dtype, kind, short, in_pieces)._replace(at_once=False)
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
     working = np.dtype(working_name(joint)).type
@@ -102,6 +106,10 @@ def plan(
         kernel = compiled(kernels.rows, working, kind == "weighted", masked)
         work = _rows(column, row)
     _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
+    times = math.prod(loop.length for loop in outer)
+    item = np.dtype(working).itemsize
+    pieces, parts = cut(work, item, side_by_side, times) if in_pieces else (whole(work), 1)
+    whole_slices = not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES
     return Plan(
         kernel=kernel,
         work=work,
@@ -110,7 +118,9 @@ def plan(
         outer=outer,
         states=plane.length * column.length,
         order=tuple(axis for loop in kept for axis in loop.axes),
-        at_once=not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES,
+        at_once=whole_slices and parts == 1,
+        pieces=pieces,
+        parts=parts,
     )
 
 

@@ -20,3 +20,7 @@ CACHE_BYTES, CACHE_LINE = 1 << 19, 64
 # that may hold one of the k best in runs of at least so many elements.
 SEGMENT_BYTES = 1 << 18
 SHORTEST_RUN = 128
+
+# Arrays in memory are cut into pieces of so many elements at least, which take 20 us, and into so
+# many at most; slices are cut, too, where their number gives fewer than ENOUGH for many cores.
+PIECE, MOST_PIECES, ENOUGH = 1 << 16, 64, 16
