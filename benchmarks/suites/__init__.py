@@ -17,10 +17,12 @@ from . import (
     graphs,
     groups,
     memory,
+    sampling,
     small,
     speed,
     statistics,
     tasks,
+    thresholds,
     topk,
 )
 
@@ -53,7 +55,9 @@ SUITES = {
         OTHERS,
         first.SUITE,
         small.SUITE,
+        sampling.SUITE,
         tasks.SUITE,
+        thresholds.SUITE,
         topk.SUITE,
         topk.PAPER,
         draws.SUITE,

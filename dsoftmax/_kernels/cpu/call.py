@@ -37,11 +37,12 @@ class Call:
         y: Array | None = None,
         kind: Kind = "plain",
         dtype: str | None = None,
-        short: int = SHORT_ROW,
+        short: int | None = None,
     ) -> None:
         arrays = (x, b, where, y)
         self.shape = x.shape
         layout = [None if a is None else (a.dtype, a.strides) for a in arrays]
+        short = SHORT_ROW if short is None else short
         self.plan = plan(x.shape, reduced, *layout, dtype, kind, short, may_cut())
         self.addresses = [0 if a is None else address_of(a) for a in arrays]
         self.arrays = arrays  # the kernels only see addresses: keep the memory

@@ -42,6 +42,8 @@ def cut(work: Work, item: int, side_by_side: bool, times: int) -> tuple[tuple[Pi
         return whole(work), 1
     # Columns are cut between panels, and rows between tiles.
     panel = LANE_BYTES // item if side_by_side else 1
+    run = work.run or 1
+    panel = max(panel // run, 1) * run
     tile = 16 if side_by_side else TILE_BYTES // item
     outer = min(work.count, wanted)
     inner = 1 if outer >= ENOUGH else min(-(-width // panel), -(-wanted // outer))
@@ -50,10 +52,11 @@ def cut(work: Work, item: int, side_by_side: bool, times: int) -> tuple[tuple[Pi
         parts = min(-(-work.length // tile), max(wanted // (outer * inner), 1))
     pieces = []
     slow, fast, along = ("plane", "step", "row") if side_by_side else ("row", "", "step")
+    fast = "run" if work.run else fast
     for first, count in _ranges(work.count, outer, 1):
         for column, columns in _ranges(width, inner, panel):
             for part, (start, length) in enumerate(_ranges(work.length, parts, tile)):
-                steps = ((first, slow), (start, along), (column, fast))
+                steps = ((first, slow), (start, along), (column // run, fast))
                 offsets = tuple(
                     sum(n * getattr(work, f"{array}_{loop}") for n, loop in steps if loop)
                     for array in ARRAYS

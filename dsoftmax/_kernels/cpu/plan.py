@@ -15,7 +15,7 @@ from . import kernels
 from .compiler import address, compiled
 from .pieces import ARRAYS, Piece, cut, whole
 from .protocol import LANE_BYTES, Work
-from .tuning import CACHE_BYTES, FEW, MANY
+from .tuning import CACHE_BYTES, FEW, MANY, RUN
 
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
@@ -89,16 +89,19 @@ def plan(
         row = longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
         side_by_side = column.length >= FEW or row is NO_LOOP
-    outer = [loop for loop in loops if loop is not row and loop is not column]
+    runs = NO_LOOP
+    if column is not inner and not inner.reduced and inner.length >= RUN and not (b or where):
+        runs, column, side_by_side = column, inner, True
+    outer = [loop for loop in loops if loop not in (row, column, runs)]
     plane = NO_LOOP
     if side_by_side:
         plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
-    kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
+    kept = [loop for loop in (*outer, plane, runs, column) if loop is not NO_LOOP]
     masked = where is not None
     if side_by_side:
         kernel = compiled(kernels.columns, working, kind, masked)
-        work = _columns(plane, row, column)
+        work = _columns(plane, row, column, runs)
     elif kind in ("moments", "values"):
         kernel = compiled(kernels.row_sums, working, kind == "moments", masked)
         work = _rows(column, row)
@@ -116,7 +119,7 @@ def plan(
         working=working,
         kind=kind,
         outer=outer,
-        states=plane.length * column.length,
+        states=plane.length * runs.length * column.length,
         order=tuple(axis for loop in kept for axis in loop.axes),
         at_once=whole_slices and parts == 1,
         pieces=pieces,
@@ -128,10 +131,13 @@ def _rows(rows: Loop, elements: Loop) -> Work:
     return _layout({"row": rows, "step": elements}, count=rows.length, length=elements.length)
 
 
-def _columns(planes: Loop, rows: Loop, columns: Loop) -> Work:
+def _columns(planes: Loop, rows: Loop, columns: Loop, runs: Loop) -> Work:
     loops = {"plane": planes, "row": rows, "step": columns}
-    lengths = {"count": planes.length, "length": rows.length, "width": columns.length}
-    return _layout(loops, **lengths)
+    lengths = {"count": planes.length, "length": rows.length}
+    if runs is NO_LOOP:
+        return _layout(loops, **lengths, width=columns.length)
+    width = runs.length * columns.length
+    return _layout(loops | {"run": runs}, **lengths, width=width, run=columns.length)
 
 
 def _layout(loops: dict[str, Loop], **lengths: int) -> Work:

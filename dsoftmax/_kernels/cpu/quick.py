@@ -110,3 +110,6 @@ def _known(
 
 def _one() -> int:
     return 1
+
+
+forget = _known.cache_clear
