@@ -8,11 +8,11 @@ from dsoftmax._algebra.normalizer import log_d
 from dsoftmax._kernels import in_memory, portable
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import plan
-from dsoftmax._kernels.cpu.tuning import MANY, RUN
+from dsoftmax._kernels.cpu.tuning import MANY
 
 TOLERANCES = {"float16": 2e-3, "float32": 4e-6, "float64": 3e-14}
 SHAPES = [
-    ((100, 7, RUN), 1),
+    ((100, 7, 8), 1),
     ((41, 300, 13), 1),
     ((5, 30, 7, MANY - 1), 2),
     ((3, 50, 40, 9), (0, 2)),
@@ -63,9 +63,9 @@ def test_they_are_chosen():
         reduced = (False, True, False)
         return plan.plan(shape, reduced, layout, None, where, None, None, "plain", 16, False)
 
-    assert chosen((100, 7, RUN)).work.run == RUN
-    assert chosen((100, 7, RUN)).states == 100 * RUN
-    assert chosen((100, 7, RUN - 1)).work.run == 0
+    assert chosen((100, 7, 8)).work.run == 8
+    assert chosen((100, 7, 8)).states == 800
+    assert chosen((100, 7, 7)).work.run == 0
     assert chosen((100, 7, MANY)).work.run == 0
-    assert chosen((5, 7, RUN)).work.run == 0  # more columns than planes
-    assert chosen((100, 7, RUN), masked=True).work.run == 0
+    assert chosen((5, 7, 8)).work.run == 0  # more columns than planes
+    assert chosen((100, 7, 8), masked=True).work.run == 0

@@ -64,19 +64,34 @@ class Call:
         size = math.prod(self.shape[axis] for axis in self.plan.order)
         sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
         parts = self.plan.parts
-        state = (np.empty(parts * size, self.plan.working), *np.empty((sums, parts * size)))
-        self.run(REDUCE, *state)
+        m, rest = np.empty(parts * size, self.plan.working), np.empty((sums, parts * size))
+        start, distance = address_of(rest), rest.strides[0]
+        places = [start + i * distance for i in range(sums)]
+        self._run(REDUCE, [address_of(m), *places], m.itemsize, parts)
+        state = (m, *rest)
         if parts > 1:
             by_part = tuple(field.reshape(parts, size) for field in state)
             state = tuple(map(np.ravel, merged(self.plan.kind, by_part, (0,))))
         return state
 
-    def run(self, mode: int, *state: Array) -> None:
-        """Run the kernel over all loops; the state is m, w, s and the further sums of the kind."""
+    def run(self, mode: int, m: Array | None = None, d: Array | None = None) -> None:
+        """Run the kernel over all loops; m and d, or log d, are of flat states if there are any."""
+        if m is None or d is None:
+            return self._run(mode, [], 0, 1)
+        place = address_of(d)
+        return self._run(mode, [address_of(m), place, place], m.itemsize, 1)
+
+    def _run(self, mode: int, places: list[int], item: int, parts: int) -> None:
+        """Run it with the addresses of m, w, s and the further sums of the kind, of all parts."""
         plan = self.plan
-        fields = [(name, address_of(a), a.itemsize) for name, a in zip("mwstq", state)]  # noqa: B905
-        in_all = plan.states * math.prod(loop.length for loop in plan.outer)
-        stride = 0 if not state or len(state[0]) == in_all else in_all
+        if not plan.outer and len(plan.pieces) == 1:
+            work = Work.from_buffer_copy(plan.work)
+            work.scratch, work.mode = scratch_address(), mode
+            work.x, work.b, work.where, work.y = self.addresses
+            for name, place in zip("mwstq", places):  # noqa: B905
+                setattr(work, name, place)
+            return plan.kernel(work.address)
+        of_part = plan.states * math.prod(loop.length for loop in plan.outer) if parts > 1 else 0
 
         def run_piece(job: tuple[int, tuple[int, ...], Piece]) -> None:
             i, offsets, piece = job
@@ -86,24 +101,27 @@ class Call:
             work.x, work.b, work.where, work.y = map(
                 sum, zip(self.addresses, offsets, piece.offsets, strict=True)
             )
-            first = i * plan.states + piece.state + piece.part * stride
-            for name, start, item in fields:
-                setattr(work, name, start + first * item)
+            first = i * plan.states + piece.state + piece.part * of_part
+            for name, place in zip("mwstq", places):  # noqa: B905
+                setattr(work, name, place + first * (item if name == "m" else 8))
             plan.kernel(work.address)
 
         jobs = [(i, at, piece) for i, at in enumerate(self.offsets()) for piece in plan.pieces]
-        share_out(run_piece, jobs)
+        return share_out(run_piece, jobs)
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""
+        if self.plan.in_order:
+            return flat.reshape(self.plan.kept)
         return to_block(flat, self.shape, self.plan.order)
 
     def from_block(self, array: Array) -> Array:
         """The inverse; what the axes of several loops share is repeated."""
-        order = self.plan.order
-        shape = [n if i in order else 1 for i, n in enumerate(self.shape)]
-        array = np.broadcast_to(array, shape)
-        return np.ascontiguousarray(from_block(array, order)).reshape(-1)
+        kept = self.plan.kept
+        array = array if array.shape == kept else np.broadcast_to(array, kept)
+        if self.plan.in_order and array.flags.c_contiguous:
+            return array.reshape(-1)
+        return np.ascontiguousarray(from_block(array, self.plan.order)).reshape(-1)
 
 
 def address_of(x: Array) -> int:

@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_int32, c_int64
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from ..in_memory import may_compile
@@ -131,13 +132,20 @@ def _load_or_compile(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
             raise
         except Exception:  # of any kind: if it is not of the kept code, it will come again
             continue
-    if not may_compile():
+    if not may_compile() and _numba_is_installed():
         raise NotKeptError
     code = machine_code.compile_function(factory(*parameters), name)
     kernel = usable(code)
     if fingerprint:
         kept_code.write(code)
     return kernel
+
+
+def _numba_is_installed() -> bool:
+    try:
+        return find_spec("numba") is not None
+    except (ImportError, ValueError):  # it is kept from being imported
+        return False
 
 
 def callable_at(address: int, arguments: int) -> Callable[..., None]:

@@ -33,6 +33,8 @@ class Plan(NamedTuple):
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
+    in_order: bool  # whether that is the order of the block
+    kept: tuple[int, ...]  # the shape of the states as a block
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
     pieces: tuple[Piece, ...]  # of the kernel's loops
     parts: int  # into which they cut slices
@@ -80,6 +82,7 @@ def plan(
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
     working = np.dtype(working_name(joint)).type
+    item = np.dtype(working).itemsize
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
@@ -88,9 +91,14 @@ def plan(
     else:
         row = longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
-        side_by_side = column.length >= FEW or row is NO_LOOP
+        side_by_side = column.length * item >= FEW or row is NO_LOOP
     runs = NO_LOOP
-    if column is not inner and not inner.reduced and inner.length >= RUN and not (b or where):
+    if (
+        column is not inner
+        and not inner.reduced
+        and inner.length * item >= RUN
+        and not (b or where)
+    ):
         runs, column, side_by_side = column, inner, True
     outer = [loop for loop in loops if loop not in (row, column, runs)]
     plane = NO_LOOP
@@ -110,9 +118,9 @@ def plan(
         work = _rows(column, row)
     _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
     times = math.prod(loop.length for loop in outer)
-    item = np.dtype(working).itemsize
     pieces, parts = cut(work, item, side_by_side, times) if in_pieces else (whole(work), 1)
     whole_slices = not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES
+    order = tuple(axis for loop in kept for axis in loop.axes)
     return Plan(
         kernel=kernel,
         work=work,
@@ -120,7 +128,9 @@ def plan(
         kind=kind,
         outer=outer,
         states=plane.length * runs.length * column.length,
-        order=tuple(axis for loop in kept for axis in loop.axes),
+        order=order,
+        in_order=order == tuple(sorted(order)),
+        kept=tuple(n if i in order else 1 for i, n in enumerate(shape)),
         at_once=whole_slices and parts == 1,
         pieces=pieces,
         parts=parts,

@@ -97,7 +97,7 @@ def _known(
         return None
     if found.outer or few_columns(like, axes) or (y and not found.at_once):
         return None
-    if found.order != tuple(sorted(found.order)):
+    if not found.in_order:
         return None
     work = Work.from_buffer_copy(found.work)
     work.mode = mode
