@@ -75,7 +75,7 @@ def states(
     if finish and finish.whole and finish.of_whole:
         of_slices, of_state = finish.whole, finish.of_whole
     if not isinstance(x, da.Array):
-        with _kernels.InMemory(x.shape, threads_here):
+        with _in_memory(x):
             return of_state(of_slices(x, axes))
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
@@ -136,7 +136,7 @@ def of_states(
     drop = () if keepdims or result.length is not None else axes
     options: dict[str, Any] = {"of_state": result.of_state, "dtype": name, "drop": drop}
     if not isinstance(states, da.Array):
-        with _kernels.InMemory(_first_field(states).shape, threads_here):
+        with _in_memory(states):
             return _result(states, **options)
     stage = Stage(result.name or key, partial(_result, **options), dtype_of(np, name))
     if result.length is None:
@@ -158,7 +158,7 @@ def rescaled(
     joined, x = (x, x.blocks) if isinstance(x, Joined) else (None, x)
     if not isinstance(x, da.Array):
         whole = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
-        with _kernels.InMemory(x.shape, threads_here):
+        with _in_memory(x):
             return unwrap_scalar(whole(x, axes))
     options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
     if slices_in_one_block(x, axes):
@@ -187,7 +187,7 @@ def scanned(
     options: dict[str, Any] = {"running": scan.running, "axis": axis, "reverse": reverse}
     options |= {"include_initial": include_initial, "result": dtype_name(dtype)}
     if not isinstance(x, da.Array):
-        with _kernels.InMemory(x.shape, threads_here):
+        with _in_memory(x):
             return _scanned(x, **options)
     key, axes = scan.key, (axis,)
     chunks = list(x.chunks[axis])
@@ -205,6 +205,11 @@ def scanned(
     before = prefixes(Stage(f"{key}-merge", scan.after, kept), blocks, axis, reverse)
     x = second_read(scan.name, x, before, axes, reread)
     return map_blocks(Stage(f"{key}-scan", _scanned, dtype, **options), x, before, chunks=longer)
+
+
+def _in_memory(x: Any) -> _kernels.InMemory:
+    shape = x.shape if hasattr(x, "shape") else _first_field(x).shape
+    return _kernels.InMemory(shape, threads_here)
 
 
 # Called by stages: module-level functions, so that keys are deterministic.

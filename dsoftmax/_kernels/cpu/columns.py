@@ -8,6 +8,8 @@ The state of each column is kept as in `rows`, on scratch memory, group by group
 vector of columns.  Where their number is no multiple of that, the last two groups overlap, and
 what both hold is computed twice; fewer columns than a vector are copied to scratch memory.  So are
 columns that are not all at equal distances, but in runs: short ones of many planes.
+
+The kernel is one function, with all of these ways through it, and so one file.
 """
 
 from __future__ import annotations
