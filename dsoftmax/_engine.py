@@ -208,8 +208,7 @@ def scanned(
 
 
 def _in_memory(x: Any) -> _kernels.InMemory:
-    shape = x.shape if hasattr(x, "shape") else _first_field(x).shape
-    return _kernels.InMemory(shape, threads_here)
+    return _kernels.InMemory(getattr(x, "shape", None) or _first_field(x).shape, threads_here)
 
 
 # Called by stages: module-level functions, so that keys are deterministic.

@@ -146,7 +146,7 @@ def test_a_fork_computes_the_same_with_one_thread():
 
 
 ALONE = """
-import sys, numpy as np, dsoftmax
+import sys, dask, dask.array as da, numpy as np, dsoftmax
 x = np.random.default_rng(0).normal(size=1000)
 def results():
     n = dsoftmax.Normalizer.of(x)
@@ -154,6 +154,7 @@ def results():
 first = results()
 print("numba" in sys.modules)
 dsoftmax.softmax(np.tile(x, 10))
+dask.compute(dsoftmax.softmax(da.from_array(x)), dsoftmax.entropy(da.from_array(x)))
 print("numba" in sys.modules)
 print([a.tobytes() for a in first] == [a.tobytes() for a in results()])
 """

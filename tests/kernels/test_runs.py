@@ -61,7 +61,7 @@ def test_they_are_chosen():
         layout = (x.dtype, x.strides)
         where = (np.dtype(bool), x.strides) if further else None
         reduced = (False, True, False)
-        return plan.plan(shape, reduced, layout, None, where, None, None, "plain", 16, False)
+        return plan.plan(shape, reduced, layout, None, where, None, None, "plain", 16, False, True)
 
     assert chosen((100, 7, 8)).work.run == 8
     assert chosen((100, 7, 8)).states == 800

@@ -67,7 +67,7 @@ def test_whole_slices_in_small_and_large_blocks(cut, dtype):
 @pytest.mark.parametrize("special", [-np.inf, np.inf, np.nan])
 def test_a_slice_without_a_logarithm_leaves_the_others_their_bits(special):
     x = scores("float64", (400, 3))
-    total = dsoftmax.logsumexp(x, 1)
+    total = _kernels.logsumexp(x, (1,))[:, 0]
     x[7] = special
     found = _kernels.logsumexp(x, (1,))[:, 0]
     assert np.delete(found, 7).tobytes() == np.delete(total, 7).tobytes()

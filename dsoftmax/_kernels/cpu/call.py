@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..in_memory import may_cut, share_out
+from ..in_memory import may_compile, may_cut, share_out
 from ..layout import from_block, to_block
 from ..modes import REDUCE
 from .merging import merged
@@ -43,7 +43,7 @@ class Call:
         self.shape = x.shape
         layout = [None if a is None else (a.dtype, a.strides) for a in arrays]
         short = SHORT_ROW if short is None else short
-        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short, may_cut())
+        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short, may_cut(), may_compile())
         self.addresses = [0 if a is None else address_of(a) for a in arrays]
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 

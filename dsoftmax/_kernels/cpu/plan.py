@@ -52,6 +52,7 @@ def plan(
     kind: Kind,
     short: int,
     in_pieces: bool,
+    wait: bool,
 ) -> Plan:
     """How to run over blocks of a shape.
 
@@ -71,6 +72,8 @@ def plan(
         Rows that are shorter are worked on side by side, where there are many.
     in_pieces : bool
         Whether the loops are to be cut, if they are long.
+    wait : bool
+        `in_memory.may_compile()`: a plan that is known has a kernel that others waited for.
     """
     layouts = (x, b, where, y)
     strides = tuple(layout[1] if layout else (0,) * len(shape) for layout in layouts)
@@ -78,7 +81,9 @@ def plan(
     if sum(loop.reduced for loop in loops) > 1:
         axes = longest(loop for loop in loops if loop.reduced).axes
         one = tuple(i in axes for i in range(len(shape)))
-        return plan(shape, one, *layouts, dtype, kind, short, in_pieces)._replace(at_once=False)
+        return plan(shape, one, *layouts, dtype, kind, short, in_pieces, wait)._replace(
+            at_once=False
+        )
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
     working = np.dtype(working_name(joint)).type

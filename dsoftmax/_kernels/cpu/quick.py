@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..in_memory import LARGE, InMemory
+from ..in_memory import LARGE, InMemory, may_compile
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
 from .block import LANES, few_columns
@@ -91,7 +91,19 @@ def _known(
     axes = tuple(i for i in range(ndim) if reduced[i])
     try:
         with InMemory(shape, _one):
-            found = plan(shape, reduced, layout, None, None, y, None, "plain", SHORT_ROW, False)
+            found = plan(
+                shape,
+                reduced,
+                layout,
+                None,
+                None,
+                y,
+                None,
+                "plain",
+                SHORT_ROW,
+                False,
+                may_compile(),
+            )
             log_sums = None if y else compiled(kernels.log_sums, dtype.type)
     except CannotCompileError:
         return None
