@@ -23,6 +23,16 @@ DTYPES = ("float32", "float64")
 Function = Callable[..., Any] | str  # or where to import it from when it is needed: "module:name"
 
 
+def transposed(x: np.ndarray) -> np.ndarray:
+    """A view in which the first axis is the fastest, and the second the slowest."""
+    return np.ascontiguousarray(np.moveaxis(x, 0, -1)).transpose(-1, *range(x.ndim - 1))
+
+
+def every_second_column(x: np.ndarray) -> np.ndarray:
+    """A view of an array that is twice as wide."""
+    return np.repeat(x, 2, axis=-1)[..., ::2]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Shape and axis of an array, and into how many blocks it is cut; ``small`` if it is to be."""
@@ -32,6 +42,7 @@ class Layout:
     axis: int
     blocks: tuple[int, ...]
     small: tuple[int, ...] = ()
+    lay: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray  # the same in memory otherwise
 
     @property
     def elements(self) -> int:
@@ -54,18 +65,31 @@ LAYOUTS = {
     "middle-axis": Layout("middle axis of 160", (128, 160, 1000), 1, (16, 1, 1), (16, 40, 50)),
     "attention": Layout("512 rows of 60,000", (512, 60_000), 1, (1, 16), (8, 1600)),
     "tiles": Layout("rows of 10,000 cut in 4", (2000, 10_000), 1, (4, 4), (20, 1000)),
+    "images": Layout("three channels of images", (64, 3, 224, 224), 1, (16, 1, 1, 1)),
+    "heads": Layout("12 heads, attention to 512", (32, 12, 512, 512), 3, (16, 1, 1, 1)),
+    "odd": Layout("(1000, 7, 13), axis of 7", (1000, 7, 13), 1, (8, 1, 1)),
+    "fortran": Layout(
+        "rows of 2000, Fortran order", (8000, 2000), 1, (16, 1), lay=np.asfortranarray
+    ),
+    "transposed": Layout(
+        "a transposed view, last axis", (100, 200, 500), 2, (4, 4, 1), lay=transposed
+    ),
+    "every-second": Layout(
+        "every second of 20,000 columns", (2000, 10_000), 1, (16, 1), lay=every_second_column
+    ),
 }
 
 
 class Data:
     """Inputs: as chunks in memory, and whole where a peer asks for it."""
 
-    def __init__(self, inputs: tuple[da.Array, ...]) -> None:
+    def __init__(self, inputs: tuple[da.Array, ...], layout: Layout) -> None:
+        self.lay = layout.lay
         self.chunked: tuple[da.Array, ...] = dask.persist(*inputs)
 
     @cached_property
     def whole(self) -> tuple[np.ndarray, ...]:
-        return dask.compute(*self.chunked)
+        return tuple(map(self.lay, dask.compute(*self.chunked)))
 
 
 _held: dict[Any, Data] = {}
@@ -76,14 +100,15 @@ def held(inputs: Callable[[Layout, str], tuple[da.Array, ...]], layout: Layout, 
     key = (inputs, layout, dtype)
     if key not in _held:
         _held.clear()
-        _held[key] = Data(inputs(layout, dtype))
+        _held[key] = Data(inputs(layout, dtype), layout)
     return _held[key]
 
 
 def normal(layout: Layout, dtype: str) -> tuple[da.Array, ...]:
     """Standard normal numbers, as the only input."""
     rng = da.random.default_rng(0)
-    return (rng.standard_normal(layout.shape, chunks=layout.chunks, dtype=dtype),)
+    x = rng.standard_normal(layout.shape, chunks=layout.chunks, dtype=dtype)
+    return (x if layout.lay is np.ascontiguousarray else x.map_blocks(layout.lay, dtype=dtype),)
 
 
 # Libraries: a call whose whole result is in memory when it returns.

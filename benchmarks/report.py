@@ -173,6 +173,7 @@ def filled(document: Path) -> str:
     def table(match: re.Match[str]) -> str:
         results = read(document.parent / match[2])
         records = [record for record in results["records"] if record["suite"] == match[3]]
-        return match[1] + "\n\n".join(["", *tables(records), about(results), match[4]]).lstrip("\n")
+        shown = [*tables(records), about(results)] if records else ["Not recorded yet."]
+        return match[1] + "\n\n".join(["", *shown, match[4]]).lstrip("\n")
 
     return TABLE.sub(table, document.read_text(encoding="utf-8"))

@@ -58,7 +58,7 @@ def run(suite: Suite, settings: Settings, threads: list[int]) -> Iterator[Record
 
 
 def begin(threads: int) -> None:
-    dask.config.set(scheduler="threads", num_workers=threads)
+    dask.config.set({"scheduler": "threads", "num_workers": threads, "dsoftmax.threads": threads})
 
 
 def freeze() -> None:

@@ -80,6 +80,8 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
     """
     if isinstance(x, (list, tuple)):
         _check_items(x, function, name)
+        if type(x) in (list, tuple):  # and so nothing of what follows
+            return np.asarray(x)
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "

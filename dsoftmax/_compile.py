@@ -49,7 +49,9 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
     of Numba, NumPy and dsoftmax: elsewhere it is not used, and compiled anew. ``NUMBA_CPU_NAME``
     names another processor, in both places.
 
-    Arrays in memory with fewer than 4096 elements need none of it.
+    An array in memory with fewer than 4096 elements does not wait for a compiler: without code on
+    disk it is computed by NumPy, several times slower. Blocks of Dask arrays wait, whatever their
+    size, and so does what is applied to data by a `Normalizer`.
 
     Examples
     --------

@@ -21,6 +21,7 @@ from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.prefix import prefixes
 from ._graph.stage import Call, Stage
+from ._graph.threads import threads_here
 from ._graph.tree import (
     Axes,
     SplitEvery,
@@ -73,7 +74,8 @@ def states(
     if finish and finish.whole and finish.of_whole:
         of_slices, of_state = finish.whole, finish.of_whole
     if not isinstance(x, da.Array):
-        return of_state(of_slices(x, axes))
+        with _in_memory(x):
+            return of_state(of_slices(x, axes))
     dtype, drop = accumulator_dtype(x.dtype), axes if finish and not finish.keepdims else ()
     finish = finish or Finish(f"{key}-{monoid.name}", _same, dtype)
     call = call or Call.of(key.replace("-", "_"), x, axes, read.dtype)
@@ -133,7 +135,8 @@ def of_states(
     drop = () if keepdims or result.length is not None else axes
     options: dict[str, Any] = {"of_state": result.of_state, "dtype": name, "drop": drop}
     if not isinstance(states, da.Array):
-        return _result(states, **options)
+        with _in_memory(states):
+            return _result(states, **options)
     stage = Stage(result.name or key, partial(_result, **options), dtype_of(np, name))
     if result.length is None:
         return reduce_within_blocks(stage, states, axes, drop)
@@ -150,22 +153,19 @@ def rescaled(
 ) -> Array:
     """The second map of an operation: an array of the shape of x, lazy if x is."""
     assert operation.rescale is not None
-    key, whole = operation.key, operation.whole
+    key, monoid = operation.key, operation.monoid
+    whole = operation.whole or partial(_whole, monoid=monoid, rescale=operation.rescale)
     joined, x = (x, x.blocks) if isinstance(x, Joined) else (None, x)
     if not isinstance(x, da.Array):
-        if whole is not None:
+        with _in_memory(x):
             return unwrap_scalar(whole(x, axes))
-        return unwrap_scalar(operation.rescale(x, operation.monoid.of_block(x, axes)))
     options: dict[str, Any] = {"axes": axes, "result": dtype_name(dtype), "masks": True}
     if slices_in_one_block(x, axes):
-        kernel = whole or partial(_whole, monoid=operation.monoid, rescale=operation.rescale)
-        options |= {"kernel": kernel, "ndim": x.ndim}
-        options["call"] = Call.of(operation.name, x, axes, joined and joined.arrays[0].dtype)
-        stage = Stage(key, _mapped, dtype, **options)
+        call = Call.of(operation.name, x, axes, joined and joined.arrays[0].dtype)
+        stage = Stage(key, _mapped, dtype, kernel=whole, ndim=x.ndim, call=call, **options)
         return map_blocks(stage, x)
-    finish = operation.monoid.finish
-    last = Finish(key, finish, accumulator_dtype(x.dtype)) if finish else None
-    kept = states(operation.states or key, operation.monoid, x, axes, split_every, last)
+    last = Finish(key, monoid.finish, accumulator_dtype(x.dtype)) if monoid.finish else None
+    kept = states(operation.states or key, monoid, x, axes, split_every, last)
     again = second_reads(operation.name, joined.arrays if joined else (x,), x, kept, axes, reread)
     x = joined._replace(arrays=again).blocks if joined else again[0]
     options |= {"kernel": operation.rescale, "function": operation.name}
@@ -186,7 +186,8 @@ def scanned(
     options: dict[str, Any] = {"running": scan.running, "axis": axis, "reverse": reverse}
     options |= {"include_initial": include_initial, "result": dtype_name(dtype)}
     if not isinstance(x, da.Array):
-        return _scanned(x, **options)
+        with _in_memory(x):
+            return _scanned(x, **options)
     key, axes = scan.key, (axis,)
     call = Call.of(scan.name, x, axes)
     chunks = list(x.chunks[axis])
@@ -204,6 +205,10 @@ def scanned(
     before = prefixes(Stage(f"{key}-merge", scan.after, kept), blocks, axis, reverse)
     x = second_read(scan.name, x, before, axes, reread)
     return map_blocks(Stage(f"{key}-scan", _scanned, dtype, **options), x, before, chunks=longer)
+
+
+def _in_memory(x: Any) -> _kernels.InMemory:
+    return _kernels.InMemory(getattr(x, "shape", None) or _first_field(x).shape, threads_here)
 
 
 # Called by stages: module-level functions, so that keys are deterministic.

@@ -49,6 +49,7 @@ from ._arguments import (
 from ._engine import Finish, of_states, states
 from ._graph.choose import Reread
 from ._graph.stage import Call, Stage
+from ._graph.threads import threads_here
 from ._graph.tree import SplitEvery, map_blocks
 from ._html import html_of
 from ._kernels import exact as exactly
@@ -849,7 +850,8 @@ class Normalizer:
             return rescaled_blocks(name, function, kernel, x, self._states, axes, reread, kind)
         check_same_library(function, x, self._states.m)
         state = expanded(self._states, x.ndim) if self._of_one_slice else self._states
-        return unwrap_scalar(kernel(x, state))
+        with _kernels.InMemory(x.shape, threads_here, wait=True):
+            return unwrap_scalar(kernel(x, state))
 
 
 def _is_exact(exact: bool | None, statistics: bool, function: str) -> bool:

@@ -1,4 +1,7 @@
-"""softmax, log_softmax and logsumexp, as in SciPy, for arrays of any size."""
+"""softmax, log_softmax and logsumexp, as in SciPy, for arrays of any size.
+
+They are in one file, most of which is docstrings.
+"""
 
 from __future__ import annotations
 
@@ -93,6 +96,13 @@ def softmax(
     With s chunks along ``axis`` there is one task per chunk for the state, about s / split_every
     for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
     one task per chunk and no other.
+
+    A NumPy array of 2^18 elements or more is computed by as many threads as Dask's setting
+    ``num_workers`` says, by default one for each core that the process may use; and by one in a
+    thread that is not the first of the process, in a process that another started, and where Dask's
+    scheduler is set to be synchronous. Dask's setting ``dsoftmax.threads`` overrides all but the
+    first of these. The number does not change a bit of the result. The same holds for all functions
+    that take one array and an axis.
 
     References
     ----------
@@ -192,6 +202,7 @@ def _rescaled(
     name = operation.name
     exact = check_exact(exact, name)
     if not exact and where is None and split_every is None and reread == "auto":
+        x = as_array(x, name) if type(x) is list else x
         quick = quick_result(name, x, axis)
         if quick is not None:
             return quick
@@ -287,6 +298,7 @@ def logsumexp(
     """
     exact = check_exact(exact, "logsumexp")
     if not (exact or return_sign) and b is None and where is None and split_every is None:
+        a = as_array(a, "logsumexp", "a", complex_ok=True) if type(a) is list else a
         quick = quick_result("logsumexp", a, axis, bool(keepdims))
         if quick is not None:
             return quick

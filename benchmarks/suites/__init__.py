@@ -19,10 +19,12 @@ from . import (
     groups,
     memory,
     readme,
+    sampling,
     small,
     speed,
     statistics,
     tasks,
+    thresholds,
     topk,
 )
 
@@ -55,7 +57,9 @@ SUITES = {
         OTHERS,
         first.SUITE,
         small.SUITE,
+        sampling.SUITE,
         tasks.SUITE,
+        thresholds.SUITE,
         topk.SUITE,
         topk.PAPER,
         draws.SUITE,

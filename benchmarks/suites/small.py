@@ -40,12 +40,32 @@ def beside(ours: Callable[[Any], Any], theirs: Callable[[Any], Any], x: np.ndarr
     return {"dsoftmax": own, "SciPy": other, "ratio": median(a / b for a, b in pairs)}
 
 
+def merged(x: np.ndarray) -> Any:
+    """The normalizer of two parts."""
+    from dsoftmax import Normalizer
+
+    half = x.size // 2
+    return Normalizer.of(x[:half]).merge(Normalizer.of(x[half:]))
+
+
+def merging(scope: ExitStack) -> Sides:
+    def make() -> Call:
+        import dsoftmax
+
+        dsoftmax.compile(["float64"])
+        x = np.array([0.1, 0.3, 0.08, -0.09])
+        return lambda: {"dsoftmax": median(seconds(merged, x) for _ in range(TURNS))}
+
+    return {"dsoftmax": make}
+
+
 def sides(name: str, size: int, dtype: str, scope: ExitStack) -> Sides:
     def make() -> Call:
         import scipy.special
 
         import dsoftmax
 
+        dsoftmax.compile([dtype])  # for what is not compiled when it first comes, nobody waits
         x = np.random.default_rng(0).normal(size=size).astype(dtype)
         return partial(beside, getattr(dsoftmax, name), getattr(scipy.special, name), x)
 
@@ -62,5 +82,5 @@ CASES = [
     for name in FUNCTIONS
     for dtype in ("float32", "float64")
     for size in SIZES
-]
+] + [Case("normalizer", "Normalizer.of two parts of 2, merged", merging, cores="one")]
 SUITE = Suite("small", "Small NumPy arrays", lambda quick: CASES, COLUMNS, rounds=5, seconds=0.0)

@@ -7,8 +7,8 @@ from typing import Any
 
 import dask.array as da
 
-from ..case import faster, within
-from ..operation import DTYPES, LAYOUTS, Function, Operation, suite
+from ..case import Target, faster, within
+from ..operation import DTYPES, LAYOUTS, MOST, Function, Operation, suite
 
 BY_DASK = ("SciPy on Dask", "by hand on Dask")
 LIBRARIES = ("torch", "JAX", "SciPy on Dask")
@@ -31,6 +31,8 @@ TARGETS = {
     for dtype in DTYPES
     for layout in ("long-rows", "short-rows", "columns")
 }
+# An array in memory, on all cores, beside libraries that use them all.
+IN_MEMORY = (Target(1, ("torch", "JAX"), at_least=True, of="dsoftmax on NumPy"),)
 
 
 def softmax(x: da.Array, axis: int) -> da.Array:
@@ -57,7 +59,12 @@ def operation(by_hand: Callable[..., Any], jax: str, **options: Any) -> Operatio
         "JAX": f"{jax}:{name}",
         "SciPy on NumPy": f"scipy.special:{name}",
     }
-    targets = {(dtype, layout): t for (n, dtype, layout), t in TARGETS.items() if n == name}
+    targets = {
+        (dtype, layout): TARGETS.get((name, dtype, layout), ())
+        + (IN_MEMORY if LAYOUTS[layout].elements <= MOST else ())
+        for dtype in DTYPES
+        for layout in options["layouts"]
+    }
     return Operation(name, f"dsoftmax:{name}", peers=peers, targets=targets, **options)
 
 

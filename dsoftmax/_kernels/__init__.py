@@ -18,13 +18,16 @@ from .._algebra.normalizer import merge as merge_states
 from .._algebra.sums import Sums
 from . import portable
 from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
-from .choose import SMALL, can_compile, kernels_for
+from .choose import can_compile, kernels_for
 from .cpu import block as on_cpu
+from .cpu import quick as quick_on_cpu
 from .cuda import block as on_cuda
 from .cuda import finish, quick
+from .in_memory import InMemory
 from .running import cumulative_logsumexp
 
 __all__ = [
+    "InMemory",
     "Terms",
     "as_block",
     "cumulative_logsumexp",
@@ -46,7 +49,12 @@ __all__ = [
 Array = Any
 Axes = tuple[int, ...]
 
-quick_result = quick.result
+
+def quick_result(output: str, x: Any, axis: Any, keepdims: bool = False) -> Any:
+    """The result of an operation on an array of NumPy's or CuPy's; None for what takes more."""
+    if type(x) is np.ndarray:
+        return quick_on_cpu.result(output, x, axis, keepdims)
+    return quick.result(output, x, axis, keepdims)
 
 
 def of_block(x: Array | Terms, axes: Axes) -> State:
@@ -99,10 +107,8 @@ def log_sum(state: Any) -> Array:
     if finish.supports(state):
         return finish.log_sum(state)
     state = State(state.m, state.w, state.s)
-    many = (
-        all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and state.s.size >= SMALL
-    )
-    return (on_cpu if many and can_compile() else portable).log_sum(state)
+    here = all(map(on_cpu.supports, state)) and state.s.dtype == np.float64 and can_compile()
+    return (on_cpu if here else portable).log_sum(state)
 
 
 def entropy(state: Moments) -> Array:

@@ -1,7 +1,7 @@
 """Exact sums of one block: the same bits whatever blocks an array is cut into.
 
-Compiled kernels alone are used, for blocks of any size: those of small blocks elsewhere are NumPy's
-exponentials and logarithms, which differ by an ulp.
+Compiled kernels alone are used, for small arrays too, which wait for the compiler here: NumPy's
+exponentials and logarithms differ from theirs by an ulp.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .cpu import block as on_cpu
 from .cpu import exact as exact_on_cpu
 from .cpu.compiler import CannotCompileError
 from .cpu.exact import Finished
+from .in_memory import waiting
 
 __all__ = [
     "SLICE_BYTES",
@@ -77,7 +78,8 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
                 "exact sums need fused multiply-adds, which this processor has not (x86 has them "
                 "since 2013, with AVX2); use exact=False"
             )
-        state = exact_on_cpu.of_block(_supported(x), axes, where)
+        with waiting():
+            state = exact_on_cpu.of_block(_supported(x), axes, where)
     except CannotCompileError as error:
         raise RuntimeError(
             "exact sums need compiled kernels, and these cannot be made on this machine; install "
@@ -89,7 +91,10 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact:
 
 def finish(state: Exact | Finished) -> Finished:
     """The numbers that states stand for."""
-    return exact_on_cpu.finish(state) if isinstance(state, Exact) else state
+    if not isinstance(state, Exact):
+        return state
+    with waiting():
+        return exact_on_cpu.finish(state)
 
 
 def log_sum(state: Exact | Finished) -> Array:
@@ -155,9 +160,10 @@ def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | No
     result = dtype_of(np, result_name(name))
     if x.size == 0:
         return np.empty(x.shape, result)
-    if m.dtype == working_name(name) == working.name:
-        return function(_supported(x), m, number, where)
-    y = function(x.astype(working), m.astype(working), number, where)
+    with waiting():
+        if m.dtype == working_name(name) == working.name:
+            return function(_supported(x), m, number, where)
+        y = function(x.astype(working), m.astype(working), number, where)
     return y.astype(result, copy=False)
 
 

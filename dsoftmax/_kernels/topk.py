@@ -24,13 +24,16 @@ from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
+from .._algebra.states import concatenated
 from . import exact as exactly
 from .blocks import laid_out
 from .choose import can_compile, kernels_for
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
+from .cpu.tuning import ENOUGH, MOST_PIECES, PIECE
 from .cuda import quick_topk
 from .cuda import topk as topk_cuda
+from .in_memory import may_cut, share_out
 
 Array = Any
 
@@ -83,11 +86,38 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: boo
         return _of_masked(x, where, axis, k, lengths)
     if k > 0 and topk_cpu.supports(x) and can_compile():
         with suppress(CannotCompileError):
-            values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized)
-            return Top(values, indices, lengths, normalizer)
+            return _compiled(x, axis, k, normalized)._replace(lengths=lengths)
     values, indices = select(x, axis, k)
     normalizer = kernels_for(x).of_block(x, (axis,)) if normalized else None
     return Top(values, indices, lengths, normalizer)
+
+
+def _compiled(x: Array, axis: int, k: int, normalized: bool) -> Top:
+    """The state of a block, or of an array in memory from those of its pieces."""
+
+    def run(i: int) -> None:
+        piece = slice(ends[i], ends[i + 1])
+        part = x[(*(slice(None),) * along, piece)]
+        values, indices, normalizer = topk_cpu.of_block(part, axis, k, normalized)
+        parts[i] = Top(values, indices, (part.shape[axis],), normalizer)
+
+    along, pieces = _pieces(x, axis, k) if may_cut() else (axis, 1)
+    ends = [x.shape[along] * i // pieces for i in range(pieces + 1)]
+    parts: list[Any] = [None] * pieces
+    share_out(run, range(pieces))
+    if pieces == 1 or along == axis:
+        return merge(*parts, axis=axis, axes=(axis,), k=k)
+    states = [part.normalizer for part in parts]
+    values, indices = (np.concatenate([p[j] for p in parts], axis=along) for j in (0, 1))
+    return Top(values, indices, (), concatenated(states, along) if normalized else None)
+
+
+def _pieces(x: Array, axis: int, k: int) -> tuple[int, int]:
+    """Along which axis to cut an array, and into how many pieces: slices only if they are few."""
+    kept = [i for i in range(x.ndim) if i != axis and x.shape[i] >= ENOUGH]
+    along = max(kept, key=lambda i: x.shape[i], default=axis)
+    longest = x.shape[along] // (1 if kept else 4 * k)  # of which the k best are a small part
+    return along, max(1, min(longest, x.size // PIECE, MOST_PIECES))
 
 
 def _on_device(x: Any, axes: tuple[int, ...], k: int, normalized: bool) -> Top | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import dsoftmax
 from dsoftmax import Normalizer, effective_sample_size, entropy, expectation, softmax
-from dsoftmax._kernels import portable
+from dsoftmax._kernels.cpu import block as compiled
 from dsoftmax.cli.commands import main
 from dsoftmax.operations import ENTROPY, expectation_of, reduce
 
@@ -250,8 +250,8 @@ class TestPlan:
             made.append(args)
             return of_block(*args)
 
-        of_block = portable.moments
-        monkeypatch.setattr(portable, "moments", moments)
+        of_block = compiled.moments
+        monkeypatch.setattr(compiled, "moments", moments)
         x = da.from_array(X, chunks=chunks).map_blocks(load, dtype=float, meta=np.empty((0, 0)))
         n = Normalizer.of(x, 1, statistics=True)
         lazy = (entropy(x, 1), effective_sample_size(x, axis=1), n.entropy())

@@ -20,9 +20,10 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
 from ..._algebra.moments import Moments
-from ..._algebra.normalizer import State, log_d
+from ..._algebra.normalizer import State, log_d, quiet
 from ..._algebra.sums import Sums
 from .. import portable
+from ..in_memory import may_cut, share_out
 from ..layout import fits, joint_name, reduced_axes, reduced_in
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
@@ -30,7 +31,7 @@ from .call import Call, address_of
 from .compiler import CannotCompileError, compiled
 from .merging import MERGES, merged
 from .plan import Kind, codec
-from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
+from .tuning import LONG, MOST_PIECES, NARROW, PIECE, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -41,6 +42,10 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
 _LARGE, _LARGE_32 = 2.0**900, 2.0**100
+
+_SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
+
+LANES = 16  # that a vector has at most
 
 
 def supports(x: Any) -> bool:
@@ -114,7 +119,7 @@ def _states(
     """The fields of the state of a kind; exponentials are computed in the dtype, if it is given."""
     arrays = (x, b, where)
     flat = all(a is None or a.flags.c_contiguous for a in arrays)
-    columns = _few_columns(x, axes) if flat else 0
+    columns = few_columns(x, axes) if flat else 0
     if columns:
         wide, rest = _folded(x, columns)
         others = [(None, None) if a is None else _folded(a, columns) for a in (b, where)]
@@ -132,7 +137,7 @@ def _states(
     return merged(kind, state, tuple(i for i in call.plan.order if i in axes))
 
 
-def _few_columns(x: Array, axes: Axes) -> int:
+def few_columns(x: Array, axes: Axes) -> int:
     """How many columns a block has that are few, long and side by side, as of a table; or 0."""
     if len(axes) == x.ndim:
         return 0
@@ -140,7 +145,7 @@ def _few_columns(x: Array, axes: Axes) -> int:
     row_bytes = columns * np.dtype(working_name(dtype_name(x.dtype))).itemsize
     reduced_are_first = sorted(axes) == list(range(len(axes)))
     few = reduced_are_first and columns > 1 and row_bytes < NARROW and x.flags.c_contiguous
-    return columns if few and x.size >= LONG * TOGETHER * columns else 0
+    return columns if few and x.size >= max(LONG, TOGETHER * columns) else 0
 
 
 def _folded(x: Array, columns: int) -> tuple[Array, Array]:
@@ -165,8 +170,10 @@ def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
     0 for elements that are out.
     """
     # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
-    small = np.abs(d) < np.finfo(m.dtype).smallest_normal
-    if not fits(x, m, d) or (small if where is None else small & (m > -np.inf)).any():
+    if not fits(x, m, d):
+        return portable.rescale(x, m, d, where)
+    small = np.abs(d) < _SMALLEST[m.dtype.type]
+    if (small if where is None else small & (m > -np.inf)).any():
         return portable.rescale(x, m, d, where)
     return _apply(x, m, d, APPLY, where)
 
@@ -185,11 +192,43 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
 @_or_portable
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)) of many states, in float64; NaN where a sum is negative."""
-    fields = State(*map(np.ascontiguousarray, state))
-    result, unusable = np.empty(state.m.shape), np.empty(1, np.int64)
+    few = state.m.size < LANES
+    result, unusable = _few_log_sums(state) if few else _many_log_sums(state)
+    if unusable:  # the other results keep their bits
+        with quiet():
+            d = state.d
+        usable = (d >= _SMALLEST[np.float64]) & (d < np.inf)
+        result = np.where(usable, result, portable.log_sum(state))
+    return result
+
+
+def _few_log_sums(state: State) -> tuple[Array, bool]:
+    """The results, of which some may be unusable, of fewer states than a vector has lanes."""
+    padded = np.ones((5, LANES))  # m, w, s, the results and how many are unusable
+    for row, field in zip(padded, state, strict=False):
+        row[: field.size] = field.reshape(-1)
+    start = address_of(padded)
+    kernel = compiled(kernels.log_sums, np.float64)
+    kernel(*range(start, start + padded.nbytes, padded.strides[0]), LANES)
+    result = padded[3, : state.m.size].reshape(state.m.shape)
+    return result, padded[4, :1].view(np.int64).item() > 0
+
+
+def _many_log_sums(state: State) -> tuple[Array, bool]:
+    """The same of more."""
+    size = state.m.size
+    result, unusable = np.empty(state.m.shape), np.zeros(MOST_PIECES, np.int64)
+    arrays = [np.ascontiguousarray(a) for a in (*state, result)]
     kernel = compiled(kernels.log_sums, state.m.dtype.type)
-    kernel(*map(address_of, (*fields, result, unusable)), result.size)
-    return portable.log_sum(state) if unusable[0] else result
+    pieces = max(min(size // PIECE, MOST_PIECES), 1) if may_cut() else 1
+
+    def run(piece: int) -> None:
+        first, end = (size * k // pieces for k in (piece, piece + 1))
+        places = (address_of(a) + first * a.itemsize for a in arrays)
+        kernel(*places, address_of(unusable) + 8 * piece, end - first)
+
+    share_out(run, range(pieces))
+    return result, bool(unusable.any())
 
 
 @_or_portable
@@ -216,7 +255,7 @@ def _whole(x: Array, axes: Axes, where: Array | None, mode: int) -> tuple[Array,
     """An output, and whether it was written: else each slice is best read twice."""
     y = _empty_like(x)
     call = Call(reduced_axes(x, axes), x, where=where, y=y)
-    done = call.plan.at_once and not _few_columns(x, axes)
+    done = call.plan.at_once and not few_columns(x, axes)
     if done:
         call.run(mode)
     return y, done
@@ -233,7 +272,7 @@ def _apply(
     y = _empty_like(x) if y is None else y
     reduced = reduced_in(m, x)
     flat = all(a is None or a.flags.c_contiguous for a in (where, y))
-    columns = _few_columns(x, tuple(np.flatnonzero(reduced))) if flat else 0
+    columns = few_columns(x, tuple(i for i, along in enumerate(reduced) if along)) if flat else 0
     if columns:
         m, d_or_log = m.reshape(1, columns), d_or_log.reshape(1, columns)
         kept = (None, None) if where is None else _folded(where, columns)
@@ -242,9 +281,9 @@ def _apply(
             if len(part):
                 _apply(part, np.tile(m, times), np.tile(d_or_log, times), mode, is_in, out)
         return y
-    call = Call(reduced, x, where=where, y=y, short=SHORT_GIVEN)
+    call = Call(reduced, x, where=where, y=y, short=SHORT_GIVEN // m.itemsize)
     m, d_or_log = call.from_block(m), call.from_block(d_or_log)
-    call.run(mode, m, d_or_log, d_or_log)
+    call.run(mode, m, d_or_log)
     return y
 
 

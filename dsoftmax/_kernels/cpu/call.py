@@ -1,19 +1,25 @@
-"""Calls of compiled kernels: a plan with the arrays to run it on, over the loops that run here."""
+"""Calls of compiled kernels: a plan with the arrays to run it on, over the loops that run here.
+
+Kernels let other threads run, so these loops, and pieces of the kernel's own, are shared out.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-import operator
 import threading
 from collections.abc import Iterator
 
 import numpy as np
 
+from ..._algebra.exact import merged as merged_exactly
 from ..._algebra.exact import record_dtype
+from ..in_memory import may_compile, may_cut, share_out
 from ..layout import from_block, to_block
 from ..modes import REDUCE
-from .plan import ARRAYS, Kind, plan
+from .merging import merged
+from .pieces import ARRAYS, Piece
+from .plan import Kind, plan
 from .protocol import SCRATCH_BYTES, Work
 from .tuning import CACHE_LINE, SHORT_ROW
 
@@ -33,12 +39,13 @@ class Call:
         y: Array | None = None,
         kind: Kind = "plain",
         dtype: str | None = None,
-        short: int = SHORT_ROW,
+        short: int | None = None,
     ) -> None:
         arrays = (x, b, where, y)
         self.shape = x.shape
         layout = [None if a is None else (a.dtype, a.strides) for a in arrays]
-        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short)
+        short = SHORT_ROW if short is None else short
+        self.plan = plan(x.shape, reduced, *layout, dtype, kind, short, may_cut(), may_compile())
         self.addresses = [0 if a is None else address_of(a) for a in arrays]
         self.arrays = arrays  # the kernels only see addresses: keep the memory
 
@@ -56,39 +63,70 @@ class Call:
 
     def reduce(self) -> tuple[Array, ...]:
         """The flat states: m, w, s, and the further sums of the kind; or exact ones."""
-        size = math.prod(self.shape[axis] for axis in self.plan.order)
+        size, parts = math.prod(self.shape[axis] for axis in self.plan.order), self.plan.parts
         if self.plan.kind == "exact":
-            records = np.empty(size, record_dtype(self.plan.working))
-            self.run(REDUCE, records)
-            return (records,)
+            records = np.empty(parts * size, record_dtype(self.plan.working))
+            self._run(REDUCE, [address_of(records)], records.itemsize, parts)
+            return (merged_exactly(records.reshape(parts, size)).records if parts > 1 else records,)
         sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
-        state = (np.empty(size, self.plan.working), *(np.empty(size) for _ in range(sums)))
-        self.run(REDUCE, *state)
+        m, rest = np.empty(parts * size, self.plan.working), np.empty((sums, parts * size))
+        start, distance = address_of(rest), rest.strides[0]
+        places = [start + i * distance for i in range(sums)]
+        self._run(REDUCE, [address_of(m), *places], m.itemsize, parts)
+        state = (m, *rest)
+        if parts > 1:
+            by_part = tuple(field.reshape(parts, size) for field in state)
+            state = tuple(map(np.ravel, merged(self.plan.kind, by_part, (0,))))
         return state
 
-    def run(self, mode: int, *state: Array) -> None:
-        """Run the kernel over all loops; the state is m, w, s and the further sums of the kind."""
+    def run(self, mode: int, m: Array | None = None, d: Array | None = None) -> None:
+        """Run the kernel over all loops; m and d, or log d, are of flat states if there are any."""
+        if m is None or d is None:
+            return self._run(mode, [], 0, 1)
+        place = address_of(d)
+        return self._run(mode, [address_of(m), place, place], m.itemsize, 1)
+
+    def _run(self, mode: int, places: list[int], item: int, parts: int) -> None:
+        """Run it with the addresses of m, w, s and the further sums of the kind, of all parts."""
         plan = self.plan
-        work = Work.from_buffer_copy(plan.work)
-        work.scratch = scratch_address()
-        work.mode = mode
-        fields = [(name, address_of(a), a.itemsize) for name, a in zip("mwstq", state)]  # noqa: B905
-        for i, offsets in enumerate(self.offsets()):
-            work.x, work.b, work.where, work.y = map(operator.add, self.addresses, offsets)
-            for name, start, item in fields:
-                setattr(work, name, start + i * item * plan.states)
+        if not plan.outer and len(plan.pieces) == 1:
+            work = Work.from_buffer_copy(plan.work)
+            work.scratch, work.mode = scratch_address(), mode
+            work.x, work.b, work.where, work.y = self.addresses
+            for name, place in zip("mwstq", places):  # noqa: B905
+                setattr(work, name, place)
+            return plan.kernel(work.address)
+        of_part = plan.states * math.prod(loop.length for loop in plan.outer) if parts > 1 else 0
+
+        def run_piece(job: tuple[int, tuple[int, ...], Piece]) -> None:
+            i, offsets, piece = job
+            work = Work.from_buffer_copy(plan.work)
+            work.scratch, work.mode = scratch_address(), mode
+            work.count, work.length, work.width = piece[3:]
+            work.x, work.b, work.where, work.y = map(
+                sum, zip(self.addresses, offsets, piece.offsets, strict=True)
+            )
+            first = i * plan.states + piece.state + piece.part * of_part
+            for name, place in zip("mwstq", places):  # noqa: B905
+                setattr(work, name, place + first * (item if name == "m" else 8))
             plan.kernel(work.address)
+
+        jobs = [(i, at, piece) for i, at in enumerate(self.offsets()) for piece in plan.pieces]
+        return share_out(run_piece, jobs)
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""
+        if self.plan.in_order:
+            return flat.reshape(self.plan.kept)
         return to_block(flat, self.shape, self.plan.order)
 
     def from_block(self, array: Array) -> Array:
         """The inverse; what the axes of several loops share is repeated."""
-        order = self.plan.order
-        shape = [n if i in order else 1 for i, n in enumerate(self.shape)]
-        array = np.broadcast_to(array, shape)
-        return np.ascontiguousarray(from_block(array, order)).reshape(-1)
+        kept = self.plan.kept
+        array = array if array.shape == kept else np.broadcast_to(array, kept)
+        if self.plan.in_order and array.flags.c_contiguous:
+            return array.reshape(-1)
+        return np.ascontiguousarray(from_block(array, self.plan.order)).reshape(-1)
 
 
 def address_of(x: Array) -> int:

@@ -6,7 +6,10 @@ the codecs transpose tile by tile.
 
 The state of each column is kept as in `rows`, on scratch memory, group by group: a group is a
 vector of columns.  Where their number is no multiple of that, the last two groups overlap, and
-what both hold is computed twice; fewer columns than a vector are copied to scratch memory.
+what both hold is computed twice; fewer columns than a vector are copied to scratch memory.  So are
+columns that are not all at equal distances, but in runs: short ones of many planes.
+
+The kernel is one function, with all of these ways through it, and so one file.
 """
 
 from __future__ import annotations
@@ -68,6 +71,30 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                 copy(source + i * source_row, target + i * target_row, size, working)
 
     @inlined
+    def transfer_runs(
+        codec: int,
+        source: int,
+        source_row: int,
+        source_run: int,
+        target: int,
+        target_row: int,
+        target_run: int,
+        rows: int,
+        step: int,
+        size: int,
+        run: int,
+    ) -> None:
+        """The same of columns in runs."""
+        for i in range(rows):
+            begin, to = source + i * source_row, target + i * target_row
+            for _ in range(0, size, run):
+                if codec:
+                    convert(codec, begin, to, step, run)
+                else:
+                    copy(begin, to, run, working)
+                begin, to = begin + source_run, to + target_run
+
+    @inlined
     def fill(tile: int, row: int, rows: int, size: int, lanes: int) -> None:
         """Have -inf beyond the columns: what happens to be there must not choose another way."""
         for i in range(rows):
@@ -113,29 +140,35 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
         where_step = given[field.where_step]
         load, load_b, store = given[field.load], given[field.load_b], given[field.store]
         scratch, mode = given[field.scratch], given[field.mode]
+        run, x_run, y_run = given[field.run], given[field.x_run], given[field.y_run]
         states_to, spare = scratch + states_at, scratch + spare_at
         both = mode & REDUCE and mode & APPLY
         # The softmax of slices in one tile is made of the exponentials that were summed.
         keep = length <= SHORT and both and not mode & LOGARITHM
         depth = length if length <= SHORT else SHORT // 2
         panel = LANE_BYTES
-        if load or load_b or store or keep or masked:  # tiles on scratch memory
+        if load or load_b or store or keep or masked or run:  # tiles on scratch memory
             panel = min(panel, TILE_BYTES // depth)
         elif not mode & REDUCE:  # whole rows, if possible: no tile is read twice
             depth, panel = 1, 2 * panel
         panel = panel // VECTOR_BYTES * n
+        if run:
+            panel = panel // run * run
         for plane in range(given[field.count]):
             for first in range(0, width, panel):
                 size = min(panel, width - first)
                 groups = (size + n - 1) // n
                 pitch = groups * VECTOR_BYTES
                 whole = size == groups * n
-                copied = load or load_b or size < n or masked
-                ready = store or size < n or (copied and not whole)
+                copied = load or load_b or size < n or masked or run
+                ready = store or size < n or (copied and not whole) or run
                 # Where the last group begins: the last two overlap, unless they are copied.
                 tail = pitch if copied else (size - n) * item
                 source = x + plane * x_plane + first * x_step
                 target = y + plane * y_plane + first * y_step
+                if run:
+                    source = x + plane * x_plane + first // run * x_run
+                    target = y + plane * y_plane + first // run * y_run
                 flags = where + plane * where_plane + first * where_step
                 place = plane * width + first
 
@@ -145,8 +178,23 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                     for start in range(0, length, depth):
                         rows = min(depth, length - start)
                         tile, row = source + start * x_row, x_row
-                        if copied:
+                        if run:
+                            transfer_runs(
+                                load,
+                                tile,
+                                row,
+                                x_run,
+                                scratch,
+                                pitch,
+                                run * item,
+                                rows,
+                                x_step,
+                                size,
+                                run,
+                            )
+                        elif copied:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
+                        if copied:
                             tile, row = scratch, pitch
                             fill(tile, row, rows, size, groups * n)
                         kept = flags + start * where_row
@@ -155,9 +203,9 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                                 tile, row, kept, where_row, where_step, rows, size, -infinity, spare
                             )
                         next_tile = source + (start + rows) * x_row
-                        ragged = load or size < n
+                        ragged = load or size < n or run
                         if ragged:
-                            next_tile = source + size * x_step
+                            next_tile = source + (size // run * x_run if run else size * x_step)
                         others, others_row = scratch + weights_at, pitch
                         if weighted or valued:
                             others = b + plane * b_plane + first * b_step + start * b_row
@@ -236,8 +284,23 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                     for start in range(0, length, depth):
                         rows = min(depth, length - start)
                         tile, row = source + start * x_row, x_row
-                        if copied and not keep:
+                        if run and not keep:
+                            transfer_runs(
+                                load,
+                                tile,
+                                row,
+                                x_run,
+                                scratch,
+                                pitch,
+                                run * item,
+                                rows,
+                                x_step,
+                                size,
+                                run,
+                            )
+                        elif copied and not keep:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
+                        if copied and not keep:
                             fill(scratch, pitch, rows, size, groups * n)
                         if copied or keep:
                             tile, row = scratch, pitch
@@ -270,8 +333,22 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                                 nothing,
                                 spare,
                             )
-                        if ready:
-                            end = target + start * y_row
+                        end = target + start * y_row
+                        if run:
+                            transfer_runs(
+                                store,
+                                out,
+                                pitch,
+                                run * item,
+                                end,
+                                y_row,
+                                y_run,
+                                rows,
+                                y_step,
+                                size,
+                                run,
+                            )
+                        elif ready:
                             transfer(store, out, pitch, end, y_row, rows, y_step, size)
 
     return kernel

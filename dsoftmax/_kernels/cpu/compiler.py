@@ -3,6 +3,10 @@
 A kernel is made by a factory, from a few parameters.  Its machine code is kept on disk, where other
 processes find it (`kept_code`), and is used only if it passes a test on a few numbers
 (`self_test`).  Where there is no room for it, every process compiles for itself.
+
+Small arrays in memory do not wait for the compiler (`in_memory`): of kernels that were neither
+loaded nor on disk when the first of them came, they do without as long as the process lasts.  So
+equal arrays have equal results in it.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ import threading
 import warnings
 from collections.abc import Callable
 from ctypes import CFUNCTYPE, c_int32, c_int64
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from ..in_memory import may_compile
 from .self_test import passes
 
 Factory = Callable[..., Any]
@@ -27,6 +33,7 @@ class Kernel(NamedTuple):
 
 
 _kernels: dict[tuple[Any, ...], Kernel] = {}
+_not_kept: set[tuple[Any, ...]] = set()
 _failures: list[Exception] = []
 _lock = threading.RLock()  # the test of a kernel may need another one
 
@@ -35,12 +42,16 @@ class CannotCompileError(Exception):
     """No Numba for this Python, no compiler for this machine, or one that is switched off."""
 
 
+class NotKeptError(CannotCompileError):
+    """No code of this kernel at hand, and nobody to wait for it."""
+
+
 def compiled(factory: Factory, *parameters: Any) -> Callable[..., None]:
     """The compiled ``factory(*parameters)``, a function of integers that releases the GIL.
 
     ``factory`` is one of `kernels`, and the parameters are names, booleans and NumPy scalar types.
     Whatever goes wrong on the way, from the import of LLVM on, raises CannotCompileError,
-    from then on at once, and is warned about the first time.
+    from then on at once, and is warned about the first time.  NotKeptError is one.
     """
     return _kernel(factory, parameters).call
 
@@ -68,12 +79,18 @@ def name_of(factory: Factory, *parameters: Any) -> str:
 
 def _kernel(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
     key = (factory, *parameters)
+    if key in _not_kept and not may_compile():
+        raise NotKeptError
     kernel = _kernels.get(key)
     if kernel is None:
         with _lock:  # threads of a worker meet here
             kernel = _kernels.get(key)
             if kernel is None:
-                kernel = _kernels[key] = _kernel_once(factory, parameters)
+                try:
+                    kernel = _kernels[key] = _kernel_once(factory, parameters)
+                except NotKeptError:
+                    _not_kept.add(key)
+                    raise
     return kernel
 
 
@@ -115,11 +132,20 @@ def _load_or_compile(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
             raise
         except Exception:  # of any kind: if it is not of the kept code, it will come again
             continue
+    if not may_compile() and _numba_is_installed():
+        raise NotKeptError
     code = machine_code.compile_function(factory(*parameters), name)
     kernel = usable(code)
     if fingerprint:
         kept_code.write(code)
     return kernel
+
+
+def _numba_is_installed() -> bool:
+    try:
+        return find_spec("numba") is not None
+    except (ImportError, ValueError):  # it is kept from being imported
+        return False
 
 
 def callable_at(address: int, arguments: int) -> Callable[..., None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -12,16 +13,14 @@ from ..._algebra.dtypes import dtype_name, promoted_name, working_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
+from .pieces import ARRAYS, Piece, cut, whole
 from .protocol import LANE_BYTES, Work
-from .tuning import CACHE_BYTES, FEW, MANY
+from .tuning import CACHE_BYTES, FEW, MANY, RUN
 
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
 Layout = tuple[np.dtype, Strides]
 Kind = Literal["plain", "weighted", "moments", "values", "exact"]
-
-# Of a block, in the order of the strides of a loop, with their names in the record of a kernel.
-ARRAYS = ("x", "b", "where", "y")
 
 
 class Plan(NamedTuple):
@@ -34,7 +33,11 @@ class Plan(NamedTuple):
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
     order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
+    in_order: bool  # whether that is the order of the block
+    kept: tuple[int, ...]  # the shape of the states as a block
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
+    pieces: tuple[Piece, ...]  # of the kernel's loops
+    parts: int  # into which they cut slices
 
 
 @lru_cache(maxsize=256)
@@ -48,6 +51,8 @@ def plan(
     dtype: str | None,
     kind: Kind,
     short: int,
+    in_pieces: bool,
+    wait: bool,
 ) -> Plan:
     """How to run over blocks of a shape.
 
@@ -65,6 +70,10 @@ def plan(
         What is taken of a slice: see `columns.columns`; for "exact" see `exact_rows.exact_rows`.
     short : int
         Rows that are shorter are worked on side by side, where there are many.
+    in_pieces : bool
+        Whether the loops are to be cut, if they are long.
+    wait : bool
+        `in_memory.may_compile()`: a plan that is known has a kernel that others waited for.
     """
     layouts = (x, b, where, y)
     strides = tuple(layout[1] if layout else (0,) * len(shape) for layout in layouts)
@@ -72,10 +81,13 @@ def plan(
     if sum(loop.reduced for loop in loops) > 1:
         axes = longest(loop for loop in loops if loop.reduced).axes
         one = tuple(i in axes for i in range(len(shape)))
-        return plan(shape, one, *layouts, dtype, kind, short)._replace(at_once=False)
+        return plan(shape, one, *layouts, dtype, kind, short, in_pieces, wait)._replace(
+            at_once=False
+        )
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
     working = np.dtype(working_name(joint)).type
+    item = np.dtype(working).itemsize
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
     if inner.reduced:
@@ -84,18 +96,26 @@ def plan(
     else:
         row = longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
-        side_by_side = column.length >= FEW or row is NO_LOOP
+        side_by_side = column.length * item >= FEW or row is NO_LOOP
     side_by_side = side_by_side and kind != "exact"  # of which there is a kernel for rows alone
-    outer = [loop for loop in loops if loop is not row and loop is not column]
+    runs = NO_LOOP
+    if (
+        column is not inner
+        and not inner.reduced
+        and inner.length * item >= RUN
+        and not (b or where or kind == "exact")
+    ):
+        runs, column, side_by_side = column, inner, True
+    outer = [loop for loop in loops if loop not in (row, column, runs)]
     plane = NO_LOOP
     if side_by_side:
         plane = longest(outer)
         outer = [loop for loop in outer if loop is not plane]
-    kept = [loop for loop in (*outer, plane, column) if loop is not NO_LOOP]
+    kept = [loop for loop in (*outer, plane, runs, column) if loop is not NO_LOOP]
     masked = where is not None
     if side_by_side:
         kernel = compiled(kernels.columns, working, kind, masked)
-        work = _columns(plane, row, column)
+        work = _columns(plane, row, column, runs)
     elif kind == "exact":
         kernel = compiled(kernels.exact_rows, working, masked)
         work = _rows(column, row)
@@ -106,15 +126,23 @@ def plan(
         kernel = compiled(kernels.rows, working, kind == "weighted", masked)
         work = _rows(column, row)
     _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
+    times = math.prod(loop.length for loop in outer)
+    pieces, parts = cut(work, item, side_by_side, times) if in_pieces else (whole(work), 1)
+    whole_slices = not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES
+    order = tuple(axis for loop in kept for axis in loop.axes)
     return Plan(
         kernel=kernel,
         work=work,
         working=working,
         kind=kind,
         outer=outer,
-        states=plane.length * column.length,
-        order=tuple(axis for loop in kept for axis in loop.axes),
-        at_once=not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES,
+        states=plane.length * runs.length * column.length,
+        order=order,
+        in_order=order == tuple(sorted(order)),
+        kept=tuple(n if i in order else 1 for i, n in enumerate(shape)),
+        at_once=whole_slices and parts == 1,
+        pieces=pieces,
+        parts=parts,
     )
 
 
@@ -122,10 +150,13 @@ def _rows(rows: Loop, elements: Loop) -> Work:
     return _layout({"row": rows, "step": elements}, count=rows.length, length=elements.length)
 
 
-def _columns(planes: Loop, rows: Loop, columns: Loop) -> Work:
+def _columns(planes: Loop, rows: Loop, columns: Loop, runs: Loop) -> Work:
     loops = {"plane": planes, "row": rows, "step": columns}
-    lengths = {"count": planes.length, "length": rows.length, "width": columns.length}
-    return _layout(loops, **lengths)
+    lengths = {"count": planes.length, "length": rows.length}
+    if runs is NO_LOOP:
+        return _layout(loops, **lengths, width=columns.length)
+    width = runs.length * columns.length
+    return _layout(loops | {"run": runs}, **lengths, width=width, run=columns.length)
 
 
 def _layout(loops: dict[str, Loop], **lengths: int) -> Work:

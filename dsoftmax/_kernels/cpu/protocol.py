@@ -68,6 +68,8 @@ class Work(Record):
       of ``length``;
     - x_plane ... y_step: distances in bytes between planes, between rows, and between the elements
       of a row, which for columns is the distance of one column from the next;
+    - run: how many columns are at that distance, 0 for all of them; then come as many, at a
+      distance of x_run or y_run from those; with no weights, values or mask;
     - load, load_b, store: addresses of the functions of `codecs` that load and store tiles, 0 where
       elements are contiguous and of the working dtype; with weights, load and load_b are needed;
     - scratch: address of SCRATCH_BYTES, at a line of the cache;
@@ -77,7 +79,7 @@ class Work(Record):
     _fields_ = _integers(
         "x b where y m w s t q count length width x_plane b_plane where_plane y_plane "
         "x_row b_row where_row y_row x_step b_step where_step y_step "
-        "load load_b store scratch mode"
+        "load load_b store scratch mode run x_run b_run where_run y_run"
     )
 
 

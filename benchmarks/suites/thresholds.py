@@ -1,0 +1,132 @@
+"""The thresholds of the compiled kernels, `dsoftmax._kernels.cpu.tuning`: the evidence for each.
+
+Every case is an array near a threshold, computed both ways: as it is below, and as it is above.  A
+threshold is right where one way stops being the faster one.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..case import Call, Case, Sides, Suite
+from ..operation import DTYPES
+
+SIZE = 1 << 19  # elements of most arrays: in the second- and third-level caches
+ALWAYS, NEVER = 0, 10**12
+CALLS = 10  # for one setting of a threshold, which takes the plan of the array anew
+
+
+@contextmanager
+def tuned(**values: int) -> Iterator[None]:
+    """Thresholds of other values, wherever they are used."""
+    from dsoftmax._kernels.cpu import plan, quick
+
+    def forget() -> None:
+        plan.plan.cache_clear()
+        quick.forget()
+
+    modules = [m for name, m in sys.modules.items() if name.startswith("dsoftmax._kernels.")]
+    places = [(m, name) for m in modules for name in values if hasattr(m, name)]
+    before = [getattr(module, name) for module, name in places]
+    try:
+        for module, name in places:
+            setattr(module, name, values[name])
+        forget()
+        yield
+    finally:
+        for (module, name), value in zip(places, before, strict=True):
+            setattr(module, name, value)
+        forget()
+
+
+class Near(NamedTuple):
+    """A function of an array near a threshold; the ways are values of thresholds, by title."""
+
+    threshold: str
+    function: str  # of dsoftmax; "given" for the softmax of which (m, d) are known
+    shape: tuple[int, ...]
+    axis: int
+    ways: dict[str, dict[str, int]]
+
+    def case(self, dtype: str) -> Case:
+        on_all = self.threshold == "LARGE"
+        return Case(
+            f"{self.threshold}-{self.function}-{dtype}-{'x'.join(map(str, self.shape))}",
+            f"{self.function} {dtype}, shape {self.shape}, axis {self.axis}",
+            partial(self.sides, dtype),
+            elements=CALLS * math.prod(self.shape),
+            cores="most" if on_all else "one",
+            heading=f"{self.threshold}",
+        )
+
+    def sides(self, dtype: str, scope: ExitStack) -> Sides:
+        return {f"dsoftmax {way}": partial(self.make, dtype, way) for way in self.ways}
+
+    def make(self, dtype: str, way: str) -> Call:
+        import dsoftmax
+
+        rng = np.random.default_rng(0)
+        x = rng.standard_normal(self.shape, dtype=np.dtype(dtype).type)
+        values = self.ways[way]
+        if self.function == "given":
+            return partial(repeated, dsoftmax.Normalizer.of(x, self.axis).softmax, x, values=values)
+        return partial(repeated, getattr(dsoftmax, self.function), x, self.axis, values=values)
+
+
+def repeated(function: Callable[..., Any], *arguments: Any, values: dict[str, int]) -> Any:
+    with tuned(**values):
+        for _ in range(CALLS - 1):
+            function(*arguments)
+        return function(*arguments)
+
+
+def alternatives(name: str, always: str, never: str) -> dict[str, dict[str, int]]:
+    return {always: {name: ALWAYS}, never: {name: NEVER}}
+
+
+def near(quick: bool) -> Iterator[Near]:
+    some = 1 if quick else None
+    shape: tuple[int, ...]
+    rows, size = "row by row", 1 << 12 if quick else SIZE
+    for length in (8, 12, 16, 24, 32, 48)[:some]:
+        shape = (size // length, length)
+        for threshold, function in (
+            ("SHORT_ROW", "softmax"),
+            ("SHORT_ROW", "logsumexp"),
+            ("SHORT_GIVEN", "given"),
+        ):
+            ways = alternatives(threshold, rows, "side by side")
+            yield Near(threshold, function, shape, 1, ways)
+    for columns in (2, 3, 4, 6, 8, 12)[:some]:
+        for function in ("softmax", "logsumexp"):
+            shape = (2, size // 2 // columns, columns)
+            ways = alternatives("FEW", "side by side", "one by one")
+            yield Near("FEW", function, shape, 1, ways)
+            shape = (size // 8 // columns, 8, columns)
+            ways = alternatives("RUN", "in runs", "one of all planes")
+            yield Near("RUN", function, shape, 1, ways)
+    for columns in (2, 4, 8, 15)[:some]:
+        for power in (17, 19, 20, 22)[:some]:
+            shape = (2**power // columns, columns)
+            ways = {"folded": {"LONG": 1}, "as it is": {"LONG": NEVER}}
+            for function in ("softmax", "logsumexp"):
+                yield Near("LONG", function, shape, 0, ways)
+    for power in (16, 17, 18, 19, 20)[:some]:
+        ways = {"on all cores": {"LARGE": ALWAYS, "PIECE": 1 << 14}, "on one": {"LARGE": NEVER}}
+        for function in ("softmax", "logsumexp"):
+            yield Near("LARGE", function, (2**power,), 0, ways)
+
+
+def cases(quick: bool) -> list[Case]:
+    found = sorted(near(quick), key=lambda one: one.threshold)  # a table for each
+    return [one.case(dtype) for one in found for dtype in DTYPES]
+
+
+SUITE = Suite("thresholds", "Thresholds", cases, seconds=0.5)

@@ -1,0 +1,174 @@
+"""Arrays in memory: small ones do not wait for a compiler, and large ones are cut for threads."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from dsoftmax._kernels import in_memory
+from dsoftmax._kernels.cpu.pieces import cut
+from dsoftmax._kernels.cpu.protocol import Work
+from dsoftmax._kernels.cpu.tuning import MOST_PIECES, PIECE
+
+from .compiled import run
+
+MANY = (in_memory.LARGE,)
+
+
+def on(threads):
+    return in_memory.InMemory(MANY, lambda: threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_as_many_threads_as_allowed_take_part(threads):
+    meeting, taking_part = threading.Barrier(threads), set()
+
+    def piece(k):
+        meeting.wait(30)  # for ever, if fewer took part
+        taking_part.add(threading.current_thread())
+
+    with on(threads):
+        in_memory.share_out(piece, range(3 * threads))
+    assert len(taking_part) == threads
+    assert threading.current_thread() in taking_part
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_every_piece_is_taken_once(threads):
+    taken = []
+    with on(threads):
+        in_memory.share_out(taken.append, range(1000))
+    assert sorted(taken) == list(range(1000))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("wrong", [0, 7, 99])
+def test_an_error_ends_the_others_and_is_raised(threads, wrong):
+    taken = []
+
+    def piece(k):
+        if k == wrong:
+            raise ValueError(f"piece {k}")
+        taken.append(k)
+        if k > wrong:
+            ended.wait(0.001)
+
+    ended = threading.Event()
+    with on(threads), pytest.raises(ValueError, match=f"piece {wrong}$"):
+        in_memory.share_out(piece, range(10_000))
+    assert len(taken) < 9000
+    with on(threads):  # and the next call is as if nothing had been
+        in_memory.share_out(taken.append, range(3))
+    assert sorted(taken[-3:]) == [0, 1, 2]
+
+
+def test_ctrl_c_ends_it():
+    taken = []
+
+    def piece(k):
+        taken.append(k)
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        ended.wait(0.001)
+
+    ended = threading.Event()
+    with on(3), pytest.raises(KeyboardInterrupt):
+        in_memory.share_out(piece, range(10_000))
+    assert len(taken) < 9000
+    before = len(taken)
+    ended.wait(0.05)
+    assert len(taken) == before
+
+
+def test_nothing_is_cut_outside_or_where_it_is_small():
+    assert not in_memory.may_cut()
+    with in_memory.InMemory((in_memory.LARGE - 1,), lambda: 2):
+        assert not in_memory.may_cut()
+        assert in_memory.may_compile()
+    with in_memory.InMemory((in_memory.SMALL - 1,), lambda: 2):
+        assert not in_memory.may_compile()
+    with in_memory.InMemory((in_memory.SMALL - 1,), lambda: 2, wait=True):
+        assert in_memory.may_compile()
+    with on(2):
+        assert in_memory.may_cut()
+    assert not in_memory.may_cut()
+    assert in_memory.may_compile()
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 20, 3000])
+@pytest.mark.parametrize("length", [1, 40, 5000, 10**7])
+@pytest.mark.parametrize("width", [1, 700, 10**5])
+@pytest.mark.parametrize("times", [1, 3])
+def test_pieces_are_all_of_it_and_of_about_one_size(count, length, width, side_by_side, times):
+    width = width if side_by_side else 1
+    steps = {"x_row": 4 * length, "x_step": 4}
+    if side_by_side:
+        steps = {"x_plane": 4 * length * width, "x_row": 4 * width, "x_step": 4}
+    work = Work(count=count, length=length, width=width, **steps)
+    pieces, parts = cut(work, 4, side_by_side, times)
+    assert sum(p.number * p.length * p.width for p in pieces) == count * length * width
+    assert len({p.offsets for p in pieces}) == len(pieces)
+    assert len(pieces) * times <= 2 * MOST_PIECES + times
+    assert parts == 1 + max(p.part for p in pieces)
+    assert len({(p.state, p.part) for p in pieces}) == len(pieces)
+    whole = count * length * width
+    if whole * times >= 64 * MOST_PIECES * PIECE and times == 1:
+        assert len(pieces) >= 16
+        assert max(p.number * p.length * p.width for p in pieces) <= whole / 8
+
+
+FORK = """
+import os, signal, numpy as np, dsoftmax, dask
+dask.config.set(num_workers=3)
+x = np.random.default_rng(0).normal(size=400_000)
+expected = dsoftmax.softmax(x).tobytes()
+from dsoftmax._kernels import in_memory
+assert in_memory._pool is not None
+import warnings
+warnings.simplefilter("ignore")
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    same = dsoftmax.softmax(x).tobytes() == expected
+    os._exit(0 if same and in_memory._pool is None else 1)
+print(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_fork_computes_the_same_with_one_thread():
+    command = [sys.executable, "-c", FORK]
+    assert subprocess.run(command, check=True, capture_output=True, timeout=300).stdout == b"0\n"
+
+
+ALONE = """
+import sys, dask, dask.array as da, numpy as np, dsoftmax
+x = np.random.default_rng(0).normal(size=1000)
+def results():
+    n = dsoftmax.Normalizer.of(x)
+    return [dsoftmax.softmax(x), dsoftmax.log_softmax(x), dsoftmax.entropy(x), n.d, n.logsumexp()]
+first = results()
+print("numba" in sys.modules)
+dsoftmax.softmax(np.tile(x, 10))
+dask.compute(dsoftmax.softmax(da.from_array(x)), dsoftmax.entropy(da.from_array(x)))
+print("numba" in sys.modules)
+print([a.tobytes() for a in first] == [a.tobytes() for a in results()])
+"""
+
+
+@pytest.mark.system
+def test_a_small_array_does_not_wait_for_a_compiler(tmp_path):
+    assert run(ALONE, tmp_path).split() == ["False", "True", "True"]
+
+
+def test_it_is_about_one_thread():
+    seen = []
+    other = threading.Thread(target=lambda: seen.append(in_memory.may_cut()))
+    with on(2):
+        other.start()
+        other.join()
+    assert seen == [False]
