@@ -23,13 +23,11 @@ from ._algebra.dtypes import (
     accumulator_dtype,
     dtype_name,
     dtype_of,
+    dtypes_for,
     is_complex,
     parsed_name,
     promoted_name,
-    real_name,
-    result_name,
     supported,
-    working_name,
 )
 from ._algebra.moments import Moments
 from ._algebra.moments import identity as identity_of_moments
@@ -395,7 +393,7 @@ class Normalizer:
         exact: bool,
     ) -> Normalizer:
         """The identity for states of a shape, and of a dtype unless ``name`` is None."""
-        given = None if name is None else dtype_of(np, result_name(name))
+        given = None if name is None else dtype_of(np, dtypes_for(name).result)
         if exact:
             state = exactly.identity(shape, name or "float64")
             return cls(state, axis, given, ndim, neutral=True)
@@ -409,7 +407,7 @@ class Normalizer:
         In the dtype of the computation: float32 for half precision, float64 for integers; real for
         complex data.
         """
-        return self._field("m", real_name(working_name(dtype_name(self.dtype))))
+        return self._field("m", dtypes_for(self.dtype).maximum)
 
     @property
     def w(self) -> Array:

@@ -9,16 +9,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import to_device
 
-from ._algebra.dtypes import (
-    accumulator_name,
-    dtype_of,
-    is_complex,
-    parsed_name,
-    real_name,
-    result_name,
-    supported,
-    working_name,
-)
+from ._algebra.dtypes import dtype_of, dtypes_for, is_complex, parsed_name, real_name, supported
 from ._algebra.exact import FIELDS as EXACT_FIELDS
 from ._algebra.exact import Exact, identity
 from ._algebra.moments import Moments
@@ -70,8 +61,8 @@ def from_dict(
             field = state.records[key]
             field[...] = _read(kept, key, field.shape, field.dtype.name)
         return state, axis, name, ndim, kept["identity"]
-    dtypes = {key: accumulator_name(of) for key in kind._fields} | {
-        "m": real_name(working_name(of))
+    dtypes = {key: dtypes_for(of).accumulator for key in kind._fields} | {
+        "m": dtypes_for(of).maximum
     }
     fields = (_read(kept, key, shape, dtype) for key, dtype in dtypes.items())
     return kind(*fields), axis, name, ndim, kept["identity"]
@@ -82,7 +73,7 @@ def _checked(kept: Mapping[str, Any]) -> tuple[Axes | None, str | None, int, tup
     name = kept["dtype"]
     if name is not None and not (isinstance(name, str) and supported(parsed_name(name))):
         raise _no_such("dtype", name, "the name of a float or complex dtype")
-    if name is not None and result_name(name) != name:
+    if name is not None and not dtypes_for(name).is_inexact:
         raise _no_such("dtype", name, "the name of a float or complex dtype")
     if not isinstance(kept["identity"], bool):
         raise _no_such("identity", kept["identity"], "True or False")

@@ -14,10 +14,9 @@ from . import _kernels
 from ._algebra.dtypes import (
     dtype_name,
     dtype_of,
+    dtypes_for,
     promoted_name,
     result_dtype,
-    result_name,
-    working_name,
 )
 from ._algebra.namespace import array_namespace
 from ._arguments import (
@@ -97,7 +96,7 @@ def as_terms(
         return terms.of(_with_axes(a, len(shape)) for a in terms.arrays), axes, dtype
     arrays = aligned(*(_with_axes(_as_dask(a, terms.arrays), len(shape)) for a in terms.arrays))
     kind = promoted_name(dtype_name(dtype), *(dtype_name(v.dtype) for v in values))
-    kind = result_name(kind)
+    kind = dtypes_for(kind).result
     return _beside(prefix or function, names, arrays, dtype_of(np, kind)), axes, dtype
 
 
@@ -183,7 +182,7 @@ def as_like(b: Array, a: Array, function: str) -> Array:
     if b.dtype == np.bool_:
         return xp.asarray(np.ma.filled(b, False), device=device(a))
     # In floats that all of both are exact in: not every library lets integers meet them.
-    name = working_name(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype)))
+    name = dtypes_for(promoted_name(dtype_name(a.dtype), dtype_name(b.dtype))).working
     return xp.asarray(np.ma.filled(b, 0).astype(name, copy=False), device=device(a))
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from . import _kernels
-from ._algebra.dtypes import real_name, result_dtype, result_name
+from ._algebra.dtypes import dtypes_for, real_name, result_dtype
 from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import signed_log_sum
 from ._algebra.prefix import after
@@ -69,7 +69,7 @@ def _sign(state: Any) -> Array:
 
 
 def _real(name: str) -> str:
-    return real_name(result_name(name))
+    return real_name(dtypes_for(name).result)
 
 
 def _given(name: str, given: str) -> str:

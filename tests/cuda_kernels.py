@@ -1,6 +1,6 @@
 """All CUDA kernels for blocks of any layout and for top-k, which tests compile and run."""
 
-from dsoftmax._algebra.dtypes import working_name
+from dsoftmax._algebra.dtypes import dtypes_for
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     ELEMENTS,
@@ -36,7 +36,7 @@ def general_kernels():
     """Those for blocks of any layout."""
     modes = (REDUCE, APPLY, REDUCE | APPLY)
     kernels = [
-        slices_kernel(dtype, working_name(dtype), layout, mode)
+        slices_kernel(dtype, dtypes_for(dtype).working, layout, mode)
         for dtype in ELEMENTS
         for layout in (CONTIGUOUS, STRIDED)
         for mode in modes

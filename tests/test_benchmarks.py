@@ -216,7 +216,7 @@ def test_layouts_in_memory_are_those_of_blocks_and_of_the_whole(name):
 
 def test_every_target_has_a_case():
     cases = [case for suite in SUITES.values() for case in suite.cases(False)]
-    assert sum(len(case.targets) for case in cases) == 209
+    assert sum(len(case.targets) for case in cases) == 218
     for case in SUITES["speed"].cases(False):
         with ExitStack() as scope:
             sides = case.sides(scope)

@@ -6,6 +6,7 @@ agree on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,27 +19,57 @@ _INTEGERS = ("bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32
 _LONG = np.dtype(np.longdouble).name  # float128, float96, or float64 where there is no such type
 _CLONG = np.dtype(np.clongdouble).name
 
-# The exponentials are computed in the working dtype, d is summed in the accumulator.
-_WORKING = dict.fromkeys(_INTEGERS, "float64") | {
-    "float16": "float32",
-    "bfloat16": "float32",
-    "float32": "float32",
-    "float64": "float64",
-    _LONG: _LONG,
-    "complex64": "complex64",
-    "complex128": "complex128",
-    _CLONG: _CLONG,
-}
-_ACCUMULATOR = {
-    "float32": "float64",
-    "float64": "float64",
-    _LONG: _LONG,
-    "complex64": "complex128",
-    "complex128": "complex128",
-    _CLONG: _CLONG,
-}
+_FLOATS = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
+_WORKING = dict.fromkeys(_INTEGERS, "float64") | _FLOATS | {_LONG: _LONG}
 _REAL = {"complex64": "float32", "complex128": "float64", _CLONG: _LONG}
 _COMPLEX = {real: name for name, real in _REAL.items()}
+_ACCUMULATOR = {"float32": "float64", "complex64": "complex128"}  # the others are their own
+
+
+@dataclass(frozen=True, slots=True)
+class Dtypes:
+    """The names of the dtypes in which a computation on arrays of one dtype takes place.
+
+    Attributes
+    ----------
+    name : str
+        Of the input.
+    result : str
+        Of the result: floats and complex numbers keep theirs, bool and integers give float64.
+    working : str
+        In which exponentials are computed.
+    accumulator : str
+        In which they are summed.
+    maximum : str
+        Of m, the working dtype without its imaginary part.
+    is_complex : bool
+        Whether the input is complex.
+    """
+
+    name: str
+    result: str
+    working: str
+    accumulator: str
+    maximum: str
+    is_complex: bool
+
+    @property
+    def is_inexact(self) -> bool:
+        """Whether the input has floats or complex numbers, the dtype of its result."""
+        return self.result == self.name
+
+
+def dtypes_for(dtype: Any) -> Dtypes:
+    """What goes with a dtype of any library, or with its name; a KeyError if nothing does."""
+    return _dtypes(dtype if isinstance(dtype, str) else dtype_name(dtype))
+
+
+@cache
+def _dtypes(name: str) -> Dtypes:
+    result = "float64" if name in _INTEGERS else name
+    working = name if name in _REAL else _WORKING[name]
+    accumulator = _ACCUMULATOR.get(working, working)
+    return Dtypes(name, result, working, accumulator, _REAL.get(working, working), name in _REAL)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -81,20 +112,11 @@ def real_name(name: str) -> str:
 
 
 def result_name(name: str) -> str:
-    """The dtype of a result: floats keep theirs, bool and integers give float64."""
-    return "float64" if name in _INTEGERS else name
-
-
-def working_name(name: str) -> str:
-    return _WORKING[name]
-
-
-def accumulator_name(name: str) -> str:
-    return _ACCUMULATOR[_WORKING[name]]
+    return dtypes_for(name).result
 
 
 def supported(name: str) -> bool:
-    return name in _WORKING
+    return name in _WORKING or name in _REAL
 
 
 @cache
@@ -144,16 +166,16 @@ def _dtype_in(xp: Any, name: str) -> Any:
 
 def result_dtype(x: Any, b: Any = None) -> Any:
     """The dtype of a result for x and weights b, an array or a Python scalar, which adapts to x."""
-    name = result_name(dtype_name(x.dtype))
+    name = dtypes_for(x.dtype).result
     if b is None:
         pass
     elif hasattr(b, "dtype"):
-        name = result_name(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype)))
+        name = dtypes_for(promoted_name(dtype_name(x.dtype), dtype_name(b.dtype))).result
     elif isinstance(b, complex):
-        name = _COMPLEX.get(working_name(name), name)
+        name = _COMPLEX.get(dtypes_for(name).working, name)
     return dtype_of(np if isinstance(x.dtype, np.dtype) else array_namespace(x), name)
 
 
 def accumulator_dtype(dtype: Any) -> np.dtype:
     """The NumPy dtype in which the sums for a result of ``dtype`` are accumulated."""
-    return np.dtype(accumulator_name(dtype_name(dtype)))
+    return np.dtype(dtypes_for(dtype).accumulator)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dtypes import dtype_of, working_name
+from .dtypes import dtype_of, dtypes_for
 from .normalizer import quiet
 
 Array = np.ndarray
@@ -74,14 +74,14 @@ PLACES = {  # of the fields of a record, in bytes
 
 def identity(shape: tuple[int, ...], dtype_name: str) -> Exact:
     """The states of empty slices, for inputs of dtype ``dtype_name``."""
-    records = np.zeros(shape, record_dtype(dtype_of(np, working_name(dtype_name)).type))
+    records = np.zeros(shape, record_dtype(dtype_of(np, dtypes_for(dtype_name).working).type))
     records["m"] = records["anchor"] = -np.inf
     return Exact(records)
 
 
 def as_dtype(state: Exact, dtype_name: str) -> Exact:
     """The states as they are for inputs of dtype ``dtype_name``."""
-    kind = record_dtype(dtype_of(np, working_name(dtype_name)).type)
+    kind = record_dtype(dtype_of(np, dtypes_for(dtype_name).working).type)
     if state.records.dtype == kind:
         return state
     records = np.zeros(state.records.shape, kind)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import Any, NamedTuple
 
-from .dtypes import accumulator_name, dtype_of
+from .dtypes import dtype_of, dtypes_for
 from .namespace import array_namespace
 from .normalizer import (
     State,
@@ -60,7 +60,7 @@ class Moments(NamedTuple):
 def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) -> Moments:
     """The moments of nothing, for inputs of dtype ``dtype_name``."""
     state = nothing(xp, shape, dtype_name, **device)
-    zero = xp.zeros(shape, dtype=dtype_of(xp, accumulator_name(dtype_name)), **device)
+    zero = xp.zeros(shape, dtype=dtype_of(xp, dtypes_for(dtype_name).accumulator), **device)
     return Moments(*state, zero, zero)
 
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import numpy_arrays
-from .dtypes import accumulator_name, dtype_name, dtype_of, is_complex, real_name, working_name
+from .dtypes import dtype_name, dtype_of, dtypes_for, is_complex, real_name
 from .namespace import array_namespace
 
 Array = Any
@@ -70,8 +70,8 @@ def common_namespace(*arrays: Array) -> Any:
 
 def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) -> State:
     """The state of an empty slice, (-inf, 0, 0), for inputs of dtype ``dtype_name``."""
-    working = dtype_of(xp, real_name(working_name(dtype_name)))
-    accumulator = dtype_of(xp, accumulator_name(dtype_name))
+    working = dtype_of(xp, dtypes_for(dtype_name).maximum)
+    accumulator = dtype_of(xp, dtypes_for(dtype_name).accumulator)
     m = xp.full(shape, -float("inf"), dtype=working, **device)
     zero = xp.zeros(shape, dtype=accumulator, **device)
     return State(m, zero, zero)
@@ -80,8 +80,8 @@ def identity(xp: Any, shape: tuple[int, ...], dtype_name: str, **device: Any) ->
 def as_dtypes(state: Any, dtype_name: str) -> Any:
     """The state in the dtypes that it has for inputs of dtype ``dtype_name``."""
     xp = array_namespace(state.m)
-    working = dtype_of(xp, real_name(working_name(dtype_name)))
-    accumulator = dtype_of(xp, accumulator_name(dtype_name))
+    working = dtype_of(xp, dtypes_for(dtype_name).maximum)
+    accumulator = dtype_of(xp, dtypes_for(dtype_name).accumulator)
     m, *sums = state
     sums = [xp.astype(x, accumulator, copy=False) for x in sums]
     return type(state)(xp.astype(m, working, copy=False), *sums)

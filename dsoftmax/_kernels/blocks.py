@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device, is_array_api_obj
 
-from .._algebra.dtypes import dtype_name, dtype_of, is_sparse, result_name, supported, type_name
+from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for, is_sparse, supported, type_name
 from .._algebra.normalizer import common_namespace
 
 Array = Any
@@ -104,7 +104,7 @@ def plain(x: Any, fill: float = -np.inf) -> Array:
     x = as_block(x)
     if isinstance(x, np.ma.MaskedArray):
         masked = x.mask is not np.ma.nomask
-        x = np.ma.filled(x.astype(result_name(dtype_name(x.dtype))), fill) if masked else x
+        x = np.ma.filled(x.astype(dtypes_for(x.dtype).result), fill) if masked else x
         x = np.ma.getdata(x, subok=False)
     return x.copy("A") if isinstance(x, np.ndarray) and not x.flags.aligned else x
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from array_api_compat import is_numpy_array
 
-from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of
+from .._algebra.dtypes import dtype_of, dtypes_for
 from .._algebra.normalizer import State, add
 from .pairwise import summed
 
@@ -28,7 +28,7 @@ def of_complex_panel(xp: Any, x: Array, axes: Axes, b: Array | None) -> State:
     extreme = xp.abs(m) == float("inf")
     if not (is_numpy_array(x) and not extreme.any()):  # to ask a device would wait for it
         top = xp.where(extreme, _extreme(xp, x, top, b), top)
-    accumulator = dtype_of(xp, accumulator_name(dtype_name(top.dtype)))
+    accumulator = dtype_of(xp, dtypes_for(top.dtype).accumulator)
     terms = (xp.astype(a, accumulator, copy=False) for a in (xp.where(at_max, top, 0.0), rest))
     return State(m, *(summed(xp, a, axes) for a in terms))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .._algebra.dtypes import dtype_name, dtype_of, result_name, type_name, working_name
+from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for, type_name
 from .._algebra.exact import SLICE_BYTES, Exact, as_dtype, identity, merge
 from .._algebra.states import concatenated
 from .blocks import Terms, laid_out, masked_like
@@ -156,12 +156,12 @@ def _finished(x: Array | Terms, axes: Axes) -> Finished:
 def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | None) -> Array:
     """A compiled kernel for the elements of a block, in the dtype of m or of x if that is wider."""
     name = dtype_name(x.dtype)
-    working = np.result_type(m.dtype, working_name(name))
-    result = dtype_of(np, result_name(name))
+    working = np.result_type(m.dtype, dtypes_for(name).working)
+    result = dtype_of(np, dtypes_for(name).result)
     if x.size == 0:
         return np.empty(x.shape, result)
     with waiting():
-        if m.dtype == working_name(name) == working.name:
+        if m.dtype == dtypes_for(name).working == working.name:
             return function(_supported(x), m, number, where)
         y = function(x.astype(working), m.astype(working), number, where)
     return y.astype(result, copy=False)

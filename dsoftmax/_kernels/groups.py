@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._algebra import numpy_arrays
-from .._algebra.dtypes import dtype_name, working_name
+from .._algebra.dtypes import dtypes_for
 from .._algebra.moments import Moments, scaled
 from .._algebra.normalizer import State, log_d, quiet, scaled_rest
 from .._algebra.states import mapped
@@ -222,7 +222,7 @@ def _entries(x: Array, numbers: Array, first: int, count: int, logarithm: bool) 
 
 def _rows(x: Array, axis: int) -> Array:
     """The block with the axis of the labels first, in a dtype that is computed in."""
-    working = np.dtype(working_name(dtype_name(x.dtype)))
+    working = np.dtype(dtypes_for(x.dtype).working)
     return np.ascontiguousarray(numpy_arrays.moveaxis(x, axis, 0), dtype=working)
 
 

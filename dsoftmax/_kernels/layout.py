@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._algebra.dtypes import dtype_name, promoted_name, working_name
+from .._algebra.dtypes import dtype_name, dtypes_for, promoted_name
 
 Array = Any
 Axes = tuple[int, ...]
@@ -30,7 +30,7 @@ def reduced_in(m: Array, x: Array) -> tuple[bool, ...]:
 def fits(x: Array, m: Array, d: Array) -> bool:
     """Whether m and d have the dtypes and the shape that `of_block` gives for blocks like x."""
     return (
-        m.dtype == working_name(dtype_name(x.dtype))
+        m.dtype == dtypes_for(x.dtype).working
         and d.dtype == np.float64
         and m.shape == d.shape
         and m.ndim == x.ndim

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, promoted_name, working_name
+from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for, promoted_name
 from .._algebra.moments import is_empty
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
@@ -56,7 +56,10 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     v = plain(factors.v, fill=0)
     xp = common_namespace(x, v)
     name = promoted_name(dtype_name(x.dtype), dtype_name(v.dtype))
-    working, accumulator = dtype_of(xp, working_name(name)), dtype_of(xp, accumulator_name(name))
+    working, accumulator = (
+        dtype_of(xp, dtypes_for(name).working),
+        dtype_of(xp, dtypes_for(name).accumulator),
+    )
     if x.ndim == 1:
         x, where = x[None, :], None if where is None else where[None, :]
     x = xp.astype(x, working, copy=False)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of
+from .._algebra.dtypes import dtype_of, dtypes_for
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, quiet
 from .blocks import Terms, unmasked_terms
@@ -123,7 +123,7 @@ def _weights(rows: Rows, number: Array, sums_only: bool) -> tuple[Array, Array]:
     index = xp.reshape(xp.where(inside, index, 0), (-1,))
     if rows.where is not None:
         inside = inside & xp.reshape(xp.take(rows.where, index), inside.shape)
-    accumulator = dtype_of(xp, accumulator_name(dtype_name(rows.x.dtype)))
+    accumulator = dtype_of(xp, dtypes_for(rows.x.dtype).accumulator)
     x = xp.reshape(xp.astype(xp.take(rows.x, index), accumulator, copy=False), inside.shape)
     with quiet():
         t = x - xp.astype(m, accumulator, copy=False)[:, None]

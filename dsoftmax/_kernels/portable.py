@@ -13,14 +13,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from .._algebra.dtypes import (
-    accumulator_name,
-    dtype_name,
-    dtype_of,
-    is_complex,
-    result_name,
-    working_name,
-)
+from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for, is_complex
 from .._algebra.moments import Moments
 from .._algebra.moments import identity as moments_of_nothing
 from .._algebra.moments import merge as merge_moments
@@ -168,10 +161,10 @@ def _of_panel(xp: Any, axes: Axes, x: Array, b: Array | None, where: Array | Non
     name = joint_name(x, b)
     if b is None and not is_complex(name):
         return _state(xp, axes, _parts(xp, axes, x, where, name))
-    x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
+    x = xp.astype(x, dtype_of(xp, dtypes_for(name).working), copy=False)
     b = where if b is None else b  # complex numbers take a mask as weights of 1 and 0
     if b is not None:
-        weights = xp.astype(b, dtype_of(xp, accumulator_name(name)), copy=False)
+        weights = xp.astype(b, dtype_of(xp, dtypes_for(name).accumulator), copy=False)
         x, b = _absorb_special_weights(xp, x, weights)
     if is_complex(name):
         return of_complex_panel(xp, x, axes, b)
@@ -219,14 +212,14 @@ class _Parts(NamedTuple):
 
 def _parts(xp: Any, axes: Axes, x: Array, where: Array | None, name: str) -> _Parts:
     # To float before anything is subtracted: 0 - 1 is 255 in uint8.
-    x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
+    x = xp.astype(x, dtype_of(xp, dtypes_for(name).working), copy=False)
     if where is not None:
         x = xp.where(where, x, -float("inf"))
     m = xp.max(x, axis=axes, keepdims=True) if axes else x
     top = x == m
     below = x - m
     e = xp.exp(below)
-    accumulator = dtype_of(xp, accumulator_name(name))
+    accumulator = dtype_of(xp, dtypes_for(name).accumulator)
     rest = xp.astype(xp.where(top, 0.0, e), accumulator, copy=False)
     return _Parts(m, below, top if where is None else top & where, e, rest)
 
@@ -254,10 +247,10 @@ def _absorb_special_weights(xp: Any, x: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _shifted(xp: Any, x: Array, m: Array) -> Array:
-    return xp.astype(x, dtype_of(xp, working_name(dtype_name(x.dtype))), copy=False) - m
+    return xp.astype(x, dtype_of(xp, dtypes_for(x.dtype).working), copy=False) - m
 
 
 def _output(xp: Any, x: Array, y: Array, where: Array | None, out: float) -> Array:
     """y in the dtype of results of x, and ``out`` where an element takes no part."""
     y = y if where is None else xp.where(where, y, out)
-    return xp.astype(y, dtype_of(xp, result_name(dtype_name(x.dtype))), copy=False)
+    return xp.astype(y, dtype_of(xp, dtypes_for(x.dtype).result), copy=False)

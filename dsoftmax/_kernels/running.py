@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from .._algebra.dtypes import accumulator_name, dtype_name, dtype_of, result_name
+from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace, quiet
 from .._algebra.prefix import Prefix, factor, two_sum
@@ -72,14 +72,14 @@ def of_block(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array
     """The same of a block of any array library without masks, with no initial value."""
     xp = array_namespace(x)
     name = dtype_name(x.dtype)
-    result = dtype_of(xp, result_name(name))
+    result = dtype_of(xp, dtypes_for(name).result)
     x = xp.moveaxis(x, axis, -1)
     x = xp.flip(x, axis=-1) if reverse else x
     before = before and Prefix(*(xp.moveaxis(field, axis, -1) for field in before))
     length = x.shape[-1]
     step = max(RUN, PANEL // max(1, math.prod(x.shape[:-1])))
     panels = []
-    accumulator = dtype_of(xp, accumulator_name(name))
+    accumulator = dtype_of(xp, dtypes_for(name).accumulator)
     with quiet():
         for start in range(0, length, step):
             panel = xp.astype(x[..., start : min(start + step, length)], accumulator, copy=False)

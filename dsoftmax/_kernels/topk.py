@@ -18,9 +18,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import device
 
-from .._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from .._algebra.dtypes import dtype_name, dtypes_for
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
@@ -34,6 +33,7 @@ from .cpu.tuning import ENOUGH, MOST_PIECES, PIECE
 from .cuda import quick_topk
 from .cuda import topk as topk_cuda
 from .in_memory import may_cut, share_out
+from .select import best_first, select, taken, turned_round
 
 Array = Any
 
@@ -142,7 +142,7 @@ def probabilities(top: Top, logarithm: bool) -> Array | None:
 
 def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ...]) -> Top:
     xp, out = array_namespace(x), ~where
-    floating = result_name(name := dtype_name(x.dtype)) == name
+    name, floating = dtype_name(x.dtype), dtypes_for(x.dtype).is_inexact
     least = -float("inf") if floating else False if name == "bool" else xp.iinfo(x.dtype).min
     filled = xp.where(where, x, xp.full_like(x, least))
     values, indices = select(filled, axis, k, out=out)
@@ -152,21 +152,16 @@ def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ..
 
 def _smallest(x: Array, axis: int, k: int) -> tuple[Array, Array]:
     """The k smallest: the largest of what is turned round, but that NaN is last again."""
-    turned = _turned(x)
+    turned = turned_round(x)
     if k > 0 and topk_cpu.supports(turned) and can_compile():
         with suppress(CannotCompileError):
             floating = turned.dtype.kind not in "biu"
             numbers = np.where(np.isnan(turned), -np.inf, turned) if floating else turned
             values, indices, _ = topk_cpu.of_block(numbers.astype(x.dtype), axis, k, False)
             if not floating or (values > -np.inf).all():  # else NaN is not told from infinity
-                return _turned(values), indices
+                return turned_round(values), indices
     values, indices = select(turned, axis, k, nan_first=False)
-    return _turned(values), indices
-
-
-def _turned(x: Array) -> Array:
-    """Elements in the opposite order: -x, or ~x of integers, since there is no -(-128) in int8."""
-    return -x if result_name(dtype_name(x.dtype)) == dtype_name(x.dtype) else ~x
+    return turned_round(values), indices
 
 
 def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
@@ -191,18 +186,18 @@ def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
     out = None if first.out is None else xp.concat([part.out for part in parts], axis=axis)
     if along > 0:  # along the first axis, equal values follow one another as their indices do
         order = xp.argsort(indices, axis=axis)
-        values, indices, out = (_taken(a, order, axis) for a in (values, indices, out))
+        values, indices, out = (taken(a, order, axis) for a in (values, indices, out))
     if k < 0:
-        best = _best_first(_turned(values), axis, -k, nan_first=False)
+        best = best_first(turned_round(values), axis, -k, nan_first=False)
     else:
-        best = _best_first(values, axis, k, out=out)
+        best = best_first(values, axis, k, out=out)
     normalizers = [part.normalizer for part in parts if part.normalizer is not None]
     return Top(
-        _taken(values, best, axis),
-        _taken(indices, best, axis),
+        taken(values, best, axis),
+        taken(indices, best, axis),
         lengths,
         _merged(normalizers),
-        _taken(out, best, axis),
+        taken(out, best, axis),
     )
 
 
@@ -211,95 +206,6 @@ def _merged(normalizers: list[Any]) -> Any:
         return None
     exact = isinstance(normalizers[0], exactly.Exact)
     return (exactly.merge if exact else merge_normalizers)(*normalizers)
-
-
-def _taken(x: Array | None, positions: Array, axis: int) -> Array | None:
-    return None if x is None else array_namespace(x).take_along_axis(x, positions, axis=axis)
-
-
-def select(
-    x: Array, axis: int, k: int, nan_first: bool = True, out: Array | None = None
-) -> tuple[Array, Array]:
-    """The k best elements along an axis and where they are, best first.
-
-    ``out`` is what comes last, and is as small as an element can be.
-
-    NaN is the best of all, or without ``nan_first`` the last.
-
-    The k best lie in the k groups of consecutive elements with the best maxima.  In groups of
-    sqrt(n / k), all that is sorted is about 2 sqrt(n k) elements, and the rest is a maximum: on
-    every device, and without a branch that depends on the data.
-    """
-    xp, n, k = array_namespace(x), x.shape[axis], min(k, x.shape[axis])
-    size = math.isqrt(n // max(k, 1))
-    if k == 0 or size < 2:
-        positions = _best_first(x, axis, k, nan_first, out)
-        return xp.take_along_axis(x, positions, axis=axis), positions
-    ahead, behind = x.shape[:axis], x.shape[axis + 1 :]
-    count = n // size
-
-    def grouped(a: Array) -> Array:
-        a = a[(slice(None),) * axis + (slice(0, count * size), ...)]
-        return xp.reshape(a, (*ahead, count, size, *behind))
-
-    all_out = None if out is None else xp.all(grouped(out), axis=axis + 1)
-    best = _max(xp, grouped(x), axis + 1, nan_first)
-    _, groups = select(best, axis, k, nan_first, all_out)
-    groups = xp.sort(groups, axis=axis)  # so that equal elements stay in the order of x
-
-    def counted(*bounds: int, ndim: int) -> Array:
-        numbers = xp.arange(*bounds, dtype=xp.int64, device=device(x))
-        return xp.reshape(numbers, (-1,) + (1,) * (ndim - 1))
-
-    starts = xp.expand_dims(groups * size, axis=axis + 1)
-    members = starts + counted(size, ndim=1 + len(behind))
-    members = xp.reshape(members, (*ahead, k * size, *behind))
-    rest = counted(count * size, n, ndim=1 + len(behind))
-    rest = xp.broadcast_to(rest, (*ahead, n - count * size, *behind))
-    positions = xp.concat([members, rest], axis=axis)
-    values = xp.take_along_axis(x, positions, axis=axis)
-    best = _best_first(values, axis, k, nan_first, _taken(out, positions, axis))
-    return tuple(xp.take_along_axis(a, best, axis=axis) for a in (values, positions))
-
-
-def _best_first(
-    x: Array, axis: int, k: int, nan_first: bool = True, out: Array | None = None
-) -> Array:
-    """The positions of the k best along an axis, by a stable sort of everything."""
-    xp = array_namespace(x)
-    first = (slice(None),) * axis + (slice(0, k), ...)
-    name = dtype_name(x.dtype)
-    if result_name(name) == name:
-        # Where argsort puts NaN is left open by the array API.
-        x = xp.astype(x, dtype_of(xp, working_name(name)), copy=False)
-        nan = xp.isnan(x)
-        order = xp.argsort(xp.where(nan, float("inf"), x), axis=axis, descending=True, stable=True)
-        order = _parted(xp, order, nan, axis, nan_first)
-    else:  # integers have no NaN
-        x = xp.astype(x, xp.uint8) if name == "bool" else x
-        order = xp.argsort(x, axis=axis, descending=True, stable=True)
-    if out is not None:
-        order = _parted(xp, order, out, axis, False)
-    return xp.astype(order[first], xp.int64, copy=False)
-
-
-def _parted(xp: Any, order: Array, which: Array, axis: int, first: bool) -> Array:
-    """An order with some elements before, or after, all others, and otherwise kept."""
-    flags = xp.take_along_axis(xp.astype(which, xp.uint8), order, axis=axis)
-    parted = xp.argsort(flags, axis=axis, descending=first, stable=True)
-    return xp.take_along_axis(order, parted, axis=axis)
-
-
-def _max(xp: Any, x: Array, axis: int, nan_first: bool) -> Array:
-    """The best of each group: NaN if it holds one, or only NaN without ``nan_first``."""
-    name = dtype_name(x.dtype)
-    if name == "bool":
-        return xp.any(x, axis=axis)
-    if nan_first or result_name(name) != name:
-        return xp.max(x, axis=axis)
-    nan = xp.isnan(x)
-    best = xp.max(xp.where(nan, -float("inf"), x), axis=axis)
-    return xp.where(xp.all(nan, axis=axis), float("nan"), best)
 
 
 def _embedded(part: Top, along: int, start: int, length: int) -> Array:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from ..._algebra.dtypes import dtype_name, dtype_of, dtypes_for
 from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d, quiet
 from ..._algebra.sums import Sums
@@ -142,7 +142,7 @@ def few_columns(x: Array, axes: Axes) -> int:
     if len(axes) == x.ndim:
         return 0
     columns = math.prod(x.shape[len(axes) :])
-    row_bytes = columns * np.dtype(working_name(dtype_name(x.dtype))).itemsize
+    row_bytes = columns * np.dtype(dtypes_for(x.dtype).working).itemsize
     reduced_are_first = sorted(axes) == list(range(len(axes)))
     few = reduced_are_first and columns > 1 and row_bytes < NARROW and x.flags.c_contiguous
     return columns if few and x.size >= max(LONG, TOGETHER * columns) else 0
@@ -289,4 +289,4 @@ def _apply(
 
 def _empty_like(x: Array) -> Array:
     """An array for the result, of the memory layout of x: passes over both run side by side."""
-    return np.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))), subok=False)
+    return np.empty_like(x, dtype_of(np, dtypes_for(x.dtype).result), subok=False)

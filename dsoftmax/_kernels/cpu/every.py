@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_of, result_name, working_name
+from ..._algebra.dtypes import dtype_of, dtypes_for
 from . import kernels
 from .compiler import kept
 from .exact import can_fuse
@@ -18,7 +18,7 @@ Needed = tuple[Any, ...]  # a factory and its parameters
 def needed(names: Iterable[str]) -> list[Needed]:
     """The kernels for blocks of dtypes, alone or with masks, weights and values of these."""
     found: dict[Needed, None] = {}
-    workings = dict.fromkeys(dtype_of(np, working_name(name)).type for name in names)
+    workings = dict.fromkeys(dtype_of(np, dtypes_for(name).working).type for name in names)
     for name in names:
         found |= dict.fromkeys(_of_elements(name, workings))
     for working in workings:
@@ -74,10 +74,10 @@ def _of_slices(working: type) -> Iterator[Needed]:
 
 def _of_elements(name: str, workings: Iterable[type]) -> Iterator[Needed]:
     """What loads a dtype into tiles of its own working dtype, and of wider ones, and stores it."""
-    own = dtype_of(np, working_name(name)).type
+    own = dtype_of(np, dtypes_for(name).working).type
     for working in (own, np.float64):  # of running sums, and of weights
         yield kernels.load, name, False, working
-    if result_name(name) == name:
+    if dtypes_for(name).is_inexact:
         yield kernels.store, name, own
     else:
         yield kernels.store, "float64", np.float64

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, promoted_name, working_name
+from ..._algebra.dtypes import dtype_name, dtypes_for, promoted_name
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
@@ -86,7 +86,7 @@ def plan(
         )
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
-    working = np.dtype(working_name(joint)).type
+    working = np.dtype(dtypes_for(joint).working).type
     item = np.dtype(working).itemsize
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from ..._algebra.dtypes import dtype_of, dtypes_for
 from ..._algebra.prefix import Prefix
 from ..loops import NO_LOOP, longest, loops_of
 from . import kernels
@@ -20,8 +20,8 @@ Array = np.ndarray
 
 def of_block(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array:
     """The running log-sum-exps of a block along an axis, after the state of what comes before."""
-    name = result_name(dtype_name(x.dtype))
-    working = np.dtype(working_name(name)).type
+    name = dtypes_for(x.dtype).result
+    working = np.dtype(dtypes_for(name).working).type
     y = np.empty_like(x, dtype_of(np, name), subok=False)
     kept = tuple(1 if i == axis else n for i, n in enumerate(x.shape))
     state = (np.full(kept, -np.inf), np.zeros(kept), np.zeros(kept)) if before is None else before

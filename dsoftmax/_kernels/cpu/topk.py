@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, working_name
+from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.normalizer import State
 from ..loops import NO_LOOP, longest, loops_of
 from ..modes import REDUCE
@@ -39,7 +39,7 @@ def of_block(
     side_by_side = loops[-1:] == kept[-1:] != [] and kept[-1].length >= MANY
     row = kept[-1] if side_by_side else longest(kept)
     outer = [loop for loop in kept if loop is not row]
-    working = np.dtype(working_name(dtype_name(x.dtype))).type
+    working = np.dtype(dtypes_for(x.dtype).working).type
     lengths = [loop.length for loop in outer]
     values = np.empty((math.prod(lengths), row.length, k), working)
     indices = np.empty(values.shape, np.int64)

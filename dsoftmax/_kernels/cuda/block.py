@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, dtype_of, result_name, working_name
+from ..._algebra.dtypes import dtype_name, dtype_of, dtypes_for
 from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d, log_sum
 from ..._algebra.sums import Sums
@@ -152,7 +152,7 @@ def _states(
     planned = _planned(x, reduced_axes(x, axes), b=b, where=where)
     if planned is None:
         return None
-    working = working_name(dtype)
+    working = dtypes_for(dtype).working
     weighted = kind == "plain" and b is not None
     kernel = _kernel(planned, x, where, kind=kind, weighted=weighted, working=working)
     state = empty_states(kind, x, planned.slices * planned.parts, working)
@@ -222,12 +222,14 @@ def _kernel(
     else:
         layout = CONTIGUOUS if planned.contiguous and kind == "plain" else STRIDED
     dtype = dtype_name(x.dtype)
-    return slices_kernel(dtype, working or working_name(dtype), layout, mode & ~LOGARITHM, kind)
+    return slices_kernel(
+        dtype, working or dtypes_for(dtype).working, layout, mode & ~LOGARITHM, kind
+    )
 
 
 def _empty_like(x: Array) -> Array:
     """An array for the result, of the memory layout of x."""
-    return device.empty_like(x, dtype_of(np, result_name(dtype_name(x.dtype))))
+    return device.empty_like(x, dtype_of(np, dtypes_for(x.dtype).result))
 
 
 def _run(

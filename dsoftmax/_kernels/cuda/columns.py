@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, working_name
+from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.normalizer import State
 from ..layout import fits, from_block, reduced_in, to_block
 from ..loops import loops_of
@@ -41,7 +41,7 @@ def state(x: Array, axes: Axes) -> State | None:
     cut = _cut(table, device.properties(x).multiprocessors)
     if cut is None:
         return None
-    working = working_name(table.name)
+    working = dtypes_for(table.name).working
     fields = empty_states("plain", x, table.slices * cut.parts, working)
     numbers = {"count": cut.fold, "gives": cut.rows}
     _run(cut.launch, table, x, numbers | dict(zip("mws", map(device.address, fields), strict=True)))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, working_name
+from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.normalizer import State
 from ..layout import fits, from_block, reduced_in, to_block
 from ..loops import Loop, loops_of
@@ -152,7 +152,7 @@ def planned(
             return None
         launch, numbers["gives"], numbers["count"] = applied
         return Planned(rows, launch, _call(numbers))
-    working = working_name(name)
+    working = dtypes_for(name).working
     if short := rows_launch(name, output, count, length, aligned):
         kind = working if output == "state" else ""
         anywhere = short.kernel.name.startswith("tiny")

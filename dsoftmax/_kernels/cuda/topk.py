@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._algebra.dtypes import dtype_name, working_name
+from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.normalizer import State
 from ..layout import fits
 from ..loops import NO_LOOP, loops_of
@@ -88,7 +88,7 @@ def of_block(
         return None
     results = device.empties(x, (*planned.kept, abs(k)), (x.dtype, "int64"))
     if normalized:
-        dtypes = (working_name(name), "float64", "float64")
+        dtypes = (dtypes_for(name).working, "float64", "float64")
         results += device.empties(x, (*planned.kept, 1), dtypes)
     addresses = [address, *map(device.address, results)]
     addresses += [0] * (len(TOPK_ADDRESSES) - len(addresses))
