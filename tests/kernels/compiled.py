@@ -20,6 +20,7 @@ from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
+from dsoftmax._kernels.cpu.exact import can_fuse
 
 SMALL = ("bool", "int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float32")
 LARGE = ("int32", "uint32", "int64", "uint64", "float64")
@@ -43,7 +44,8 @@ def _of_slices(working):
     yield kernels.columns, working, "weighted", False
     for masked in (False, True):
         yield kernels.rows, working, False, masked
-        yield kernels.exact_rows, working, masked
+        if can_fuse():  # else it is nowhere used
+            yield kernels.exact_rows, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):
