@@ -13,6 +13,7 @@ import numpy as np
 
 from .._algebra.dtypes import dtype_name, dtype_of, dtypes_for, type_name
 from .._algebra.exact import SLICE_BYTES, Exact, as_dtype, identity, merge
+from .._algebra.normalizer import quiet
 from .._algebra.states import concatenated
 from .blocks import Terms, laid_out, masked_like
 from .cpu import block as on_cpu
@@ -108,10 +109,14 @@ def sign(state: Exact | Finished) -> Array:
 
 
 def rescale(x: Array | Terms, state: Exact | Finished) -> Array:
-    """exp(x - m) / d; masked entries stay masked."""
+    """exp(x - m) / d; masked entries stay masked. NaN in slices of nothing, without a mask."""
     data, _, where, _ = laid_out(x)
     state = finish(state)
-    return masked_like(x, _applied(on_cpu.rescale, data, state.m, state.d, where))
+    m, d = state.m, state.d
+    if where is None and (nothing := d == 0).any():
+        # Else all slices of the block would go to NumPy's exponentials.
+        m, d = np.where(nothing, m.dtype.type(np.nan), m), np.where(nothing, 1.0, d)
+    return masked_like(x, _applied(on_cpu.rescale, data, m, d, where))
 
 
 def log_rescale(x: Array | Terms, state: Exact | Finished) -> Array:
@@ -164,7 +169,8 @@ def _applied(function: Any, x: Array, m: Array, number: Array, where: Array | No
         if m.dtype == dtypes_for(name).working == working.name:
             return function(_supported(x), m, number, where)
         y = function(x.astype(working), m.astype(working), number, where)
-    return y.astype(result, copy=False)
+    with quiet():  # a logarithm may exceed the largest float16
+        return y.astype(result, copy=False)
 
 
 def _supported(x: Array) -> Array:

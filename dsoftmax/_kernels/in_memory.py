@@ -13,8 +13,8 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TypeVar
 
@@ -82,18 +82,21 @@ def may_cut() -> bool:
 def share_out(function: Callable[[Piece], object], pieces: Sequence[Piece]) -> None:
     """Call a function, which lets other threads run, with each of some pieces.
 
-    This thread takes part, and so do as many others as it may use, until no piece is left or one
-    raises an error.
+    This thread takes part, and so do as many others as it may use and as can be started, until no
+    piece is left or one raises an error. None of them cuts a piece again, and all have come to
+    their end, also after Ctrl-C, since they use memory that the caller frees.
     """
-    threads = min(_local.threads, len(pieces))
-    if threads < 2:
+    if len(pieces) < 2:
         for piece in pieces:
             function(piece)
         return
+    threads = min(_local.threads, len(pieces))
     queue, lock = iter(pieces), threading.Lock()
     errors: list[BaseException] = []
+    helpers: list[Future[None]] = []
 
     def work() -> None:
+        before, _local.threads = _local.threads, 0
         try:
             while not errors:
                 with lock:
@@ -103,12 +106,29 @@ def share_out(function: Callable[[Piece], object], pieces: Sequence[Piece]) -> N
                 function(piece)
         except BaseException as error:  # of any kind: Ctrl-C comes to the main thread
             errors.append(error)
+        finally:
+            _local.threads = before
 
-    helpers = [_executor(threads - 1).submit(work) for _ in range(threads - 1)]
-    work()
-    wait(helpers)
+    try:
+        with suppress(RuntimeError):  # no more threads can be started, as at the end of a process
+            for _ in range(threads - 1):
+                helpers.append(_executor(threads - 1).submit(work))
+        work()
+    except BaseException as error:  # Ctrl-C between the lines
+        errors.append(error)
+    _wait_for(helpers, errors)
     if errors:
         raise errors[0]
+
+
+def _wait_for(helpers: list[Future[None]], errors: list[BaseException]) -> None:
+    """Wait until all have come to their end, however often that is interrupted."""
+    while helpers:
+        try:
+            wait(helpers)
+            return
+        except BaseException as error:
+            errors.append(error)
 
 
 _local = _Local()

@@ -83,6 +83,44 @@ def test_ctrl_c_ends_it():
     assert len(taken) == before
 
 
+def test_ctrl_c_while_this_thread_waits_leaves_no_helper_at_work():
+    """They use memory that the caller frees."""
+    main, done = threading.main_thread(), []
+
+    def piece(k):
+        if threading.current_thread() is main:
+            busy.wait(30)
+            threading.Timer(0.2, signal.pthread_kill, (main.ident, signal.SIGINT)).start()
+        else:
+            busy.set()
+            interrupted.wait(1)
+            done.append(k)
+
+    busy, interrupted = threading.Event(), threading.Event()
+    with on(2), pytest.raises(KeyboardInterrupt):
+        in_memory.share_out(piece, range(2))
+    assert len(done) == 1
+
+
+def test_a_piece_is_not_cut_again_in_any_thread():
+    cut_again = []
+    with on(3):
+        in_memory.share_out(lambda k: cut_again.append(in_memory.may_cut()), range(100))
+        assert in_memory.may_cut()
+    assert cut_again == [False] * 100
+
+
+def test_one_thread_does_it_all_where_no_other_can_be_started(monkeypatch):
+    def refuse(threads):
+        raise RuntimeError("can't start new thread")
+
+    taken = []
+    monkeypatch.setattr(in_memory, "_executor", refuse)
+    with on(3):
+        in_memory.share_out(taken.append, range(10))
+    assert taken == list(range(10))
+
+
 def test_nothing_is_cut_outside_or_where_it_is_small():
     assert not in_memory.may_cut()
     with in_memory.InMemory((in_memory.LARGE - 1,), lambda: 2):

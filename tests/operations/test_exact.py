@@ -158,6 +158,36 @@ class TestNormalizer:
                 assert_array_equal(getattr(n, name)(part), expected)
         assert_array_equal(later.logsumexp(keepdims=True), n.logsumexp(keepdims=True))
 
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_a_slice_of_nothing_leaves_the_others_their_bits(self, dtype, axis):
+        x = (np.random.default_rng(8).normal(size=(70, 90)) * 5).astype(dtype)
+        where = np.ones(x.shape, bool)
+        where.swapaxes(0, axis)[:, 3] = False
+        n = Normalizer.of(x, axis, where=where, exact=True)
+        expected = dsoftmax.softmax(x, axis, where=where, exact=True)
+        for chunks in (-1, (7, 90), (70, 9)):
+            y = n.softmax(da.from_array(x, chunks=chunks)).compute()
+            assert_array_equal(y[where], expected[where])
+            assert np.isnan(y[~where]).all()
+        assert_array_equal(n.softmax(x)[where], expected[where])
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_an_element_far_above_the_maximum_leaves_the_others_their_bits(self, dtype):
+        x = np.random.default_rng(9).normal(size=(4000, 2)).astype(dtype)
+        x[10] = 700
+        where = x < 100
+        n = Normalizer.of(x, 0, where=where, exact=True)
+        expected = dsoftmax.softmax(x, 0, where=where, exact=True)
+        for chunks in (-1, (1000, 2), (999, 1)):
+            y = n.softmax(da.from_array(x, chunks=chunks)).compute()
+            assert_array_equal(y[where], expected[where])
+            assert (y[10] > 1e30).all()
+
+    def test_logarithms_beyond_a_dtype_do_not_warn(self):
+        n = Normalizer.of(np.array([1e6]), exact=True)
+        assert n.log_softmax(np.array([1.0], np.float16)) == -np.inf
+
     def test_parts_with_other_chunks(self):
         x = np.random.default_rng(7).normal(size=(60, 30))
         parts = [

@@ -2,6 +2,7 @@
 
 from operator import itemgetter
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -71,3 +72,15 @@ def test_a_slice_without_a_logarithm_leaves_the_others_their_bits(special):
     x[7] = special
     found = _kernels.logsumexp(x, (1,))[:, 0]
     assert np.delete(found, 7).tobytes() == np.delete(total, 7).tobytes()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_top_k_has_the_same_bits_for_any_number_of_threads(threads):
+    x = np.random.default_rng(0).normal(size=(1 << 17, 20)) * 3
+    with dask.config.set({"dsoftmax.threads": 1}):
+        expected = dsoftmax.softmax_topk(x, 3, axis=0)
+    for _ in range(3):
+        with dask.config.set({"dsoftmax.threads": threads}):
+            found = dsoftmax.softmax_topk(x, 3, axis=0)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -252,7 +252,8 @@ def outputs(working: Any) -> tuple[Callable[..., Any], ...]:
                 m, factor = pointer(state + at.m, working), pointer(state + at.last, working)
                 elements, results = pointer(x + offset, working), pointer(y + offset, working)
                 for i in range(n):
-                    results[i] = working(exp(float64(elements[i] - m[i]))) * factor[i]
+                    if elements[i] - m[i] > high:
+                        results[i] = working(exp(float64(elements[i] - m[i]))) * factor[i]
 
     @inlined
     def write_logarithms(states: int, groups: int, tail: int, x: int, y: int) -> None:

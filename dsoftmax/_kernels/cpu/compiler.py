@@ -148,6 +148,16 @@ def _numba_is_installed() -> bool:
         return False
 
 
+def _in_a_fork() -> None:
+    """A fork has no thread that would release the lock, if one of its parent's holds it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_a_fork)
+
+
 def callable_at(address: int, arguments: int) -> Callable[..., None]:
     """The machine code at an address as a function of that number of integers."""
     function = CFUNCTYPE(c_int32, *[c_int64] * arguments)(address)

@@ -217,7 +217,8 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
         if largest(top) > high:  # x is not of the slice that m is of
             elements, results = pointer(source, working), pointer(target, working)
             for i in range(size):
-                results[i] = working(exp(float64(elements[i] - m))) * factor
+                if elements[i] - m > high:
+                    results[i] = working(exp(float64(elements[i] - m))) * factor
 
     return write_logarithms, write_exponentials
 
