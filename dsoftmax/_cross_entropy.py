@@ -47,13 +47,13 @@ def cross_entropy(
         Scores: Dask array, NumPy array or one of another array-API library, or list; of floats,
         integers or booleans. Masked entries take no part.
     labels : array_like of int
-        The class of each slice, from 0 to the length of the axis: of the shape of x (and ``where``,
-        broadcast) without ``axis``, of any dtype of integers, NumPy's or of the library of x; may
-        be a Dask array. Masked labels are left out, as ``ignore_label`` is.
+        The class of each slice, from 0 to the length of the axis minus 1: of the shape of x (and
+        ``where``, broadcast) without ``axis``, of any dtype of integers, NumPy's or of the library
+        of x; may be a Dask array. Masked labels are left out, as ``ignore_label`` is.
     axis : int, optional
         The axis of the classes; the last one by default.
     ignore_label : int, optional
-        A label that leaves its slice out, as -100 or 255 in the data of others; it gives 0. No
+        A label that leaves its slice out, such as the usual -100 or 255; it gives 0. No
         other label may be out of range.
     where : array_like of bool, optional
         Which classes take part; broadcasts with x, as in `softmax`. A class that is out has

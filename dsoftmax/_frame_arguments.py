@@ -91,6 +91,8 @@ def _as_key(function: str, x: Frame, key: Any) -> Any:
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
         what = repr(key) if isinstance(key, str) else f"a {type_name(key)}"
+        if isinstance(key, str) and x.ndim == 1:
+            what += ", but x is a Series and has no columns"
         raise TypeError(
             f"{function}: by is {what}; pass a Series with the index of x, or the name of a column "
             "of a DataFrame x, or several of these in a list"
@@ -129,8 +131,8 @@ def _known(key: Any) -> Any:
 def _check_index(function: str, x: Frame, key: Any) -> None:
     if not x.index.equals(key.index):
         raise ValueError(
-            f"{function}: by has another index than x; give each row its label, as with "
-            "by.reindex(x.index)"
+            f"{function}: by has another index than x; take both from the same rows, as "
+            "frame = frame[frame.u > 0] before frame['u'] and frame['market'] does"
         )
 
 

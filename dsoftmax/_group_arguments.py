@@ -226,7 +226,13 @@ def _as_expected(
         )
     if categories is None:
         return ordered, order
-    codes = places_of(labels, in_order(categories))
+    try:
+        codes = places_of(labels, in_order(categories))
+    except TypeError as error:
+        raise TypeError(
+            f"{function}: no label in by can equal those of expected_groups ({error}); convert one "
+            "of them"
+        ) from None
     return in_order(np.where(codes < 0, -2 - np.arange(len(codes)), codes))
 
 

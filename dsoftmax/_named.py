@@ -230,5 +230,6 @@ def _of_groups(
     coords = x.coords.to_dataset().drop_dims(x.dims[axis], errors="ignore").coords
     dims = (*x.dims[:axis], *names, *x.dims[axis + 1 :])
     attrs = x.attrs if _keeps_attrs() else None
-    y = xr.DataArray(values, coords, dims, name=x.name, attrs=attrs)
+    y = xr.DataArray(values, coords, dims, attrs=attrs)
+    y.name = x.name  # given above, None would be taken for the name of the Dask array
     return y.assign_coords({name: (name, one) for name, one in zip(names, labels, strict=True)})

@@ -46,6 +46,12 @@ def connected(
     if scheduler is not None:
         check_scheduler(scheduler, "start one with `dask scheduler`, or leave out --scheduler")
         with Client(scheduler, timeout=CONNECT_TIMEOUT) as client:
+            versions = client.sync(client.scheduler.versions, packages=["dsoftmax"])
+            if versions["packages"]["dsoftmax"] is None:  # else it would be waited for in vain
+                raise JobError(
+                    f"the scheduler at {scheduler} has no dsoftmax; install this version of it "
+                    "there, and on its workers"
+                )
             yield client
         return
     with warnings.catch_warnings():
@@ -81,6 +87,8 @@ def check_scheduler(address: str, hint: str) -> None:
     except Exception as error:  # whatever the answer of another protocol causes
         problem = one_line(error)
     if problem:
+        if address.startswith(("http://", "https://")):
+            hint = "this is an address of a dashboard; give the scheduler's, e.g. tcp://host:8786"
         raise JobError(f"no Dask scheduler answers at {address} ({problem}); {hint}")
 
 

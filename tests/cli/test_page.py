@@ -61,6 +61,16 @@ def test_the_plain_dashboard_where_the_page_cannot_be(cluster, monkeypatch, miss
     check_page(link, "status")
 
 
+def test_a_scheduler_without_dsoftmax_is_not_waited_for(cluster, monkeypatch):
+    answer = {"packages": {"dsoftmax": None}, "host": {}}
+    monkeypatch.setitem(cluster.scheduler.handlers, "versions", lambda packages=None: answer)
+    with (
+        pytest.raises(job.JobError, match="has no dsoftmax; install this version of it there"),
+        job.connected(cluster.scheduler_address, None),
+    ):
+        pytest.fail("connected")
+
+
 def test_another_version_there(cluster, monkeypatch):
     def fail(client):
         raise AttributeError("no such class")

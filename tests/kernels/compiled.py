@@ -14,7 +14,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import groups, gumbel, philox, portable, running, weights
+from dsoftmax._kernels import exact, groups, gumbel, philox, portable, running, weights
+from dsoftmax._kernels.blocks import Terms
 from dsoftmax._kernels.cpu import attention_calls, kernels, random_bits, weight_calls
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import running as running_cpu
@@ -173,6 +174,11 @@ def call(dtype, weights, axis, shape):
         )
         if dtype in TOLERANCES:
             _draw(x.ravel())
+            if can_fuse():
+                for where in (None, x < 3):
+                    found = exact.log_sum(exact.of_block(Terms(x, None, where), (axis,)))
+                    wanted = portable.log_sum(portable.of_block(x, (axis,), None, where))
+                    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
             m, v = x.max(axis=1, keepdims=True), rng.normal(size=(shape[1], 64)).astype(dtype)
             found, expected = attention_calls.products(x, m, v), np.exp(x - m) @ v
             near = TOLERANCES[dtype]
@@ -214,10 +220,10 @@ def _draw(x):
     np.testing.assert_array_equal(found[0], weights.integer_weights(x.astype("f8") - m, k))
 
 
-def call_grouped(dtype):
-    """Compare softmaxes within groups with sums by `numpy.bincount`."""
+def call_grouped(dtype, count):
+    """Compare softmaxes within so many groups with sums by `numpy.bincount`."""
     rng = np.random.default_rng(4)
-    x, by = rng.normal(size=10_000).astype(dtype), rng.integers(0, 3000, 10_000)
+    x, by = rng.normal(size=10_000).astype(dtype), rng.integers(0, count, 10_000)
     d = np.bincount(by, np.exp(x.astype("f8")))
     halves = slice(5000), slice(5000, None)
     for labels in (by * 10**10, by.astype("U5"), by.astype("S5")):  # words of 8, 4 and 1 bytes
@@ -246,7 +252,12 @@ def call_all(seed, *dtypes):
         for one in every_call()
         if not dtypes or (one[0] in dtypes and one[1] in (None, *dtypes))
     ]
-    calls += [partial(call_grouped, dtype) for dtype in TOLERANCES if dtype in dtypes or not dtypes]
+    calls += [
+        partial(call_grouped, dtype, count)
+        for dtype in TOLERANCES
+        if dtype in dtypes or not dtypes
+        for count in (3000, 30_000)  # the latter in several tables
+    ]
     for one in random.Random(seed).sample(calls, len(calls)):
         one()
     print("numba" in sys.modules)

@@ -75,7 +75,8 @@ def test_chunks_do_not_matter(case, split_every):
     found.append(expectation(lazy, 1.0, axis, split_every=split_every))
     expected = [*(f(x, axis) for f in STATISTICS), expectation(x, 1.0, axis)]
     for one, right in zip(dask.compute(*found), expected, strict=True):
-        assert_allclose(one, right, rtol=1e-11)
+        # Entropies below the smallest normal number have lost digits.
+        assert_allclose(one, right, rtol=1e-11, atol=np.finfo(float).tiny)
 
 
 @pytest.mark.parametrize("chunks", [None, (1, 1), (1, 2), (1, 4)], ids=str)
