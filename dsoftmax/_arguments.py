@@ -85,9 +85,9 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            f"labels; use dsoftmax.dataframe or dsoftmax.xarray, or pass the array in it: "
-            f"{name}.to_numpy() for pandas and polars (only the "
-            f"score columns of a DataFrame), {name}.data or {name}.values for xarray, "
+            "labels; pass it to dsoftmax.dataframe or dsoftmax.xarray, or pass the array in it: "
+            f"{name}.to_numpy() for pandas and polars (only the score columns of a DataFrame), "
+            f"{name}.data or {name}.values for xarray, "
             f"{name}.to_dask_array(lengths=True) for dask.dataframe"
         )
     if dask.is_dask_collection(x) and not isinstance(x, da.Array):

@@ -223,9 +223,10 @@ def _draw(x):
 def call_grouped(dtype, count):
     """Compare softmaxes within so many groups with sums by `numpy.bincount`."""
     rng = np.random.default_rng(4)
-    x, by = rng.normal(size=10_000).astype(dtype), rng.integers(0, count, 10_000)
+    size = 4 * count
+    x, by = rng.normal(size=size).astype(dtype), rng.integers(0, count, size)
     d = np.bincount(by, np.exp(x.astype("f8")))
-    halves = slice(5000), slice(5000, None)
+    halves = slice(size // 2), slice(size // 2, None)
     for labels in (by * 10**10, by.astype("U5"), by.astype("S5")):  # words of 8, 4 and 1 bytes
         for moments in (False, True):
             parts = (groups.Labelled(x[half], (labels[half],)) for half in halves)
