@@ -13,7 +13,7 @@ from dask.utils import format_bytes
 from .formats import FORMATS, place
 from .npy import NpyFile
 from .staging import AtUrl, OnDisk, Uploaded
-from .storage import MisuseError, StorageError, StoredArray, one_line
+from .storage import MisuseError, StorageError, StoredArray, WritableArray, one_line
 from .urls import Url
 from .zarr import ZarrArray, import_zarr
 
@@ -132,7 +132,7 @@ class Destination:
 
 
 def write_block(
-    block: np.ndarray, target: StoredArray, path: str, block_info: Any = None
+    block: np.ndarray, target: WritableArray, path: str, block_info: Any = None
 ) -> np.ndarray:
     """Write a block where it belongs, and return its size as a block; errors name ``path``."""
     where = block_info[0]["array-location"]

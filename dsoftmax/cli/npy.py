@@ -14,12 +14,12 @@ import dask.array as da
 import numpy as np
 from numpy.lib.format import MAGIC_PREFIX, open_memmap
 
-from .storage import StorageError, StoredArray, one_line
+from .storage import StorageError, StoredArray, WritableArray, one_line
 
 _CONTIGUOUS_RUN = 2**16  # bytes: the least worth reading along the contiguous axis
 
 
-class NpyFile(StoredArray):
+class NpyFile(WritableArray):
     """A .npy file; reading maps it into memory and never unpickles."""
 
     format = "npy"

@@ -107,6 +107,3 @@ class NpyUrl(StoredArray):
         run = max(1, _RUN // max(1, dtype.itemsize))
         grain = tuple(run if axis in nearest[:1] else 1 for axis in range(len(shape)))
         return cls(str(url), shape, dtype, grain, nearest, start=start, fortran=fortran)
-
-    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None:
-        raise NotImplementedError  # a destination is put together on disk, and uploaded

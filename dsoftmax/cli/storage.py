@@ -32,7 +32,7 @@ class MisuseError(StorageError):
 
 @dataclass(frozen=True)
 class StoredArray(ABC):
-    """An array on disk: indexing reads and assigning to an index writes, in any process.
+    """An array on disk or at a URL: indexing reads it, in any process.
 
     Attributes
     ----------
@@ -60,9 +60,6 @@ class StoredArray(ABC):
     @abstractmethod
     def __getitem__(self, index: Any) -> Any: ...
 
-    @abstractmethod
-    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None: ...
-
     @property
     def ndim(self) -> int:
         """The number of axes."""
@@ -87,6 +84,13 @@ class StoredArray(ABC):
             asarray=True,
             inline_array=True,
         )
+
+
+class WritableArray(StoredArray):
+    """One that can be a destination: assigning to an index writes, in any process."""
+
+    @abstractmethod
+    def __setitem__(self, index: tuple[slice, ...], value: Any) -> None: ...
 
 
 def plan_chunks(

@@ -11,14 +11,14 @@ from typing import Any
 import dask.array as da
 
 from .._install import how_to_install
-from .storage import StorageError, StoredArray, one_line, remove
+from .storage import StorageError, StoredArray, WritableArray, one_line, remove
 from .urls import Url
 from .zarr_conventions import decoding_of, dimension_names, kept_attributes
 
 _MOST_NAMED = 10  # most arrays listed in the error for a group
 
 
-class ZarrArray(StoredArray):
+class ZarrArray(WritableArray):
     """A Zarr array in a directory, or at a URL."""
 
     format = "zarr"

@@ -177,7 +177,7 @@ print(os.waitpid(child, 0)[1])
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no os.fork here")
 def test_a_fork_computes_the_same_with_one_thread():
     command = [sys.executable, "-c", FORK]
     assert subprocess.run(command, check=True, capture_output=True, timeout=300).stdout == b"0\n"
