@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from errno import ENOENT
@@ -54,18 +54,30 @@ def connected(
                 )
             yield client
         return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Port .* is already in use")
-        cluster = LocalCluster(
-            n_workers=1,
-            threads_per_worker=threads or CPU_COUNT,
-            processes=False,
-            protocol="tcp",  # on the loopback interface, like the dashboard
-            dashboard_address="127.0.0.1:8787" if dashboard else None,
-            silence_logs=False,
-        )
+    cluster = LocalCluster(
+        n_workers=1,
+        threads_per_worker=threads or CPU_COUNT,
+        processes=False,
+        protocol="tcp",  # on the loopback interface, like the dashboard
+        dashboard_address=f"127.0.0.1:{_port()}" if dashboard else None,
+        silence_logs=False,
+    )
     with cluster, Client(cluster) as client:
         yield client
+
+
+def _port() -> int:
+    """The usual port of a dashboard, or 0 for any other if it is taken.
+
+    Dask would look for another one, too, but warns, and leaves a socket open.
+    """
+    with socket.socket() as usual:
+        usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Dask's does
+        try:
+            usual.bind(("127.0.0.1", 8787))
+        except OSError:
+            return 0
+    return 8787
 
 
 def check_scheduler(address: str, hint: str) -> None:

@@ -1,5 +1,8 @@
 """The page /softmax that commands offer, on their own cluster and on that of a scheduler."""
 
+import contextlib
+import gc
+import socket
 import sys
 import urllib.error
 import urllib.request
@@ -23,6 +26,19 @@ def check_page(link, name="softmax"):
     assert f'href="{name}"' in text
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{link}es", timeout=10)
+
+
+def test_on_another_port_where_the_usual_one_is_taken():
+    """Without a warning, and without a socket that is left open, which would be an error here."""
+    with socket.socket() as usual:
+        usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # it is taken already
+            usual.bind(("127.0.0.1", 8787))
+            usual.listen()
+        with job.connected(None, 1) as client:
+            check_page(page.dashboard_link(client, own=True))
+        assert ":8787/" not in client.dashboard_link
+    gc.collect()
 
 
 def test_on_its_own_cluster():
