@@ -18,6 +18,7 @@ from . import (
     graphs,
     groups,
     memory,
+    products,
     readme,
     sampling,
     small,
@@ -53,6 +54,7 @@ SUITES = {
     for suite in (
         speed.SUITE,
         statistics.SUITE,
+        products.SUITE,
         groups.SUITE,
         OTHERS,
         first.SUITE,
