@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ..processes import printed
+
 FILTERED = """
 import dask.array as da, numpy as np, dsoftmax
 x = np.arange(8.0).reshape(4, 2)
@@ -23,10 +25,7 @@ print(da.array_expr_enabled())
 
 
 def test_filtered_rows_in_the_array_expression_mode():
-    environment = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
-    command = [sys.executable, "-c", FILTERED]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert printed(FILTERED, expressions=True) == "True\n"
 
 
 @pytest.mark.system

@@ -39,14 +39,17 @@ def statistics_of(x, v):
     )
 
 
-@pytest.mark.parametrize("spread", [0.01, 1, 5, 50, "ascending"])
+@pytest.mark.parametrize("spread", [0.01, 1, 5, 50, "ascending", "equal"])
 def test_errors_over_random_chunks(spread):
     """Of 100 chunkings of each kind; 8 of these units is what docs/numerics.md promises."""
     rng = np.random.default_rng(3)
     for trial in range(100):
         n = int(rng.integers(5000, 40_000))
-        x = rng.normal(size=n) * 3 if spread == "ascending" else rng.normal(size=n) * spread
+        x = rng.normal(size=n) * (3 if isinstance(spread, str) else spread)
         x = np.sort(x) if spread == "ascending" else x
+        if spread == "equal":  # all terms are rounded to the same side
+            x = np.full(n, -30 - 10 * rng.random())
+            x[rng.integers(n)] = 0
         v = rng.normal(size=n) + trial % 2
         chunks = np.split(np.arange(n), np.sort(rng.integers(1, n, rng.integers(0, 5))))
         chunks = [chunk for chunk in chunks if len(chunk)]

@@ -1,9 +1,6 @@
 """cumulative_logsumexp: accuracy, special values, chunks, masks, tasks, readings and errors."""
 
 import itertools
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
 from functools import partial
@@ -27,6 +24,7 @@ from dsoftmax._kernels.cpu import running as compiled
 
 from ..compare import assert_allclose, assert_array_equal
 from ..oracle import EPS
+from ..processes import printed
 from ..strategies import arrays, chunkings
 
 RNG = np.random.default_rng(0)
@@ -263,17 +261,10 @@ def test_unknown_chunks_along_any_axis(axis, initial):
     assert_allclose(y, expected, rtol=1e-14)
 
 
-def printed(program, **environment):
-    """What a program prints that has a process of its own."""
-    command, environment = [sys.executable, "-c", program], os.environ | environment
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout.split()
-
-
 JAX = """
 import dask, dask.array as da, jax, jax.numpy as jnp, numpy as np
 from dsoftmax import cumulative_logsumexp
+jax.config.update("jax_enable_x64", True)
 x = np.random.default_rng(0).normal(size=40) * 9
 for reverse in (False, True):
     y = jax.jit(lambda a: cumulative_logsumexp(a, reverse=reverse))(jnp.asarray(x))
@@ -292,7 +283,7 @@ print("done")
 def test_blocks_of_jax():
     pytest.importorskip("jaxlib", reason="blocks of JAX")
     # In another process: it warns of every fork.
-    assert printed(JAX, JAX_ENABLE_X64="1") == ["done"]
+    assert printed(JAX) == "done\n"
 
 
 @pytest.mark.parametrize("library", ["array_api_strict", "torch"])
@@ -452,4 +443,4 @@ print(da.array_expr_enabled())
 
 
 def test_the_array_expression_mode():
-    assert printed(EXPRESSIONS, DASK_ARRAY__QUERY_PLANNING="True") == ["True"]
+    assert printed(EXPRESSIONS, expressions=True) == "True\n"

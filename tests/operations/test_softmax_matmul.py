@@ -2,9 +2,6 @@
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 from collections import Counter
 
 import dask
@@ -23,6 +20,7 @@ from dsoftmax._kernels import matmul
 
 from .. import oracle
 from ..compare import assert_allclose, assert_array_equal
+from ..processes import printed
 from ..strategies import chunkings, floats
 
 RNG = np.random.default_rng(11)
@@ -433,7 +431,7 @@ for given in (map(jnp.asarray, (x, v)), (jnp.asarray(x), v), lazy):
 def test_blocks_of_jax():
     """In a process of its own: with its threads JAX warns of every fork afterwards."""
     pytest.importorskip("jaxlib", reason="blocks of JAX")
-    subprocess.run([sys.executable, "-W", "error", "-c", JAX], check=True)
+    assert printed(JAX) == ""
 
 
 EXPRESSIONS = """
@@ -449,7 +447,4 @@ print(da.array_expr_enabled())
 
 
 def test_the_array_expression_mode():
-    environment = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
-    command = [sys.executable, "-W", "error", "-c", EXPRESSIONS]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert printed(EXPRESSIONS, expressions=True) == "True\n"

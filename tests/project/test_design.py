@@ -1,8 +1,6 @@
 """The operation that DESIGN.md adds, built of public names alone, is right everywhere."""
 
-import os
 import re
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -15,6 +13,7 @@ from distributed import Client, wait
 from scipy import special
 
 from ..compare import assert_allclose
+from ..processes import printed
 
 DESIGN = Path(__file__).parents[2] / "DESIGN.md"
 (SOURCE,) = re.findall(r"```python\n(.*?)```", DESIGN.read_text(), re.DOTALL)
@@ -87,10 +86,7 @@ for axis in (0, 1):
     np.testing.assert_allclose(found, logsumexp(x.compute(), axis=axis) - np.log(x.shape[axis]))
 print(da.array_expr_enabled())
 """
-    environment = os.environ | {"DASK_ARRAY__QUERY_PLANNING": "True"}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert printed(program, expressions=True) == "True\n"
 
 
 @pytest.mark.filterwarnings("ignore:Port .* is already in use")
