@@ -1,51 +1,8 @@
 """Exact, parallel and lazy softmax, log-softmax and log-sum-exp of Dask arrays."""
 
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from . import dashboard, grouped, operations, reference
-    from . import dataframe as dataframe
-    from . import xarray as xarray
-    from ._compile import compile as compile  # noqa: A004
-    from ._cross_entropy import cross_entropy
-    from ._cumulative import cumulative_logsumexp
-    from ._draws import choice, gumbel_topk
-    from ._normalizer import Normalizer
-    from ._reread import reread
-    from ._results import GumbelTopK, TopK, TopKWithLog
-    from ._softmax import log_softmax, logsumexp, softmax
-    from ._softmax_matmul import softmax_matmul
-    from ._statistics import effective_sample_size, entropy, expectation
-    from ._topk import softmax_topk, topk
 
 __version__ = "0.1.0"
-
-# Without `compile`, which is Python's too, and the modules that need pandas or xarray.
-__all__ = [
-    "GumbelTopK",
-    "Normalizer",
-    "TopK",
-    "TopKWithLog",
-    "choice",
-    "cross_entropy",
-    "cumulative_logsumexp",
-    "dashboard",
-    "effective_sample_size",
-    "entropy",
-    "expectation",
-    "grouped",
-    "gumbel_topk",
-    "log_softmax",
-    "logsumexp",
-    "operations",
-    "reference",
-    "reread",
-    "softmax",
-    "softmax_matmul",
-    "softmax_topk",
-    "topk",
-]
 
 # Imported on first use: the imports take a second, and the command line must handle Ctrl-C before.
 _HOMES = {
@@ -75,6 +32,9 @@ _HOMES = {
     "topk": "_topk",
     "xarray": "xarray",
 }
+
+# Without `compile`, which is Python's too, and the modules that need pandas or xarray.
+__all__ = sorted({*_HOMES} - {"compile", "dataframe", "xarray"})
 
 
 def __getattr__(name: str) -> object:

@@ -49,7 +49,10 @@ class Monoid:
     finish: Callable[[State], State] | None = None
 
     def __mul__(self, other: Monoid) -> Monoid:
-        """The monoid of pairs of both states, computed in one pass."""
+        """The monoid of pairs of both states, computed in one pass.
+
+        It has the name of the first, and no ``finish``.
+        """
         return Monoid(
             self.name,
             partial(_of_block_by_both, one=self.of_block, other=other.of_block),
@@ -99,7 +102,7 @@ class Operation:
         ``whole(block, axes) -> block``: the same for a block of whole slices; or of an operation
         with one result this result, with ``axes`` kept.
     title : str, optional
-        What it gives, in words: "Write the ... of SRC to DST".
+        What it gives, in words that the help of its command contains.
     states : str, optional
         The prefix of the names of the tasks that make and merge states, if not the name of the
         operation: operations with the same prefix and monoid share the states of an array.

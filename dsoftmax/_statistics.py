@@ -154,7 +154,7 @@ def entropy(
     Raises
     ------
     TypeError, ValueError
-        As in `softmax`, at the call, but that x may be empty.
+        As in `softmax`, at the call, except that x may be empty.
 
     See Also
     --------
@@ -224,7 +224,7 @@ def effective_sample_size(
     Raises
     ------
     TypeError, ValueError
-        As in `softmax`, at the call, but that x may be empty.
+        As in `softmax`, at the call, except that x may be empty.
 
     See Also
     --------

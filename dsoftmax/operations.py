@@ -2,8 +2,8 @@
 
 An `Operation` has a `Monoid`, the state kept of every slice, and what is computed from it: results,
 for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
-command line and the dashboard, and all are in one file, side by side.  ``DESIGN.md`` adds one,
-step by step.
+dashboard and the benchmarks, and all are in one file, side by side.  ``DESIGN.md`` adds one from
+outside, ``CONTRIBUTING.md`` one of the package, step by step.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def softmax_matmul(columns: int = 1) -> Operation:
     return Operation("softmax_matmul", monoid, (Result(matmul.mean),), arrays=2)
 
 
-# All of the package; one of each family that has a parameter: k, dtypes or columns.
+# All of the package but scans; one of each family that has a parameter: k, dtypes or columns.
 OPERATIONS = (
     SOFTMAX,
     LOG_SOFTMAX,

@@ -59,7 +59,7 @@ def rows(heading):
 
 def test_every_command_has_a_row():
     found = [cells[0].strip("`") for cells in rows("Commands")]
-    assert {line.split()[0] for line in found} == set(main.commands)
+    assert {line.split()[0] for line in found} == set(main.commands), "see docs/command-line.md"
     for command in COMMANDS:
         (line,) = (line for line in found if line.split()[0] == command.key)
         usage = main.commands[command.key].collect_usage_pieces(

@@ -103,6 +103,10 @@ def expected(key, x, mask, **given):
     return found._asdict() if isinstance(found, tuple) else {"": found}
 
 
+def test_every_command_has_a_case():
+    assert {key for key, _ in SINGLE} == {command.key for command in COMMANDS}, "see SINGLE"
+
+
 @pytest.mark.parametrize(("key", "given", "mask"), CASES, ids=str)
 def test_a_command_gives_what_the_function_gives(tmp_path, key, given, mask):
     where = MASKS.get(mask)

@@ -96,14 +96,15 @@ def test_the_reference_has_every_name_of_a_module(page, library):
     if library:
         pytest.importorskip(library, reason="the module needs it")
     module = importlib.import_module("dsoftmax." + {"paper": "reference"}.get(page, page))
-    assert listed(page) == set(getattr(module, "__all__", defined(module)))
+    names = set(getattr(module, "__all__", defined(module)))
+    assert listed(page) == names, f"see docs/reference/{page}.rst"
 
 
 def test_the_reference_has_every_name_of_the_package():
     modules = {name for name in dir(dsoftmax) if f"dsoftmax.{name}" in sys.modules}
     modules |= {"dashboard", "dataframe", "grouped", "operations", "reference", "xarray"}
     public = {name for name in dir(dsoftmax) if not name.startswith("_")}
-    assert listed("dsoftmax") == public - modules
+    assert listed("dsoftmax") == public - modules, "see docs/reference/dsoftmax.rst"
 
 
 def test_links_that_lead_nowhere_are_found(tmp_path, monkeypatch):

@@ -69,6 +69,11 @@ def test_overloads_have_the_arguments_of_the_function(module, name):
         assert all(real[keyword].kind is inspect.Parameter.KEYWORD_ONLY for keyword in keywords)
 
 
+@pytest.mark.parametrize(("module", "name"), [*functions()])
+def test_the_program_of_a_user_calls_every_function(module, name):
+    assert f"{module.__name__}.{name}(" in USER.read_text(), "see tests/project/user.py"
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("checker", ["mypy", "pyright"])
 def test_a_program_of_a_user_has_the_types_that_it_says(checker, tmp_path):

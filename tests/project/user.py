@@ -38,6 +38,7 @@ def lazy_gives_lazy(x: da.Array) -> None:
     assert_type(dsoftmax.reread(x), da.Array)
     assert_type(dsoftmax.grouped.softmax(x, ["a", "b"], axis=0), da.Array)
     assert_type(dsoftmax.grouped.entropy(x, ["a", "b"]), tuple[Any, da.Array])
+    assert_type(dsoftmax.grouped.effective_sample_size(x, ["a", "b"]), tuple[Any, da.Array])
     assert_type(dsoftmax.grouped.logsumexp(x, ["a", "b"], expected_groups=["b"]), da.Array)
 
 
