@@ -38,8 +38,9 @@ int64, float64 = np.int64, np.float64
 # exp(t) is 0 below, and t exp(t) with it.
 LOWEST = -800
 
-# Of a tile whose terms of t and q are added as they are, and their sums with compensation: with
-# that for each term, float64 takes 1.37 times as long, and with none 10^3 equal terms are off by 14 u.
+# Of a tile. Within a part terms of t and q are added as they are, and then these sums with
+# compensation: with that for each term float64 takes 1.37 times as long, without any, 10^3 equal
+# terms are off by 14 u.
 PART_BYTES = 16 * VECTOR_BYTES
 
 
