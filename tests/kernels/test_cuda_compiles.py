@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     MASKED,
@@ -127,6 +128,11 @@ TYPICAL = {  # and how many exponentials have to overlap
     topk_kernel("part", "float16"): 16,
     topk_kernel("part", "float64"): 0,
     topk_kernel("merge", "float32"): 0,
+    KEYS_KERNEL: 0,
+    part_kernel("float32"): 1,  # of a tile, for the test that skips logarithms
+    part_kernel("float16"): 1,
+    part_kernel("float64"): 1,
+    MERGE_KERNEL: 0,
     # of any layout
     slices_kernel("float32", "float32", CONTIGUOUS): 16,
     slices_kernel("int32", "float64", CONTIGUOUS): 8,
