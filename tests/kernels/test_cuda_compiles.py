@@ -69,6 +69,11 @@ def test_kernels_keep_everything_in_registers(architecture, ptx):
 
 
 @pytest.mark.parametrize("architecture", ENDS)
+def test_no_product_of_noise_is_fused_with_a_sum(architecture, ptx):
+    assert "fma" not in ptx[architecture][KEYS_KERNEL.name]
+
+
+@pytest.mark.parametrize("architecture", ENDS)
 def test_contiguous_memory_is_accessed_in_16_bytes(architecture, ptx):
     access = r"{}\.global(?:\.nc)?\.(v4\.[bfu]32|v2\.[bfu]64)"
     for kernel in general_kernels():

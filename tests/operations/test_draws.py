@@ -184,6 +184,23 @@ class TestProbabilities:
         assert 2**60 < total < 2**62
         assert small / total == pytest.approx(1e-12 / 1.4, rel=1e-6)
 
+    def test_elements_of_weight_1e_minus_12_are_drawn_as_seldom_as_they_should(self):
+        """Of 5 million of them 20; `benchmarks/suites/tails.py` has 10^9 draws."""
+        rare, size = 5_000_000, 4_000_000
+        x = np.full(rare + 1, np.log(1e-12))
+        x[0] = 0
+        found = choice(x, size, rng=11)
+        counts = np.bincount((found[found > 0] - 1) * 4 // rare, minlength=4)
+        expected = size * 1e-12 * rare / (1 + 1e-12 * rare) / 4
+        assert stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), 4) > 1e-3
+
+    def test_the_largest_of_many_keys_are_a_poisson_process(self):
+        """The steps between n exp(-key) are exponential, however far in the tail of the noise."""
+        n, k = 10**7, 1000
+        keys = gumbel_topk(np.zeros(n, "f4"), k, rng=12).keys
+        steps = np.diff(n * np.exp(-keys), prepend=0)
+        assert stats.kstest(steps, "expon").pvalue > 1e-3
+
     def test_the_noise_at_its_ends(self):
         last = 2**53 - 1
         for bits, v in ((0, mpmath.mpf(2) ** -54), (1, 1), (last // 3, last // 3), (last, last)):
