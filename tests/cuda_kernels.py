@@ -1,9 +1,11 @@
-"""All CUDA kernels for blocks of any layout and for top-k, which tests compile and run."""
+"""All CUDA kernels for blocks of any layout, top-k and draws, which tests compile and run."""
 
 from dsoftmax._algebra.dtypes import dtypes_for
+from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     ELEMENTS,
+    ITEM,
     KINDS,
     MASKED,
     STRIDED,
@@ -27,9 +29,14 @@ def topk_kernels():
     return kernels
 
 
+def draws_kernels():
+    """All kernels for draws."""
+    return [KEYS_KERNEL, MERGE_KERNEL, *map(part_kernel, ITEM)]
+
+
 def every_kernel():
     """All kernels that can reach a device."""
-    return general_kernels() + topk_kernels()
+    return general_kernels() + topk_kernels() + draws_kernels()
 
 
 def general_kernels():

@@ -36,6 +36,9 @@ static inline float __uint_as_float(unsigned int bits) { return bits_as<float>(b
 static inline unsigned int __float_as_uint(float value) { return bits_as<unsigned int>(value); }
 static inline double __longlong_as_double(long long bits) { return bits_as<double>(bits); }
 static inline long long __double_as_longlong(double value) { return bits_as<long long>(value); }
+static inline double __dadd_rn(double a, double b) { return a + b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+static inline double __ddiv_rn(double a, double b) { return a / b; }
 
 enum Wait { NOTHING, FOR_WARP, FOR_BLOCK, DONE };
 struct Fiber {

@@ -19,10 +19,11 @@ from unittest.mock import patch
 import numpy as np
 from dask.array.chunk_types import register_chunk_type
 
-from dsoftmax._kernels.cuda import device, quick, quick_topk
+from dsoftmax._kernels.cuda import device, draws, quick, quick_topk
 from dsoftmax._kernels.cuda import source as cuda_source
 
 CALLS = {"Rows": cuda_source.ROWS, "TopK": cuda_source.TOPK, "TopKEnd": cuda_source.TOPK_END}
+CALLS |= {"Keys": draws.KEYS, "Draws": draws.DRAWS}
 CALLS |= {"Call": cuda_source.CALL, "Merge": cuda_source.MERGE, "Union": cuda_source.UNION}
 
 transfers = []  # to the host
@@ -103,6 +104,9 @@ class ndarray:
 
     def __dask_tokenize__(self):
         return (self.shape, self.dtype.str, self._host.tobytes())
+
+    def __int__(self):
+        return int(self.item())
 
     def __len__(self):
         return len(self._host)

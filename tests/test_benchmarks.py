@@ -22,6 +22,7 @@ from benchmarks.case import Case, Suite, faster, within
 from benchmarks.process import Process
 from benchmarks.runner import Settings, compare, measure
 from benchmarks.suites import SUITES, first, graphs, memory, readme
+from benchmarks.suites.memory import CHUNK
 
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(quick=True, rounds=1)
@@ -474,7 +475,7 @@ def test_bad_arguments_are_refused_before_measuring(arguments, message):
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     output = tmp_path_factory.mktemp("jobs") / "out.json"
-    names = ("memory", "graphs", "dashboard")
+    names = ("memory", "lazy", "graphs", "dashboard")
     arguments = ("--quick", "--rounds", "1", "--side", "/softmax")  # and those of dsoftmax
     run(*names, *arguments, "--json", str(output))
     records = report.read(output)["records"]
@@ -491,6 +492,21 @@ def test_memory(jobs):
         assert taken["loads"] == [1]  # three chunks are held
         assert taken["highest"][0] > taken["peak"][0] / 2 > 2**24
         assert taken["deaths"] == [0]
+
+
+def test_what_is_generated_is_read_once(jobs):
+    drawn, running = jobs["lazy", "draws"]["dsoftmax"], jobs["lazy", "running"]["dsoftmax"]
+    assert drawn["loads"] == running["loads"] == [1]
+    assert drawn["peak"][0] > CHUNK * 4
+    assert running["spilled"] == [0]
+
+
+def test_the_tails_of_few_draws():
+    (case,) = SUITES["tails"].cases(True)
+    record = measure(SUITES["tails"], case, QUICK)
+    assert record["failed"] == {}
+    assert all(min(taken["p"]) > 1e-3 for taken in record["samples"].values())
+    assert record["samples"]["with replacement"]["expected"][0] == pytest.approx(10, rel=1e-5)
 
 
 def test_graphs(jobs):

@@ -92,11 +92,13 @@ STORED: dict[str, Function] = {
 GENERATED: dict[str, Function] = {"dsoftmax": ours, "dsoftmax.softmax_topk": best}
 
 
-def job(function: Function, folder: Path, source: Source) -> Measures:
+def job(
+    function: Function, folder: Path, source: Source, memory_limit: int = 768 * MIB
+) -> Measures:
     """What one job took, over both workers."""
     (elements,) = source.shape
     target = Nowhere() if source.array is None else zarr_array(folder / "target", elements)
-    with cluster(memory_limit=768 * MIB, local_directory=str(folder)) as client:
+    with cluster(memory_limit=memory_limit, local_directory=str(folder)) as client:
         client.run(warm_up)
         before = client.run(used).values()
         source.log.write_bytes(b"")

@@ -5,8 +5,8 @@ probabilities softmax(x) (Gumbel-max trick; Kool, van Hoof and Welling 2019, arX
 The noise is a function of a key and of the index of the element in the whole array, so that it does
 not depend on the chunks.
 
-Where a block of NumPy's is all of one slice, most elements need no logarithm: random bits alone
-tell that a key is less than the k-th largest one so far.
+Where a block of NumPy's is all of one slice, or slices run along the memory of a device, most
+elements need no logarithm: random bits alone tell that a key is less than the k-th largest so far.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from .cpu import block as on_cpu
 from .cpu import random_bits
 from .cpu.compiler import CannotCompileError
 from .cpu.protocol import NOISE_ROUNDINGS
+from .cuda import draws as on_cuda
+from .noise import noise
 from .topk import Top
 
 Array = Any
@@ -48,40 +50,39 @@ class Placed(NamedTuple):
 def of_block(block: Placed, axes: Axes, k: int, shape: tuple[int, ...], key: philox.Key) -> Top:
     """The k largest keys of a block, of an array of a shape, and where they are."""
     terms = unmasked_terms(block.x)
-    if isinstance(terms.x, np.ndarray) and k and len(axes) == terms.ndim:
+    x = terms.x
+    if isinstance(x, np.ndarray) and k and len(axes) == x.ndim:
         return _of_slice(terms, block.starts, k, shape, key)
+    if terms.where is None and k and on_cuda.supports(x):
+        length = math.prod(x.shape[i] for i in axes)
+        at = on_cuda.Numbered(block.starts, shape, key)
+        found = on_cuda.of_block(x, axes, min(k, length), at)
+        if found is not None:
+            return Top(*found, tuple(x.shape[i] for i in axes), None)
     return topk.of_block(keys(block, shape, key), axes, k, False)
 
 
 def keys(block: Placed, shape: tuple[int, ...], key: philox.Key) -> Array:
     """x plus noise, in float64; -inf for what is left out."""
     x, _, where, _ = unmasked_terms(block.x)
+    if on_cuda.supports(x):
+        found = on_cuda.keys(x, where, on_cuda.Numbered(block.starts, shape, key))
+        if found is not None:
+            return found
     xp = array_namespace(x)
     x = xp.astype(x, xp.float64, copy=False)
     if where is not None:
         x = xp.where(where, x, -float("inf"))
     if math.prod(x.shape) == 0:
         return x
-    flat = xp.reshape(x, (-1,))
+    flat, compiled = xp.reshape(x, (-1,)), kernels_for(x) is on_cpu
     panels = []
     for start in range(0, flat.shape[0], PANEL):
         stop = min(start + PANEL, flat.shape[0])
         places = xp.arange(start, stop, dtype=xp.int64, device=device(x))
         index = in_array(places, x.shape, block.starts, shape)
-        panels.append(flat[start:stop] + noise(_bits(index, key, kernels_for(x) is on_cpu)))
+        panels.append(flat[start:stop] + _noise(_bits(index, key, compiled), compiled))
     return xp.reshape(xp.concat(panels), x.shape)
-
-
-def noise(bits: Array) -> Array:
-    """Gumbel noise, -log(-log(1 - v)), from 53 bits of v.
-
-    Small v gives large noise, of which no digit is lost. v = 0 counts as half of the next number.
-    """
-    xp = array_namespace(bits)
-    v = xp.astype(bits, xp.float64) * 2.0**-53
-    v = xp.where(bits == 0, 2.0**-54, v)
-    with quiet():
-        return -xp.log(-xp.log1p(-v))
 
 
 def in_array(
@@ -135,7 +136,7 @@ def _of_slice(
             indices = in_array(np.arange(start, stop), x.shape, starts, shape)
         least = best.keys[-1] if best.keys.size == k else -np.inf
         hit, bits = _candidates(panel, indices, least, key, compiled)
-        keys = panel[hit].astype(np.float64) + noise(bits)
+        keys = panel[hit].astype(np.float64) + _noise(bits, compiled)
         pending = pending.with_others(keys, start + hit)
         if pending.keys.size >= max(k // 2, PENDING):
             best, pending = pending.with_others(*best).first(k), _Best(*(a[:0] for a in pending))
@@ -192,3 +193,10 @@ def _bits(index: Array, key: philox.Key, compiled: bool) -> Array:
         with suppress(CannotCompileError):
             return random_bits.of_indices(index, key)
     return philox.bits(index, key)
+
+
+def _noise(bits: Array, compiled: bool) -> Array:
+    if compiled:
+        with suppress(CannotCompileError):
+            return random_bits.noise(bits)
+    return noise(bits)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from array_api_compat import device
 
 from .._algebra.namespace import array_namespace
@@ -165,7 +166,11 @@ def joined(*parts: Found) -> Found:
 def in_order(found: Found, size: int, axes: Axes) -> Array:
     """The indices of all draws of slices: an array of their shape, with ``size`` for their axis."""
     xp = array_namespace(found.numbers)
-    indices = xp.take(found.indices, xp.argsort(found.numbers, stable=False))
+    if isinstance(found.numbers, np.ndarray):  # a quarter of the time of sorting
+        indices = np.empty_like(found.indices)
+        indices[found.numbers] = found.indices
+    else:
+        indices = xp.take(found.indices, xp.argsort(found.numbers, stable=False))
     if len(axes) > 1:
         return indices
     return xp.moveaxis(xp.reshape(indices, (*found.lengths, size)), -1, axes[0])

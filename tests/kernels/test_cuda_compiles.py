@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     MASKED,
@@ -68,6 +69,11 @@ def test_kernels_keep_everything_in_registers(architecture, ptx):
 
 
 @pytest.mark.parametrize("architecture", ENDS)
+def test_no_product_of_noise_is_fused_with_a_sum(architecture, ptx):
+    assert "fma" not in ptx[architecture][KEYS_KERNEL.name]
+
+
+@pytest.mark.parametrize("architecture", ENDS)
 def test_contiguous_memory_is_accessed_in_16_bytes(architecture, ptx):
     access = r"{}\.global(?:\.nc)?\.(v4\.[bfu]32|v2\.[bfu]64)"
     for kernel in general_kernels():
@@ -127,6 +133,11 @@ TYPICAL = {  # and how many exponentials have to overlap
     topk_kernel("part", "float16"): 16,
     topk_kernel("part", "float64"): 0,
     topk_kernel("merge", "float32"): 0,
+    KEYS_KERNEL: 0,
+    part_kernel("float32"): 1,  # of a tile, for the test that skips logarithms
+    part_kernel("float16"): 1,
+    part_kernel("float64"): 1,
+    MERGE_KERNEL: 0,
     # of any layout
     slices_kernel("float32", "float32", CONTIGUOUS): 16,
     slices_kernel("int32", "float64", CONTIGUOUS): 8,

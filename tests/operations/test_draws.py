@@ -17,6 +17,7 @@ import dsoftmax
 from dsoftmax import choice, gumbel_topk, softmax
 from dsoftmax._kernels import gumbel, inversion, pieces
 from dsoftmax._kernels.gumbel import Placed
+from dsoftmax._kernels.noise import noise
 
 from ..compare import assert_allclose, assert_array_equal
 from ..strategies import arrays, chunkings
@@ -183,13 +184,30 @@ class TestProbabilities:
         assert 2**60 < total < 2**62
         assert small / total == pytest.approx(1e-12 / 1.4, rel=1e-6)
 
+    def test_elements_of_weight_1e_minus_12_are_drawn_as_seldom_as_they_should(self):
+        """Of 5 million of them 20; `benchmarks/suites/tails.py` has 10^9 draws."""
+        rare, size = 5_000_000, 4_000_000
+        x = np.full(rare + 1, np.log(1e-12))
+        x[0] = 0
+        found = choice(x, size, rng=11)
+        counts = np.bincount((found[found > 0] - 1) * 4 // rare, minlength=4)
+        expected = size * 1e-12 * rare / (1 + 1e-12 * rare) / 4
+        assert stats.chi2.sf(((counts - expected) ** 2 / expected).sum(), 4) > 1e-3
+
+    def test_the_largest_of_many_keys_are_a_poisson_process(self):
+        """The steps between n exp(-key) are exponential, however far in the tail of the noise."""
+        n, k = 10**7, 1000
+        keys = gumbel_topk(np.zeros(n, "f4"), k, rng=12).keys
+        steps = np.diff(n * np.exp(-keys), prepend=0)
+        assert stats.kstest(steps, "expon").pvalue > 1e-3
+
     def test_the_noise_at_its_ends(self):
         last = 2**53 - 1
         for bits, v in ((0, mpmath.mpf(2) ** -54), (1, 1), (last // 3, last // 3), (last, last)):
             with mpmath.workdps(60):
                 v = v if bits == 0 else mpmath.mpf(v) / 2**53
                 exact = float(-mpmath.log(-mpmath.log(1 - v)))
-            found = gumbel.noise(np.array([bits]))[0]
+            found = noise(np.array([bits]))[0]
             assert_allclose(found, exact, rtol=4e-16, atol=4e-16)
 
     def test_keys_are_gumbel_distributed(self):
@@ -201,7 +219,7 @@ def test_random_numbers_belong_to_the_index_beyond_32_bits():
     start, shape = 2**40 - 3, (2**41,)
     keys = gumbel.keys(Placed(np.zeros(8), (start,)), shape, (1, 2))
     index = np.arange(start, start + 8)
-    assert_array_equal(keys, gumbel.noise(gumbel.philox.bits(index, (1, 2))))
+    assert_array_equal(keys, noise(gumbel.philox.bits(index, (1, 2))))
     assert len(set(keys)) == 8
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import philox, weights
+from .. import noise, philox, weights
 from .protocol import RANDOM_TILE
 from .samples import place_of, scores
 
@@ -21,6 +21,13 @@ def random_bits(kernel: Function, address: Address) -> bool:
     index, bits = 2**40 + 7 * np.arange(_LENGTH), np.zeros(_LENGTH, np.int64)
     kernel(*map(place_of, (index, bits)), _LENGTH, 0xA4093822, 0x299F31D0)
     return np.array_equal(bits, philox.bits(index, (0xA4093822, 0x299F31D0)))
+
+
+def gumbel_noise(kernel: Function, address: Address) -> bool:
+    bits = np.concatenate([[0, 1, 2**53 - 1], philox.bits(np.arange(_LENGTH), (1, 2))])
+    result = np.zeros(bits.size)
+    kernel(*map(place_of, (bits, result)), bits.size)
+    return np.array_equal(result, noise.noise(bits))
 
 
 def noisy_candidates(kernel: Function, address: Address, element: Any) -> bool:

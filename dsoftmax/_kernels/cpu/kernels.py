@@ -80,6 +80,13 @@ def random_bits() -> Any:
     return philox.random_bits()
 
 
+def gumbel_noise() -> Any:
+    """Gumbel noise of random bits."""
+    from . import philox
+
+    return philox.gumbel_noise()
+
+
 def noisy_candidates(element: Scalar) -> Any:
     """The elements that may be among the best, with Gumbel noise."""
     from . import philox

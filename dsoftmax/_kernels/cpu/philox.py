@@ -1,7 +1,7 @@
 """The compiled generator of random bits, Philox4x32-10: the same bits as `..philox`.
 
-Also of Gumbel noise, but only where that may be large: see `..gumbel`.  Loops of integer arithmetic
-without a branch, which LLVM makes vectors of.
+Also of Gumbel noise: the same as `..noise`, or only where it may be large, see `..gumbel`.  Loops
+of arithmetic without a branch, which LLVM makes vectors of; no product is fused with a sum.
 """
 
 from __future__ import annotations
@@ -12,7 +12,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .memory import exp, inlined, pointer
+from ..noise import (
+    ALL,
+    L1,
+    L2,
+    L3,
+    L4,
+    L5,
+    L6,
+    L7,
+    LOG_2_HIGH,
+    LOG_2_LOW,
+    SMALLEST,
+    SQRT_HALF,
+    UNIT,
+)
+from .memory import exp, inlined, pointer, reinterpret
 from .protocol import NOISE_ROUNDINGS as ROUNDINGS
 from .protocol import RANDOM_TILE as TILE
 
@@ -20,7 +35,10 @@ _u64 = np.uint64
 _M0, _M1 = _u64(0xD2511F53), _u64(0xCD9E8D57)
 _W0, _W1 = _u64(0x9E3779B9), _u64(0xBB67AE85)
 _LOW, _32, _21, _11 = _u64(0xFFFFFFFF), _u64(32), _u64(21), _u64(11)
-_ALL = _u64(2**53)
+_SQRT_HALF, _ONE = (_u64(np.float64(x).view(_u64)) for x in (SQRT_HALF, 1.0))
+_SHIFT, _MANTISSA, _ALL = _u64(52), _u64(2**52 - 1), _u64(ALL)
+# An integer in the low bits of 2**52 is that much more than 2**52; exponents are biased by 1023.
+_INTEGER, _BIASED = _u64(np.float64(2.0**52).view(_u64)), 2.0**52 + 1023
 
 
 @njit(inline="always")  # LLVM would inline it too late for loops to become vectors
@@ -44,6 +62,33 @@ def random_bits() -> Callable[..., None]:
         counters, results = pointer(indices, _u64), pointer(bits, _u64)
         for i in range(size):
             results[i] = _bits_of(counters[i], first, second)
+
+    return kernel
+
+
+@njit(inline="always")
+def _log(x: float) -> Any:
+    bits = reinterpret(x, _u64) + (_ONE - _SQRT_HALF)
+    k = reinterpret((bits >> _SHIFT) | _INTEGER, np.float64) - _BIASED
+    f = reinterpret((bits & _MANTISSA) + _SQRT_HALF, np.float64) - 1.0
+    z = f / (f + 2.0)
+    z2 = z * z
+    z4 = z2 * z2
+    odd = z2 * (L1 + z4 * (L3 + z4 * (L5 + z4 * L7)))
+    even = z4 * (L2 + z4 * (L4 + z4 * L6))
+    half = f * f * 0.5
+    small = half - (z * (half + (odd + even)) + k * LOG_2_LOW)
+    return k * LOG_2_HIGH - (small - f)
+
+
+def gumbel_noise() -> Callable[..., None]:
+    """The kernel: noise in float64 for each of so many random bits."""
+
+    def kernel(bits: int, result: int, size: int) -> None:
+        given, noise = pointer(bits, _u64), pointer(result, np.float64)
+        for i in range(size):
+            exponential = -_log(np.float64(_ALL - given[i]) * UNIT)
+            noise[i] = -_log(SMALLEST if given[i] == 0 else exponential)
 
     return kernel
 

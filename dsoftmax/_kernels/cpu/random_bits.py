@@ -1,4 +1,4 @@
-"""Random bits for NumPy: calls of the compiled `philox`."""
+"""Random bits and noise for NumPy: calls of the compiled `philox`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def of_indices(index: Array, key: tuple[int, int]) -> Array:
     bits = np.empty_like(index)
     compiled(kernels.random_bits)(address_of(index), address_of(bits), index.size, *key)
     return bits
+
+
+def noise(bits: Array) -> Array:
+    """Gumbel noise of random bits: that of the portable `noise.noise`."""
+    bits = np.ascontiguousarray(bits)
+    result = np.empty(bits.shape, np.float64)
+    compiled(kernels.gumbel_noise)(address_of(bits), address_of(result), bits.size)
+    return result
 
 
 def candidates(

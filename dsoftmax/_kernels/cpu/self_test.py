@@ -211,6 +211,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.group_present: groups.group_present,
     kernels.group_scatter: groups.group_scatter,
     kernels.group_states: groups.group_states,
+    kernels.gumbel_noise: draws.gumbel_noise,
     kernels.integer_weights: draws.integer_weights,
     kernels.load: _load,
     kernels.noisy_candidates: draws.noisy_candidates,

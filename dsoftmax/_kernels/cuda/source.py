@@ -34,6 +34,7 @@ FILES = (
     "topk_rows.cuh",
     "candidates.cuh",
     "topk.cuh",
+    "draws.cuh",
 )
 
 # No --use_fast_math: its exponentials are not within 2 ulp, and it flushes subnormal numbers.
@@ -77,13 +78,13 @@ PIECE = 16  # bytes that a thread accesses at a time
 TINY_THREADS = 64  # two warps, whose rows take 48 KB of shared memory at most
 
 _LOOP = [(name, "i8") for name in ("length", "x", "b", "y", "where")]
-_LOOPS = np.dtype([("count", "i8"), ("loop", _LOOP, MAX_LOOPS)])
+LOOPS = np.dtype([("count", "i8"), ("loop", _LOOP, MAX_LOOPS)])
 _ADDRESSES = ("x", "b", "y", "where", *FIELDS)
 _NUMBERS = ("x_dtype", "b_dtype", "slices", "parts", "length", "portion", "portions")
 _TEAMS = ("lanes", "team", "members_adjacent", "logarithm")
 CALL = np.dtype(
     [(name, "i8") for name in (*_ADDRESSES, *_NUMBERS, *_TEAMS)]
-    + [(name, _LOOPS) for name in ("kept", "outer", "inner")]
+    + [(name, LOOPS) for name in ("kept", "outer", "inner")]
 )
 _FROM_AND_TO = (*FIELDS, *(f"to_{name}" for name in FIELDS))
 MERGE = np.dtype([(name, "i8") for name in (*_FROM_AND_TO, "slices", "parts", "lanes", "team")])
@@ -111,6 +112,7 @@ TEAMS["float64"] = _SHORT
 # What kernels are told, by what makes them.
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
 _ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
+_ARGUMENTS |= {"KEYS": "Keys", "DRAWS_PART": "Draws", "DRAWS_MERGE": "Draws"}
 
 
 # What `ROWS` and `TINY` are told, and what they give.

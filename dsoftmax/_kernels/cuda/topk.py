@@ -165,7 +165,7 @@ def plan(x: Block, k: int, on: Properties, given: str = "values") -> Plan | None
         teams, threads = TOPK_ROWS_THREADS // kernel[1], TOPK_ROWS_THREADS
         parts, portion, grid = 1, length, math.ceil(rows / teams)
     else:
-        parts, portion = _parts(rows, length, TILE_BYTES // item, on)
+        parts, portion = parts_of(rows, length, TILE_BYTES // item, on)
         grid, threads = rows * parts, THREADS
     if grid > MAX_GRID[0]:
         return None
@@ -195,7 +195,7 @@ def _short(length: int, dtype: str, per_piece: int, aligned: bool) -> tuple[Kern
     return None
 
 
-def _parts(rows: int, length: int, tile: int, on: Properties) -> tuple[int, int]:
+def parts_of(rows: int, length: int, tile: int, on: Properties) -> tuple[int, int]:
     """How many parts a slice is taken in, and how long they are: whole tiles but for the last."""
     at_once = RESIDENT * on.multiprocessors
     # With few rows all thread blocks run at once, with more of them in two turns or more.
