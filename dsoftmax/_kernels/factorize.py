@@ -7,7 +7,7 @@ these are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ from .choose import SMALL, can_compile
 from .cpu import kernels
 from .cpu.call import address_of
 from .cpu.compiler import CannotCompileError, compiled
-from .integers import as_integers, is_small
+from .integers import as_integers, in_one_range, is_small
 
 Array = np.ndarray
 Labels = tuple[Any, ...]  # arrays, or `Coded`
+LabelsOf = Callable[[Array], Labels]
 
 KINDS = "biufMmUSOT"  # of the dtypes that labels may have
 FEWEST_SLOTS = 1 << 15
@@ -36,13 +37,13 @@ class Numbered(NamedTuple):
         Of the group of each label. The first of all is ``first``, and there are ``size``; what is
         outside of these is missing. Groups may be counted that no label is of.
     labels_of : callable
-        The labels, one array for each key, of the groups at some places from 0.
+        The labels, one array for each key, of the groups with some numbers.
     """
 
     numbers: Array
     first: int
     size: int
-    labels_of: Callable[[Array], Labels]
+    labels_of: LabelsOf
 
     @property
     def from_zero(self) -> Array:
@@ -52,9 +53,13 @@ class Numbered(NamedTuple):
         return np.where(outside, -1, places) if outside.any() else places
 
     def present(self) -> Array:
-        """The places of the groups that labels are of."""
+        """The numbers of the groups that labels are of."""
         places = self.from_zero
-        return np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
+        return self.first + np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
+
+    def labels(self) -> Labels:
+        """Those of all groups."""
+        return self.labels_of(np.arange(self.first, self.first + self.size))
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,29 @@ def numbered(keys: Labels) -> Numbered:
         For labels that have no order, or no hash.
     """
     return reduce(_paired, map(_of_one, keys))
+
+
+class Together(NamedTuple):
+    """Numbers as of `Numbered`, of labels of several parts, of which none is missing."""
+
+    of_parts: list[Array]
+    first: int
+    size: int
+    labels_of: LabelsOf
+
+    def as_one(self) -> Numbered:
+        return Numbered(np.concatenate(self.of_parts), self.first, self.size, self.labels_of)
+
+
+def numbered_together(parts: Sequence[Labels]) -> Together:
+    """Number labels of several parts, in each of which they are sorted and differ."""
+    if len(parts[0]) == 1 and (ranges := in_one_range([labels for (labels,) in parts])):
+        integers, least, greatest = ranges
+        labels_of = _of_integers(parts[0][0].dtype, np.int64, 0)
+        return Together(integers, least, greatest - least + 1, labels_of)
+    found = numbered(tuple(map(_joined, zip(*parts, strict=True))))
+    ends = np.cumsum([len(labels[0]) for labels in parts])[:-1]
+    return Together(np.split(found.numbers, ends), *found[1:])
 
 
 def find(labels: Labels, sought: Labels) -> Array:
@@ -135,7 +163,7 @@ def _is_missing(label: Any) -> bool:
         return False
 
 
-def _joined(arrays: tuple[Array, Array]) -> Array:
+def _joined(arrays: tuple[Array, ...]) -> Array:
     return np.concatenate(arrays)
 
 
@@ -168,16 +196,22 @@ def _spread(numbers: Array, missing: Array | None, value: int) -> Array:
 def _of_range(
     dtype: Any, integers: Array, least: int, greatest: int, missing: Array | None
 ) -> Numbered:
-    wide, count = integers.dtype.type, greatest - least + 1
-
-    def labels_of(places: Array) -> Labels:
-        labels = places.astype(wide) + wide(least)
-        return (labels.view(dtype) if dtype.kind in "Mm" else labels.astype(dtype),)
-
-    first = least
+    wide, count, first = integers.dtype.type, greatest - least + 1, least
     if wide is np.uint64 or (missing is not None and least == np.iinfo(np.int64).min):
         integers, first = (integers - wide(least)).view(np.int64), 0
+    labels_of = _of_integers(dtype, wide, least - first)
     return Numbered(_spread(integers, missing, first - 1), first, count, labels_of)
+
+
+def _of_integers(dtype: Any, wide: Any, distance: int) -> LabelsOf:
+    """What gives the labels of a dtype that are stored as integers, at some distance of numbers."""
+
+    def labels_of(numbers: Array) -> Labels:
+        labels = numbers.astype(wide, copy=False)
+        labels = labels + wide(distance) if distance else labels
+        return (labels.view(dtype) if dtype.kind in "Mm" else labels.astype(dtype, copy=False),)
+
+    return labels_of
 
 
 def _counted(labels: Array) -> tuple[Array, Array]:
@@ -247,9 +281,9 @@ def _paired(a: Numbered, b: Numbered) -> Numbered:
     pairs = np.ma.array(one * b.size + other, mask=outside if outside.any() else False)
     found = _of_one(pairs)
 
-    def labels_of(places: Array) -> Labels:
-        (pair,) = found.labels_of(places)
-        return a.labels_of(pair // b.size) + b.labels_of(pair % b.size)
+    def labels_of(numbers: Array) -> Labels:
+        (pair,) = found.labels_of(numbers)
+        return a.labels_of(a.first + pair // b.size) + b.labels_of(b.first + pair % b.size)
 
     return found._replace(labels_of=labels_of)
 
@@ -272,7 +306,7 @@ def in_order(labels: Array) -> tuple[Array, Array]:
 def places_of(labels: Array | Coded, expected: tuple[Array, Array]) -> Array:
     """Where each label is among others, which differ and are given `in_order`; -1 if it is not."""
     (ordered, order), found = expected, numbered((labels,))
-    places = find((ordered,), found.labels_of(np.arange(found.size)))
+    places = find((ordered,), found.labels())
     if order.size:
         places = np.where(places < 0, -1, order[places])
     return np.append(places, -1)[found.from_zero]
