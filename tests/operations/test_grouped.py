@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import dsoftmax
 from dsoftmax import grouped
-from dsoftmax._kernels import factorize as label_kernels
+from dsoftmax._kernels import distinct as label_kernels
 from dsoftmax._kernels import groups as group_kernels
 from dsoftmax._kernels.cpu import group_calls
 from dsoftmax._kernels.cpu.compiler import CannotCompileError
