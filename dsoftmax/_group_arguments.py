@@ -14,7 +14,7 @@ from ._graph.alignment import check_blocks
 from ._graph.stage import Stage
 from ._graph.tree import map_blocks
 from ._kernels import as_block
-from ._kernels.factorize import KINDS, Coded, has_missing, in_order, places_of, product
+from ._kernels.factorize import KINDS, Coded, Labels, has_missing, in_order, places_of, product
 from ._kernels.groups import Labelled
 
 _COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
@@ -252,21 +252,26 @@ def _check_block(x: Array, function: str) -> None:
         )
 
 
-def as_labelled(
-    x: Array,
+def as_labelled(x: Array, *keys: Array, axis: int, ndim: int, **options: Any) -> Labelled:
+    """A block and its labels, as `as_labels` gives them."""
+    x = as_block(x, ndim)
+    _check_block(x, options["function"])
+    return Labelled(x, as_labels(*keys, length=x.shape[axis], **options))
+
+
+def as_labels(
     *keys: Array,
     function: str,
-    axis: int,
-    ndim: int,
     kinds: tuple[str, ...],
     expected: tuple[tuple[Array, Array], ...] | None,
-) -> Labelled:
-    x = as_block(x, ndim)
-    _check_block(x, function)
+    length: int | None = None,
+    **_: Any,
+) -> Labels:
+    """Labels as vectors, or their places among those that are expected."""
     vectors = tuple(
         k.ravel() if isinstance(k, (Coded, np.ma.MaskedArray)) else np.ravel(k) for k in keys
     )
-    shapes: dict[str, Any] = {"x": ((x.shape[axis],), ())}
+    shapes: dict[str, Any] = {} if length is None else {"x": ((length,), ())}
     names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
     for vector, name, kind in zip(vectors, names, kinds, strict=True):
         shapes[name] = (vector.shape, ())
@@ -277,6 +282,6 @@ def as_labelled(
             )
     check_blocks(function, shapes)
     if expected is None:
-        return Labelled(x, vectors)
+        return vectors
     places = tuple(places_of(*pair) for pair in zip(vectors, expected, strict=True))
-    return Labelled(x, (product(tuple(len(order) for _, order in expected), places),))
+    return (product(tuple(len(order) for _, order in expected), places),)

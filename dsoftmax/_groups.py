@@ -16,7 +16,6 @@ from ._algebra.dtypes import dtype_name
 from ._algebra.moments import effective_sample_size, entropy
 from ._algebra.states import of_dtype
 from ._arguments import Array, check_split_every
-from ._graph.alignment import join_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Call, Stage
 from ._graph.tree import (
@@ -28,13 +27,21 @@ from ._graph.tree import (
     tree_reduce,
 )
 from ._group_arguments import Grouping, as_labelled
+from ._group_parts import (
+    Parts,
+    in_order,
+    labels_one_by_one,
+    most_groups,
+    one_by_one,
+    parts_of,
+    rescaled_in_parts,
+    states_in_parts,
+)
 from ._kernels import groups, log_sum, partition
 from ._kernels.groups import Groups
 from ._reread import second_reads
 
 _GROUP_BYTES, _MOMENTS_BYTES = 32, 48  # a label, m, w and s; and t and q
-# States that may be larger are merged in so many parts, by a hash of the labels.
-_LARGE_STATE, _PARTS = 1 << 27, 8
 
 
 def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: Reread) -> Array:
@@ -49,6 +56,9 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, call=call, **options)
         return map_blocks(stage, *arrays)
+    if parts := parts_of(given, _GROUP_BYTES):
+        found = states_of(given, split_every, parts=parts)
+        return rescaled_in_parts(given, parts, found, logarithm, reread)
     found = table_of(given, logarithm, split_every)
     again = second_reads(given.function, arrays, given.labelled, found, (axis,), reread)
     stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
@@ -80,9 +90,14 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
     axis, shape = given.axis, given.shape
     options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
     options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
-    states = states_of(given, split_every, statistic.moments)
+    parts = parts_of(given, _MOMENTS_BYTES if statistic.moments else _GROUP_BYTES)
+    states = states_of(given, split_every, statistic.moments, parts)
     if not given.is_lazy:
         values = state_values(states, **options)
+    elif parts:
+        states = in_order(given, parts, states)
+        stage = Stage(given.key, _values_of_part, given.dtype, width=parts.width, **options)
+        values = one_by_one(stage, states, axis, parts.lengths(options["length"]))
     else:
         length = (math.nan,) if shape is None else (options["length"],)
         stage = Stage(given.key, state_values, given.dtype, **options)
@@ -95,10 +110,13 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
     return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
 
 
-def states_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -> Any:
+def states_of(
+    given: Grouping, split_every: SplitEvery, moments: bool = False, parts: Parts | None = None
+) -> Any:
     """The states of the groups, or their moments.
 
-    Lazy if x is: opaque blocks of an array, one for each block of other axes.
+    Lazy if x is: opaque blocks of an array, one for each block of other axes, and each of ``parts``
+    along one more axis.
     """
     if not given.is_lazy:
         return groups.of_block(given.labelled, given.axis, moments)
@@ -108,43 +126,17 @@ def states_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -
     call = Call.of(given.function, given.x, (given.axis,))
     axis, sums, joined, key = given.axis, np.dtype(np.float64), given.labelled, given.key
     options: dict[str, Any] = {"axis": axis, "moments": moments, "call": call}
+    group_bytes = _MOMENTS_BYTES if moments else _GROUP_BYTES
     name = f"{key}-moments" if moments else f"{key}-normalizer"
+    if parts:
+        of_block = Stage(name, partition.parts_of_block, sums, **options, **parts._asdict())
+        return states_in_parts(given, parts, of_block, group_bytes, split_every)
     of_block = Stage(name, groups.of_block, sums, **options)
     if slices_in_one_block(joined, (axis,)):
         return reduce_within_blocks(of_block, joined, (axis,))
     merge = Stage(f"{key}-merge", groups.merge, sums)
-    state_bytes = (_MOMENTS_BYTES if moments else _GROUP_BYTES) * _most_groups(given)
-    hashed = all(label.dtype.kind in partition.KINDS for label in given.keys)
-    if state_bytes <= _LARGE_STATE or not hashed or state_bytes != state_bytes:
-        limits = fan_in(joined, (axis,), split_every, state_bytes)
-        return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
-    # Each part is merged by itself, so that no task holds several states of all groups.
-    limits = fan_in(joined, (axis,), split_every, state_bytes / _PARTS)
-    of_block = Stage(name, partition.parts_of_block, sums, **options, parts=_PARTS)
-    blocks = reduce_within_blocks(of_block, joined, (axis,))
-    index, number = tuple(range(joined.ndim)), da.from_array(np.arange(_PARTS), chunks=1)
-    part = Stage(f"{key}-part", _part, sums)
-    parts = join_blocks(part, joined.ndim + 1, (blocks, index), (number, (joined.ndim,)))
-    same = Stage(f"{key}-merge", _same, sums)
-    merged = tree_reduce(same, merge, merge, parts, (axis,), True, limits)
-    last = (joined.ndim,)
-    return tree_reduce(same, merge, merge, merged, last, False, dict.fromkeys(last, _PARTS))
-
-
-def _most_groups(given: Grouping) -> float:
-    """How many groups a state has at most, nan where only workers know."""
-    most = max(given.x.chunks[given.axis])
-    if given.shape is not None:
-        return min(most, math.prod(given.shape)) if most == most else math.prod(given.shape)
-    known = 1
-    for key, categories in zip(given.keys, given.categories, strict=True):
-        if categories is not None:
-            known *= len(categories)
-        elif key.dtype.kind in "biu" and key.dtype.itemsize <= 2:
-            known *= 2 if key.dtype.kind == "b" else 256**key.dtype.itemsize
-        else:
-            return most
-    return min(known, most) if most == most else known
+    limits = fan_in(joined, (axis,), split_every, group_bytes * most_groups(given))
+    return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
 
 
 def _labels_of(given: Grouping, states: Any, i: int) -> Array:
@@ -153,22 +145,16 @@ def _labels_of(given: Grouping, states: Any, i: int) -> Array:
     if not isinstance(states, da.Array):
         return state_labels(states, i, categories)
     dtype = given.keys[i].dtype if categories is None else categories.dtype
+    stage = Stage("grouped-labels", state_labels, dtype, i=i, categories=categories)
+    if states.ndim > given.x.ndim:
+        return labels_one_by_one(stage, states)
     others = tuple(axis for axis in range(states.ndim) if axis != given.axis)
     if any(states.numblocks[axis] > 1 for axis in others):  # all have the same labels
         states = states.blocks[(0,) * states.ndim]
-    stage = Stage("grouped-labels", state_labels, dtype, i=i, categories=categories)
     return reduce_within_blocks(stage, states, (given.axis,), others, (math.nan,))
 
 
 # What stages call: module-level functions, so that keys are deterministic.
-
-
-def _part(parts: tuple[Groups, ...], number: Array) -> Groups:
-    return parts[number.item()]
-
-
-def _same(states: Groups) -> Groups:
-    return states
 
 
 def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any) -> Array:
@@ -192,6 +178,17 @@ def state_values(
         dense[states.labels[0]] = value
         value = dense
     return of_dtype(np.moveaxis(value, 0, axis), result)
+
+
+def _values_of_part(
+    states: Groups, number: Array, width: int | None, length: int | None, **options: Any
+) -> Array:
+    """The same of a part of so many labels, if these are places."""
+    if length is not None and width is not None:
+        first = width * number.item()
+        states = states._replace(labels=(states.labels[0] - first,))
+        length = min(width, length - first)
+    return state_values(states, length=length, **options)
 
 
 def state_labels(states: Groups, i: int, categories: Array | None) -> Array:

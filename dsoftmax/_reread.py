@@ -130,11 +130,13 @@ def second_reads(
     states: da.Array,
     axes: Axes,
     reread: Reread,
+    wait: bool = False,
 ) -> tuple[da.Array, ...]:
     """The same of several arrays, whose blocks are those of ``joined`` together.
 
     It is chosen for each alone: a small mask is held beside an array that is read again. Where two
-    come of one source, their copies do, too.
+    come of one source, their copies do, too. They ``wait`` for the states by themselves where what
+    is next does not.
     """
     if not hasattr(joined, "expr") and _apart(joined, states):
         return arrays
@@ -147,7 +149,7 @@ def second_reads(
     if not any(choice.again for choice in choices):
         return arrays
     # A copy that fuses into the next map waits for the states by itself: each slice for its own.
-    barrier = None if _fuses(joined) else checkpoint(states)
+    barrier = None if _fuses(joined) and not wait else checkpoint(states)
     seed = tokenize(joined.name, states.name)
     return tuple(
         copy_graph(x, seed, barrier) if choice.again else x

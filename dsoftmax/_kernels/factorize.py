@@ -7,24 +7,21 @@ these are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .choose import SMALL, can_compile
-from .cpu import kernels
-from .cpu.call import address_of
-from .cpu.compiler import CannotCompileError, compiled
-from .integers import as_integers, is_small
+from .distinct import distinct, is_missing
+from .integers import as_integers, in_one_range, is_small
 
 Array = np.ndarray
 Labels = tuple[Any, ...]  # arrays, or `Coded`
+LabelsOf = Callable[[Array], Labels]
 
 KINDS = "biufMmUSOT"  # of the dtypes that labels may have
-FEWEST_SLOTS = 1 << 15
 
 
 class Numbered(NamedTuple):
@@ -36,13 +33,13 @@ class Numbered(NamedTuple):
         Of the group of each label. The first of all is ``first``, and there are ``size``; what is
         outside of these is missing. Groups may be counted that no label is of.
     labels_of : callable
-        The labels, one array for each key, of the groups at some places from 0.
+        The labels, one array for each key, of the groups with some numbers.
     """
 
     numbers: Array
     first: int
     size: int
-    labels_of: Callable[[Array], Labels]
+    labels_of: LabelsOf
 
     @property
     def from_zero(self) -> Array:
@@ -52,9 +49,13 @@ class Numbered(NamedTuple):
         return np.where(outside, -1, places) if outside.any() else places
 
     def present(self) -> Array:
-        """The places of the groups that labels are of."""
+        """The numbers of the groups that labels are of."""
         places = self.from_zero
-        return np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
+        return self.first + np.flatnonzero(np.bincount(places[places >= 0], minlength=self.size))
+
+    def labels(self) -> Labels:
+        """Those of all groups."""
+        return self.labels_of(np.arange(self.first, self.first + self.size))
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,29 @@ def numbered(keys: Labels) -> Numbered:
     return reduce(_paired, map(_of_one, keys))
 
 
+class Together(NamedTuple):
+    """Numbers as of `Numbered`, of labels of several parts, of which none is missing."""
+
+    of_parts: list[Array]
+    first: int
+    size: int
+    labels_of: LabelsOf
+
+    def as_one(self) -> Numbered:
+        return Numbered(np.concatenate(self.of_parts), self.first, self.size, self.labels_of)
+
+
+def numbered_together(parts: Sequence[Labels]) -> Together:
+    """Number labels of several parts, in each of which they are sorted and differ."""
+    if len(parts[0]) == 1 and (ranges := in_one_range([labels for (labels,) in parts])):
+        integers, least, greatest = ranges
+        labels_of = _of_integers(parts[0][0].dtype, np.int64, 0)
+        return Together(integers, least, greatest - least + 1, labels_of)
+    found = numbered(tuple(map(_joined, zip(*parts, strict=True))))
+    ends = np.cumsum([len(labels[0]) for labels in parts])[:-1]
+    return Together(np.split(found.numbers, ends), *found[1:])
+
+
 def find(labels: Labels, sought: Labels) -> Array:
     """The places of labels among others, which are sorted and differ; -1 where there is none."""
     count = len(labels[0])
@@ -114,7 +138,7 @@ def find(labels: Labels, sought: Labels) -> Array:
 def has_missing(labels: Array) -> bool:
     """Whether one of some labels is missing."""
     if labels.dtype.kind in "OT":
-        return any(map(_is_missing, labels.astype(object)))
+        return any(map(is_missing, labels.astype(object)))
     return _missing_in(labels) is not None
 
 
@@ -128,14 +152,7 @@ def _missing_in(labels: Array) -> Array | None:
     return missing if missing is not None and missing.any() else None
 
 
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or type(label).__name__ == "NAType" or bool(label != label)
-    except (TypeError, ValueError):  # of an array, which is no label, as will be said
-        return False
-
-
-def _joined(arrays: tuple[Array, Array]) -> Array:
+def _joined(arrays: tuple[Array, ...]) -> Array:
     return np.concatenate(arrays)
 
 
@@ -152,7 +169,7 @@ def _of_one(labels: Array | Coded) -> Numbered:
         integers, least, greatest = as_integers(kept)
         if is_small(greatest - least, kept.size):
             return _of_range(labels.dtype, integers, least, greatest, missing)
-    groups, numbers = _counted(kept)
+    groups, numbers = distinct(kept)
     return Numbered(_spread(numbers, missing, -1), 0, len(groups), lambda at: (groups[at],))
 
 
@@ -168,76 +185,22 @@ def _spread(numbers: Array, missing: Array | None, value: int) -> Array:
 def _of_range(
     dtype: Any, integers: Array, least: int, greatest: int, missing: Array | None
 ) -> Numbered:
-    wide, count = integers.dtype.type, greatest - least + 1
-
-    def labels_of(places: Array) -> Labels:
-        labels = places.astype(wide) + wide(least)
-        return (labels.view(dtype) if dtype.kind in "Mm" else labels.astype(dtype),)
-
-    first = least
+    wide, count, first = integers.dtype.type, greatest - least + 1, least
     if wide is np.uint64 or (missing is not None and least == np.iinfo(np.int64).min):
         integers, first = (integers - wide(least)).view(np.int64), 0
+    labels_of = _of_integers(dtype, wide, least - first)
     return Numbered(_spread(integers, missing, first - 1), first, count, labels_of)
 
 
-def _counted(labels: Array) -> tuple[Array, Array]:
-    """The different labels in order, and which of them each label is."""
-    if labels.dtype.kind in "OT":
-        return _of_objects(labels)
-    hashed = labels.dtype.kind != "f" or labels.dtype.itemsize <= 8
-    if hashed and labels.size >= SMALL and can_compile():
-        try:
-            return _hashed(labels)
-        except CannotCompileError:
-            pass
-    groups, numbers = np.unique(labels, return_inverse=True)
-    return groups, numbers.reshape(-1).astype(np.int64, copy=False)
+def _of_integers(dtype: Any, wide: Any, distance: int) -> LabelsOf:
+    """What gives the labels of a dtype that are stored as integers, at some distance of numbers."""
 
+    def labels_of(numbers: Array) -> Labels:
+        labels = numbers.astype(wide, copy=False)
+        labels = labels + wide(distance) if distance else labels
+        return (labels.view(dtype) if dtype.kind in "Mm" else labels.astype(dtype, copy=False),)
 
-def _of_objects(labels: Array) -> tuple[Array, Array]:
-    """The same of objects, in Python; -1 for those that are missing."""
-    objects = labels.astype(object).tolist()
-    try:
-        different = dict.fromkeys(objects)
-        missing = dict.fromkeys(filter(_is_missing, different), -1)
-        ordered = sorted(different.keys() - missing.keys())
-    except TypeError as error:
-        raise TypeError(
-            f"labels in by have no order, or no hash ({error}); make them of one kind, as with "
-            "by.astype(str)"
-        ) from None
-    places = dict(zip(ordered, range(len(ordered)), strict=True)) | missing
-    groups = np.empty(len(ordered), object)
-    groups[:] = ordered
-    numbers = np.fromiter(map(places.__getitem__, objects), np.int64, len(objects))
-    return groups.astype(labels.dtype), numbers
-
-
-def _hashed(labels: Array) -> tuple[Array, Array]:
-    size, plain = labels.size, np.ascontiguousarray(labels)
-    if plain.dtype.kind == "f":
-        plain = plain.astype(np.float64) + 0.0  # not -0.0, which is equal
-    elif plain.dtype.kind in "biu":
-        plain = as_integers(plain)[0]
-    word = next(w for w in (np.uint64, np.uint32, np.uint8) if not plain.itemsize % w().itemsize)
-    words = plain.itemsize // word().itemsize
-    kernel = compiled(kernels.group_labels, word)
-    numbers, groups = np.empty(size, np.int64), np.empty(1, np.int64)
-    count = FEWEST_SLOTS
-    while True:
-        slots, firsts = np.full(count, -1), np.empty(count // 2, np.int64)
-        addresses = (address_of(a) for a in (firsts, numbers, groups))
-        kernel(address_of(plain), words, size, address_of(slots), count, *addresses)
-        if groups[0] >= 0:
-            break
-        count *= 8
-    different = labels[firsts[: groups[0]]]
-    order = np.argsort(different, kind="stable")
-    if (order[1:] > order[:-1]).all():  # they came in order
-        return different, numbers
-    rank = np.empty_like(order)
-    rank[order] = np.arange(order.size)
-    return different[order], rank[numbers]
+    return labels_of
 
 
 def _paired(a: Numbered, b: Numbered) -> Numbered:
@@ -247,9 +210,9 @@ def _paired(a: Numbered, b: Numbered) -> Numbered:
     pairs = np.ma.array(one * b.size + other, mask=outside if outside.any() else False)
     found = _of_one(pairs)
 
-    def labels_of(places: Array) -> Labels:
-        (pair,) = found.labels_of(places)
-        return a.labels_of(pair // b.size) + b.labels_of(pair % b.size)
+    def labels_of(numbers: Array) -> Labels:
+        (pair,) = found.labels_of(numbers)
+        return a.labels_of(a.first + pair // b.size) + b.labels_of(b.first + pair % b.size)
 
     return found._replace(labels_of=labels_of)
 
@@ -272,7 +235,7 @@ def in_order(labels: Array) -> tuple[Array, Array]:
 def places_of(labels: Array | Coded, expected: tuple[Array, Array]) -> Array:
     """Where each label is among others, which differ and are given `in_order`; -1 if it is not."""
     (ordered, order), found = expected, numbered((labels,))
-    places = find((ordered,), found.labels_of(np.arange(found.size)))
+    places = find((ordered,), found.labels())
     if order.size:
         places = np.where(places < 0, -1, order[places])
     return np.append(places, -1)[found.from_zero]

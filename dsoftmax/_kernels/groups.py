@@ -19,7 +19,7 @@ from .._algebra.states import mapped
 from .choose import SMALL, can_compile
 from .cpu import group_calls as on_cpu
 from .cpu.compiler import CannotCompileError
-from .factorize import Labels, Numbered, find, numbered
+from .factorize import Labels, Numbered, Together, find, numbered, numbered_together
 from .integers import integers_of, range_of
 
 Array = np.ndarray
@@ -72,31 +72,35 @@ def of_block(block: Labelled, axis: int, moments: bool = False) -> Groups:
     x, (numbers, first, count) = rows.reshape(-1), _flat(found, rows)
     if _is_for_the_cpu(x):
         try:
-            tables = on_cpu.states(x, numbers, first, count, moments)
-            return _of_tables(found, tables, min(count, x.size), rows.shape[1:])
+            present = on_cpu.states(x, numbers, first, count, moments)
+            return _of_present(found, *present, rows.shape[1:])
         except CannotCompileError:
             pass
     return _groups(found, _states(x, numbers, first, count, moments), rows.shape[1:])
 
 
-def _of_tables(found: Numbered, tables: Any, most: int, shape: tuple[int, ...]) -> Groups:
-    """Groups from the tables of compiled kernels, which have at most so many."""
-    if shape:
-        return _groups(found, on_cpu.fields(tables, found.size * math.prod(shape)), shape)
-    places, fields = on_cpu.present(tables, most)
-    return Groups(found.labels_of(places), _state(fields))
+def _of_present(
+    found: Numbered | Together, numbers: Array, fields: tuple[Array, ...], shape: tuple[int, ...]
+) -> Groups:
+    """Groups from the numbers of those that there are, which `_flat` made of as many columns."""
+    columns = math.prod(shape)
+    if columns != 1:
+        numbers = found.first + numbers[:: max(columns, 1)] // max(columns, 1)
+        fields = tuple(field.reshape(len(numbers), *shape) for field in fields)
+    return Groups(found.labels_of(numbers), _state(fields))
 
 
 def _groups(found: Numbered, fields: tuple[Array, ...], shape: tuple[int, ...]) -> Groups:
     """Those of the groups that labels are of."""
     m, w, s, *others = (field.reshape(found.size, *shape) for field in fields)
     if m.size:  # what is there has an element at the maximum, or NaN
-        present = np.flatnonzero(((w > 0) | np.isnan(s)).reshape(found.size, -1)[:, 0])
+        own = ((w > 0) | np.isnan(s)).reshape(found.size, -1)[:, 0]
+        present = found.first + np.flatnonzero(own)
     else:
         present = found.present()
     fields = m, w, s, *others
     if len(present) < found.size:
-        fields = tuple(field[present] for field in fields)
+        fields = tuple(field[present - found.first] for field in fields)
     return Groups(found.labels_of(present), _state(fields))
 
 
@@ -106,20 +110,24 @@ def _state(fields: tuple[Array, ...]) -> State | Moments:
 
 def merge(*parts: Groups) -> Groups:
     """The states of the union: those of labels that several have are merged."""
-    first, *others = parts
+    one, *others = parts
     if not others:
-        return first
-    keys = tuple(np.concatenate(labels) for labels in zip(*(p.labels for p in parts), strict=True))
-    found, shape = numbered(keys), first.state.m.shape[1:]
+        return one
+    found, shape = numbered_together([part.labels for part in parts]), one.state.m.shape[1:]
+    numbers, first, count = found.of_parts, found.first, found.size
+    if (columns := math.prod(shape)) != 1:
+        numbers = [(k - first)[:, None] * columns + np.arange(columns) for k in numbers]
+        numbers, first, count = list(map(np.ravel, numbers)), 0, count * columns
     states = [mapped(np.ravel, part.state) for part in parts]
-    numbers, begin, count = _flat(found, np.empty((len(keys[0]), *shape), np.uint8))
-    if len(numbers) >= SMALL and first.state.m.dtype == np.float64 and can_compile():
+    large = sum(map(len, numbers)) >= SMALL
+    if large and one.state.m.dtype == np.float64 and can_compile():
         try:
-            tables = on_cpu.merged(states, numbers, begin, count)
-            return _of_tables(found, tables, min(count, len(numbers)), shape)
+            present = on_cpu.merged(states, numbers, first, count)
+            return _of_present(found, *present, shape)
         except CannotCompileError:
             pass
-    return _groups(found, _merged(states, numbers, begin, count), shape)
+    fields = _merged(states, np.concatenate(numbers), first, count)
+    return _groups(found.as_one(), fields, shape)
 
 
 def _merged(
@@ -184,9 +192,9 @@ def _looked_up(keys: Labels, table: Table, columns: int) -> tuple[Numbered, Arra
         integers = integers_of(keys[0], own.dtype, table.first - 1)
         if integers is not None:
             size = (len(table.rows) - 1) // max(columns, 1)
-            return Numbered(integers, table.first, size, lambda at: (own[at],)), table.rows
+            return Numbered(integers, table.first, size, lambda _: table.labels), table.rows
     found = numbered(keys)
-    places = find(table.labels, found.labels_of(np.arange(found.size)))
+    places = find(table.labels, found.labels())
     if in_range := range_of(table.labels[0]) if len(table.labels) == 1 else None:
         places = np.where(places < 0, -1, in_range[0][places])
     index = places[:, None] * columns + np.arange(1, columns + 1)
@@ -209,8 +217,8 @@ def _entries(x: Array, numbers: Array, first: int, count: int, logarithm: bool) 
     if _is_for_the_cpu(x):
         try:
             at = 1
-            for table in on_cpu.states(x, numbers, first, count, False):
-                state, here = State(*table.T[:3]), slice(at, at := at + len(table))
+            for fields in on_cpu.every_state(x, numbers, first, count):
+                state, here = State(*fields), slice(at, at := at + len(fields[0]))
                 entries[here, 0], entries[here, 1] = state.m, _factors(state, logarithm)
             return entries
         except CannotCompileError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ def is_small(distance: int, count: int) -> bool:
 
 def as_integers(labels: Array) -> tuple[Array, int, int]:
     """Labels as int64 or uint64, the least and the greatest."""
+    integers = _stored(labels)
+    return integers, int(integers.min()), int(integers.max())
+
+
+def _stored(labels: Array) -> Array:
     kind, dtype = labels.dtype.kind, labels.dtype
     if kind in "Mm":
-        integers = labels.view(np.int64)
-    else:
-        wide = np.uint64 if kind == "u" and dtype.itemsize == 8 else np.int64
-        integers = labels.astype(wide, copy=False)
-    return integers, int(integers.min()), int(integers.max())
+        return labels.view(np.int64)
+    return labels.astype(np.uint64 if kind == "u" and dtype.itemsize == 8 else np.int64, copy=False)
 
 
 def range_of(labels: Any) -> tuple[Array, int] | None:
@@ -35,12 +38,28 @@ def range_of(labels: Any) -> tuple[Array, int] | None:
 
     The labels are sorted, differ, and none is missing.
     """
-    if not isinstance(labels, np.ndarray) or not _is_integer(labels.dtype) or not labels.size:
+    found = in_one_range([labels])
+    if found is None:
         return None
-    integers, least, greatest = as_integers(labels)
-    if not is_small(greatest - least, labels.size) or least == np.iinfo(np.int64).min:
-        return None
+    (integers,), least, _ = found
     return integers - least, least
+
+
+def in_one_range(parts: Sequence[Any]) -> tuple[list[Array], int, int] | None:
+    """Labels of several parts as integers, the least and the greatest, if these are a small range.
+
+    In each part they are sorted, and differ, and none is missing.
+    """
+    if not all(isinstance(a, np.ndarray) and _is_integer(a.dtype) for a in parts):
+        return None
+    integers = [_stored(labels) for labels in parts]
+    ends = [int(end) for labels in integers if labels.size for end in (labels[0], labels[-1])]
+    least, greatest = min(ends, default=0), max(ends, default=0)
+    if not ends or least == np.iinfo(np.int64).min:
+        return None
+    return (
+        (integers, least, greatest) if is_small(greatest - least, sum(map(len, integers))) else None
+    )
 
 
 def integers_of(labels: Any, dtype: Any, missing: int) -> Array | None:
@@ -50,8 +69,7 @@ def integers_of(labels: Any, dtype: Any, missing: int) -> Array | None:
     if labels.dtype != dtype and "M" <= max(labels.dtype.kind, dtype.kind) <= "m":
         return None
     data = np.ma.getdata(labels).astype(labels.dtype.newbyteorder("="), copy=False)
-    integers = as_integers(data)[0] if data.size else np.empty(0, np.int64)
-    mask = np.ma.getmask(labels)
+    integers, mask = _stored(data), np.ma.getmask(labels)
     return integers if mask is np.ma.nomask else np.where(mask, missing, integers)
 
 

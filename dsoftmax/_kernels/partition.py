@@ -1,11 +1,13 @@
-"""States of many groups in parts, by a hash of their labels, which are merged one by one."""
+"""States of many groups in parts, which are merged one by one: by a hash of labels, or in order."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
 from .._algebra.states import mapped
-from .factorize import Labels
+from .factorize import Labels, find, numbered, numbered_together
 from .groups import Groups, Labelled, of_block
 
 Array = np.ndarray
@@ -16,23 +18,79 @@ _HIGH, _HIGHEST = np.uint64(32), np.uint64(56)
 
 
 def parts_of_block(
-    block: Labelled, axis: int, moments: bool = False, parts: int = 1
+    block: Labelled, axis: int, moments: bool = False, number: int = 1, width: int | None = None
 ) -> tuple[Groups, ...]:
     """The states of the groups of a block, in parts."""
-    return split(of_block(block, axis, moments), parts)
+    return split(of_block(block, axis, moments), number, width)
 
 
-def split(groups: Groups, parts: int) -> tuple[Groups, ...]:
-    """Groups in so many parts; equal labels of one dtype are in the same one."""
-    part = _part_of(groups.labels, parts)
-    order = np.argsort(part, kind="stable")
-    edges = np.searchsorted(part[order], np.arange(1, parts))
-    return tuple(_some(groups, places) for places in np.split(order, edges))
+def split(groups: Groups, number: int, width: int | None = None) -> tuple[Groups, ...]:
+    """Groups in so many parts: of so many places each, or else by a hash of their labels.
+
+    Equal labels of one dtype are in the same part.
+    """
+    return tuple(some(groups, places) for places in _places(groups.labels, number, width))
 
 
-def _some(groups: Groups, places: Array) -> Groups:
-    labels = tuple(labels[places] for labels in groups.labels)
-    return Groups(labels, mapped(lambda field: field[places], groups.state))
+def sought(keys: Labels, number: int, width: int | None = None) -> tuple[Labels, ...]:
+    """The labels that there are among others, in the same parts."""
+    found = numbered(keys)
+    labels = found.labels_of(found.present())
+    return tuple(_at(labels, places) for places in _places(labels, number, width))
+
+
+def found(groups: Groups, labels: Labels) -> Groups:
+    """Those of some groups that have labels, which are sorted and differ."""
+    places = find(groups.labels, labels)
+    return some(groups, places[places >= 0])
+
+
+def sample(groups: Groups, count: int) -> Labels:
+    """About so many of their labels, at even distances."""
+    size = len(groups.labels[0])
+    return _at(
+        groups.labels, np.unique(np.linspace(0, max(size - 1, 0), min(size, count), dtype=int))
+    )
+
+
+def between(*samples: Labels, parts: int) -> Labels:
+    """The labels that parts of about the same size begin with, but the first, from samples."""
+    labels = tuple(map(np.concatenate, zip(*samples, strict=True)))
+    order = np.argsort(numbered(labels).numbers, kind="stable")
+    places = np.linspace(0, max(len(order) - 1, 0), parts + 1)[1:-1].astype(int)
+    return _at(labels, order[places] if len(order) else order)
+
+
+def split_at(groups: Groups, begins: Labels, parts: int) -> tuple[Groups, ...]:
+    """Groups in so many parts, all of which but the first begin with some labels, in order."""
+    own, others = numbered_together([groups.labels, begins]).of_parts
+    ends = np.full(parts - 1, len(own))
+    ends[: len(others)] = np.searchsorted(own, others)  # of nothing there are no begins
+    return tuple(some(groups, places) for places in _between(ends, len(own)))
+
+
+def some(groups: Groups, places: Array | slice) -> Groups:
+    """The groups at some places."""
+    return Groups(_at(groups.labels, places), mapped(lambda field: field[places], groups.state))
+
+
+def _at(labels: Labels, places: Array | slice) -> Labels:
+    return tuple(one[places] for one in labels)
+
+
+def _places(labels: Labels, number: int, width: int | None) -> list[Array] | list[slice]:
+    """The places of labels of each part."""
+    if width is not None:
+        ends = np.searchsorted(labels[0], np.arange(1, number) * width)
+        return _between(ends, len(labels[0]))
+    part = _part_of(labels, number)
+    return np.split(
+        np.argsort(part, kind="stable"), np.cumsum(np.bincount(part, minlength=number))[:-1]
+    )
+
+
+def _between(ends: Array, size: int) -> list[slice]:
+    return [slice(*pair) for pair in pairwise([0, *ends.tolist(), size])]
 
 
 def _part_of(labels: Labels, parts: int) -> Array:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import dsoftmax
 from dsoftmax import grouped
-from dsoftmax._kernels import factorize as label_kernels
+from dsoftmax._kernels import distinct as label_kernels
 from dsoftmax._kernels import groups as group_kernels
 from dsoftmax._kernels.cpu import group_calls
 from dsoftmax._kernels.cpu.compiler import CannotCompileError
@@ -564,7 +564,8 @@ def test_groups_are_worked_on_a_few_at_a_time(monkeypatch, moments):
             yield group_kernels.rescale(part, table, 0, moments)
 
     expected = list(found())
-    monkeypatch.setattr(group_calls, "NEAR", 16)
+    for name in ("NEAR", "MERGED"):
+        monkeypatch.setattr(group_calls, name, 16)
     for most in (1 << 8, 8):  # what is scattered has fewer parts, and so more rows at a time
         monkeypatch.setattr(group_calls, "MOST_PARTS", most)
         for one, other in zip(found(), expected, strict=True):

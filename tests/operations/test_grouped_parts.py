@@ -6,10 +6,12 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from dask.callbacks import Callback
 
-from dsoftmax import _groups, grouped
+from dsoftmax import _group_parts, grouped
+from dsoftmax._group_arguments import grouping
 from dsoftmax._kernels import partition
-from dsoftmax._kernels.groups import Labelled, of_block
+from dsoftmax._kernels.groups import Groups, Labelled, Table, of_block
 
 from .test_grouped import KINDS, names
 
@@ -17,7 +19,7 @@ from .test_grouped import KINDS, names
 @pytest.fixture
 def in_parts(monkeypatch):
     """States of any size count as large."""
-    monkeypatch.setattr(_groups, "_LARGE_STATE", 0)
+    monkeypatch.setattr(_group_parts, "LARGE_STATE", 0)
 
 
 def results(x, by, **options):
@@ -65,9 +67,99 @@ def test_tasks_and_no_shuffle(in_parts, lazily):
     assert not any("shuffle" in name for name in found)
     assert sum(n for name, n in found.items() if "normalizer" in name) == 64
     assert found["grouped-softmax-rescale"] == 64
-    parts = _groups._PARTS
+    parts = _group_parts.FEWEST
     assert found["grouped-softmax-merge-partial"] == 4 * parts
-    assert sum(found.values()) <= (parts + 6) * 64 + 5 * parts + 10
+    assert found["grouped-softmax-found"] == 64 * parts
+    assert sum(found.values()) <= (2 * parts + 6) * 64 + 6 * parts + 10
+
+
+def groups_in(block):
+    """The numbers of groups of all that a task has made."""
+    if isinstance(block, (Groups, Table)):
+        yield len(block.labels[0])
+    elif isinstance(block, (tuple, list)):
+        for one in block:
+            yield from groups_in(one)
+
+
+@pytest.mark.parametrize("expected", [None, range(3000)])
+def test_no_task_holds_all_groups(in_parts, expected):
+    rng = np.random.default_rng(5)
+    x, by = rng.normal(size=12_000), rng.permutation(np.arange(12_000) % 3000)
+    lazy, most = da.from_array(x, chunks=500), []
+    with Callback(posttask=lambda key, block, *_: most.append(max(groups_in(block), default=0))):
+        y = grouped.softmax(lazy, by, expected_groups=expected).compute(scheduler="sync")
+        found = grouped.logsumexp(lazy, by, expected_groups=expected)
+        dask.compute(found, scheduler="sync")
+    assert 300 < max(most) < 700
+    np.testing.assert_allclose(y, grouped.softmax(x, by), rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["int64", "float", "str", "time"])
+def test_results_have_a_chunk_for_each_part_and_are_in_order(kind, in_parts, lazily):
+    rng = np.random.default_rng(6)
+    numbers = rng.permutation(np.arange(900) % 300)
+    by = {
+        "int64": numbers * 10**12,
+        "float": numbers / 2,
+        "str": numbers.astype("U4"),
+        "time": numbers.astype("M8[s]"),
+    }[kind]
+    x = rng.normal(size=(900, 4))
+    labels, values = lazily(grouped.logsumexp, da.from_array(x, chunks=(200, 2)), by, axis=0)
+    assert labels.numblocks == (8,)
+    assert values.numblocks == (8, 2)
+    assert np.isnan(values.chunks[0]).all()
+    lengths = [len(block) for block in dask.compute(*labels.to_delayed())]
+    assert max(lengths) < 2 * 300 / 8
+    expected = grouped.logsumexp(x, by, axis=0)
+    np.testing.assert_array_equal(labels.compute(), expected[0])
+    np.testing.assert_allclose(values.compute(), expected[1], rtol=1e-13, atol=1e-14)
+
+
+def test_expected_groups_have_chunks_that_are_known(in_parts, lazily):
+    x, by = np.arange(90.0).reshape(3, 30), (np.arange(30) % 7, np.arange(30) % 4)
+    lazy = da.from_array(x, chunks=(2, 10))
+    one = lazily(grouped.logsumexp, lazy, by[0], expected_groups=range(20))
+    assert one.chunks == ((2, 1), (3, 3, 3, 3, 3, 3, 2))
+    both = lazily(grouped.logsumexp, lazy, by, expected_groups=(range(20), range(5)))
+    assert both.shape == (3, 20, 5)
+    for found, keys, groups in (
+        (one, by[0], range(20)),
+        (both, by, (range(20), range(5))),
+        (grouped.entropy(lazy, by, expected_groups=([6, 2], [3, 9])), by, ([6, 2], [3, 9])),
+    ):
+        function = grouped.logsumexp if found.shape[-1] > 2 else grouped.entropy
+        expected = function(x, keys, expected_groups=groups)
+        np.testing.assert_allclose(found.compute(), expected, rtol=1e-13, atol=1e-14)
+
+
+def test_nothing_but_missing_labels(in_parts):
+    x, by = da.zeros(6, chunks=2), np.full(6, np.nan)
+    labels, values = dask.compute(*grouped.logsumexp(x, by))
+    assert labels.shape == values.shape == (0,)
+    assert np.isnan(grouped.softmax(x, by).compute()).all()
+
+
+def test_the_second_reading_waits_for_the_states(in_parts):
+    """Of blocks that are needed to find states, and would be held until these are there."""
+    x, by = da.zeros(40, chunks=10).map_blocks(np.copy), da.zeros(40, chunks=10, dtype=int)
+    y = grouped.softmax(x, by, reread=True)
+    assert any("checkpoint" in layer for layer in y.dask.layers)
+
+
+def test_parts_are_as_many_as_there_may_be_groups():
+    def number(size, chunk, expected=None):
+        x = da.zeros(size, chunks=chunk)
+        given = grouping("f", x, da.zeros(size, chunks=chunk, dtype=int), 0, expected)
+        parts = _group_parts.parts_of(given, 32)
+        return parts and parts.number
+
+    assert number(10**7, 10**6) is None
+    assert number(10**8, 10**7) == 8
+    assert number(10**9, 10**7) == 30
+    assert number(10**11, 10**8) == 64
+    assert number(10**8, 10**6, np.arange(5 * 10**6)) == 8
 
 
 def test_what_is_small_has_no_parts(lazily):

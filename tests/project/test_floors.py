@@ -14,7 +14,8 @@ FLOORS = (
     {"_kernels", "_graph"},
     {"_arguments", "_compile", "_operation", "_reread", "_results"},
     {"_draw_arguments", "_group_arguments", "_terms", "_topk_operation"},
-    {"_engine", "_frame_arguments", "_groups", "_gumbel_operation", "_placed"},
+    {"_engine", "_frame_arguments", "_group_parts", "_gumbel_operation", "_placed"},
+    {"_groups"},
     {"_frames", "operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict", "_replacement"},
     {

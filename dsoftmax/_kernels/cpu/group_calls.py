@@ -15,16 +15,40 @@ from .protocol import GROUP_MOMENTS, GROUP_STATE
 Array = np.ndarray
 
 
-# Rows of a table that are worked on at a time where there are more, half of the second-level cache;
-# and into how many parts elements are scattered at most, each of which is a stream to memory.
-NEAR, MOST_PARTS = 1 << 14, 1 << 8
+# Rows of a table that are worked on at a time where there are more: those to which elements from
+# anywhere are added take half of the second-level cache; those of merges, whose states are in
+# order, half of the first. And into how many parts elements are scattered at most, each a stream
+# to memory.
+NEAR, MERGED, MOST_PARTS = 1 << 14, 1 << 10, 1 << 8
+
+Fields = tuple[Array, ...]  # m, w and s of some groups, or t and q, too
 
 
-def states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> Iterator[Array]:
-    """m, w and s of so many groups of the elements of a vector, or t and q, too.
+def states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> tuple[Array, Fields]:
+    """The numbers of the groups that the elements of a vector are of, and their states."""
+    most, size = min(count, x.size), 0
+    present, *found = results = _results(most, moments)
+    for table, begin in _tables(x, numbers, first, count, moments):
+        size += _present(table, begin, False, [address_of(a) + 8 * size for a in results])
+    return present[:size], tuple(field[:size] for field in found)
 
-    In tables that follow one another, each of which is to be used before the next one is asked for.
+
+def every_state(x: Array, numbers: Array, first: int, count: int) -> Iterator[Fields]:
+    """The states of all of so many groups, of which one after the other gets a few.
+
+    In the same memory: each is to be used before the next one is asked for.
     """
+    results: list[Array] = []
+    for table, begin in _tables(x, numbers, first, count, moments=False):
+        results = results or _results(len(table), moments=False)
+        _present(table, begin, True, list(map(address_of, results)))
+        yield tuple(field[: len(table)] for field in results[1:])
+
+
+def _tables(
+    x: Array, numbers: Array, first: int, count: int, moments: bool
+) -> Iterator[tuple[Array, int]]:
+    """Tables of the kernel `states` in the same memory, and the number of the first row of each."""
     kernel, element = compiled(kernels.group_states, x.dtype.type, moments), x.dtype.type
     numbers = np.ascontiguousarray(numbers)
     ends, near = np.array([0, x.size]), max(count, 1)
@@ -36,77 +60,52 @@ def states(x: Array, numbers: Array, first: int, count: int, moments: bool) -> I
         given = address_of(x), address_of(numbers), first, x.size, count, near.bit_length() - 1
         compiled(kernels.group_scatter, element)(*given, *arrays)
         x, numbers, ends = y, places, ends[:-1]
-    for table, begin, (start, stop) in zip(
-        _tables(count, near, moments), range(0, count, near), pairwise(ends.tolist()), strict=False
-    ):
+    memory = np.empty((min(near, count) + 1, GROUP_MOMENTS if moments else GROUP_STATE))
+    for begin, (start, stop) in zip(range(0, count, near), pairwise(ends.tolist()), strict=False):
+        table = memory[: min(near, count - begin)]
+        memory[:], memory[:, 0] = 0, -np.inf
         at = address_of(x) + x.itemsize * start, address_of(numbers) + 8 * start
         size = stop - start
         kernel(*at, first + begin, size, address_of(table), len(table), scratch_address())
-        yield table
+        yield table, first + begin
+
+
+def _results(count: int, moments: bool) -> list[Array]:
+    """Memory for the numbers and states of groups, with one in reserve."""
+    return [
+        np.empty(count + 1, np.int64),
+        *(np.empty(count + 1) for _ in range(5 if moments else 3)),
+    ]
+
+
+def _present(table: Array, begin: int, everything: bool, results: list[int]) -> int:
+    """Write what there is of a table to some addresses, and say how much it is."""
+    number = np.empty(1, np.int64)
+    given = address_of(table), len(table), begin, everything, *[*results, 0, 0][:6]
+    compiled(kernels.group_present, table.shape[1] == GROUP_MOMENTS)(*given, address_of(number))
+    return int(number[0])
 
 
 def merged(
-    parts: Sequence[Sequence[Array]], numbers: Array, first: int, count: int
-) -> Iterator[Array]:
-    """The same of parts whose groups have numbers, in a row and ascending in each of them."""
-    begins = np.cumsum([0, *(part[0].size for part in parts)])
-    cuts = [
-        np.searchsorted(numbers[start:stop], range(first, first + count + NEAR, NEAR))
-        for start, stop in pairwise(begins)
+    parts: Sequence[Sequence[Array]], numbers: Sequence[Array], first: int, count: int
+) -> tuple[Array, Fields]:
+    """The same as of `states`, of parts whose groups have numbers, which ascend in each."""
+    moments = len(parts[0]) > 3
+    arrays = [
+        [np.ascontiguousarray(a) for a in (number, *part)]
+        for number, part in zip(numbers, parts, strict=True)
     ]
-    kernel = compiled(kernels.group_merge, len(parts[0]) > 3)
-    parts = [[np.ascontiguousarray(field) for field in part] for part in parts]
-    addresses = [[*map(address_of, part), 0, 0][:5] for part in parts]
-    numbers = np.ascontiguousarray(numbers)
-    for i, table in enumerate(_tables(count, NEAR, len(parts[0]) > 3)):
-        at = address_of(table), len(table), scratch_address()
-        for step in (0, 1):
-            for part, cut, begin in zip(addresses, cuts, begins, strict=False):
-                start = int(cut[i])
-                here = [field and field + 8 * start for field in part]
-                number = address_of(numbers) + 8 * (int(begin) + start)
-                kernel(step, *here, number, first + i * NEAR, int(cut[i + 1]) - start, *at)
-        kernel(2, *(0,) * 8, *at)
-        yield table
-
-
-def _tables(count: int, near: int, moments: bool) -> Iterator[Array]:
-    """Tables of so many groups, so many at a time, in the same memory: -inf and sums of 0."""
-    memory = np.empty((min(near, count), GROUP_MOMENTS if moments else GROUP_STATE))
-    for start in range(0, count, near):
-        table = memory[: count - start]
-        table[:], table[:, 0] = 0, -np.inf
-        yield table
-
-
-def fields(tables: Iterator[Array], count: int) -> tuple[Array, ...]:
-    """The columns of tables of so many groups: m, w and s, or t and q, too."""
-    found: list[Array] = []
-    start = 0
-    for table in tables:
-        columns = (0, 1, 2, 4, 6) if table.shape[1] == GROUP_MOMENTS else (0, 1, 2)
-        found = found or [np.empty(count) for _ in columns]
-        for field, column in zip(found, columns, strict=True):
-            field[start : start + len(table)] = table[:, column]
-        start += len(table)
-    return tuple(found)
-
-
-def present(tables: Iterator[Array], most: int) -> tuple[Array, tuple[Array, ...]]:
-    """The places of the groups of tables that there are, at most so many, and their fields."""
-    places, number = np.empty(most, np.int64), np.empty(1, np.int64)
-    found: list[Array] = []
-    start = size = 0
-    for table in tables:
-        moments = table.shape[1] == GROUP_MOMENTS
-        found = found or [np.empty(most) for _ in range(5 if moments else 3)]
-        addresses = [address_of(a) + 8 * size for a in (places, *found)]
-        at = [*addresses, 0, 0][:6]
-        compiled(kernels.group_present, moments)(
-            address_of(table), len(table), start, *at, address_of(number)
-        )
-        start, size = start + len(table), size + int(number[0])
-    return places[:size], tuple(field[:size] for field in found)
+    given = [[*[*map(address_of, one), 0, 0][:6], one[0].size, 0, 0] for one in arrays]
+    present, *found = results = _results(min(count, sum(map(len, numbers))), moments)
+    table = np.empty((min(MERGED, count), GROUP_MOMENTS if moments else GROUP_STATE))
+    records = np.array(given, np.int64)
+    addresses = np.array([*map(address_of, results), 0, 0][:6], np.int64)
+    compiled(kernels.group_merge, moments)(
+        *(address_of(records), len(given), first, count, address_of(table), len(table)),
+        *(scratch_address(), address_of(addresses)),
+    )
+    size = int(addresses[0])
+    return present[:size], tuple(field[:size] for field in found)
 
 
 def mapped(x: Array, numbers: Array, first: int, rows: Array, logarithm: bool) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .protocol import GROUP_MOMENTS, GROUP_SCRATCH_BYTES, GROUP_STATE
+from .protocol import GROUP_MOMENTS, GROUP_SCALE, GROUP_SCRATCH_BYTES, GROUP_STATE
 from .samples import close, place_of, scores, scratch_memory
 
 Array = np.ndarray
@@ -31,7 +31,7 @@ def group_labels(kernel: Function, address: Address, word: Any) -> bool:
 
 def group_states(kernel: Function, address: Address, element: Any, moments: bool) -> bool:
     x, numbers = _grouped(element)
-    table = np.zeros((_SLICES, GROUP_MOMENTS if moments else GROUP_STATE))
+    table = np.zeros((_SLICES + 1, GROUP_MOMENTS if moments else GROUP_STATE))
     table[:, 0] = -np.inf
     scratch = scratch_memory(GROUP_SCRATCH_BYTES)
     kernel(place_of(x), place_of(numbers), 5, x.size, place_of(table), _SLICES, place_of(scratch))
@@ -42,24 +42,32 @@ def group_states(kernel: Function, address: Address, element: Any, moments: bool
         e = np.exp(t)
         expected = np.array([own.max(), 1, e.sum() - 1, (t * e).sum(), (e * e).sum() - 1])
         found = table[k, [0, 1, 2, 4, 6] if moments else [0, 1, 2]]
+        found[2:] /= GROUP_SCALE
+        found[4:] /= GROUP_SCALE
         right &= close(found, expected[: found.size], np.float64)
     return right
 
 
 def group_merge(kernel: Function, address: Address, moments: bool) -> bool:
-    m, numbers = np.array([1.0, 3, 2, 3]), np.array([5, 5, 6, 5])
-    w, s, t, q = np.array([2.0, 1, 3, 1]), np.array([0.5, 0.25, 1, 0.5]), -m, m / 8
-    table = np.zeros((2, GROUP_MOMENTS if moments else GROUP_STATE))
-    table[:, 0] = -np.inf
-    scratch = scratch_memory(GROUP_SCRATCH_BYTES)
-    for step, size in ((0, 4), (1, 4), (2, 0)):
-        addresses = map(place_of, (m, w, s, t, q, numbers))
-        kernel(step, *addresses, 5, size, place_of(table), 2, place_of(scratch))
+    numbers = np.array([5, 8]), np.array([5, 6]), np.array([5, 8])
+    m, w = np.array([1.0, 4, 3, 2, 3, np.nan]), np.array([2.0, 1, 1, 3, 1, 0])
+    s, t = np.array([0.5, 0, 0.25, 1, 0.5, np.nan]), -m
+    fields, width = np.array([m, w, s, t, m / 8]), GROUP_MOMENTS if moments else GROUP_STATE
+    parts = np.zeros((3, 9), np.int64)
+    for i, own in enumerate(numbers):
+        columns = [place_of(field) + 16 * i for field in fields]
+        parts[i, :7] = [place_of(own), *columns, own.size]
+    results, places = np.zeros((5, 5)), np.zeros(5, np.int64)
+    addresses = np.array([place_of(places), *map(place_of, results)], np.int64)
+    table, scratch = np.zeros((3, width)), scratch_memory(GROUP_SCRATCH_BYTES)
+    given = (3, 5, 4, place_of(table), len(table), place_of(scratch))
+    kernel(place_of(parts), *given, place_of(addresses))
     f = np.exp(-2)
     first = [3, 2, 0.75 + 2.5 * f, -6 - 6 * f, 0.75 + 2.125 * f * f]
-    columns = [0, 1, 2, 4, 6] if moments else [0, 1, 2]
-    expected = np.array([first, [2, 3, 1, -2, 0.25]])[:, : len(columns)]
-    return close(table[:, columns], expected, np.float64)
+    size = 5 if moments else 3
+    expected = np.array([first, [2, 3, 1, -2, 0.25]])[:, :size].T
+    right = addresses[0] == 3 and np.array_equal(places[:3], [5, 6, 8])
+    return right and np.isnan(results[2, 2]) and close(results[:size, :2], expected, np.float64)
 
 
 def group_scatter(kernel: Function, address: Address, element: Any) -> bool:
@@ -77,13 +85,21 @@ def group_scatter(kernel: Function, address: Address, element: Any) -> bool:
 
 def group_present(kernel: Function, address: Address, moments: bool) -> bool:
     table = np.arange(4.0 * (GROUP_MOMENTS if moments else GROUP_STATE)).reshape(4, -1)
-    table[1, 1], table[2, 1:3] = 0, (0, np.nan)
-    columns = [0, 1, 2, 4, 6] if moments else [0, 1, 2]
-    fields, places, number = np.zeros((5, 4)), np.zeros(4, np.int64), np.zeros(1, np.int64)
-    kernel(place_of(table), 4, 7, place_of(places), *map(place_of, fields), place_of(number))
-    expected = table[[0, 2, 3]][:, columns].T
-    right = number[0] == 3 and np.array_equal(places[:3], [7, 9, 10])
-    return right and np.array_equal(fields[: len(columns), :3], expected, equal_nan=True)
+    table[1, 1], table[2, 2] = 0, np.nan
+    sums = np.array([table[:, k] + table[:, k + 1] for k in ((2, 4, 6) if moments else (2,))])
+    sums[:] /= GROUP_SCALE
+    sums[2:] /= GROUP_SCALE
+    expected = np.array([*table.T[:2], *sums])
+    expected[:2, 2] = np.nan, 0
+    for everything, rows in ((0, [0, 2, 3]), (1, [0, 1, 2, 3])):
+        fields, places, number = np.zeros((5, 5)), np.zeros(5, np.int64), np.zeros(1, np.int64)
+        results = map(place_of, (places, *fields, number))
+        kernel(place_of(table), 4, 7, everything, *results)
+        found = fields[: len(expected), : len(rows)]
+        right = number[0] == len(rows) and np.array_equal(places[: len(rows)], np.add(rows, 7))
+        if not right or not np.array_equal(found, expected[:, rows], equal_nan=True):
+            return False
+    return True
 
 
 def group_map(kernel: Function, address: Address, element: Any, logarithm: bool) -> bool:

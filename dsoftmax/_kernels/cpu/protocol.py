@@ -26,10 +26,12 @@ MAXIMA_AT = 64 * 1024  # in there; 16 KiB are enough for the rows of a segment o
 
 # Of the kernels of groups: how many exponentials are taken at a time, the scratch memory for them,
 # and the width of a table of states: m, w, s and its error, or with moments also t and q with
-# theirs. A state does not cross a line of the cache if the table begins with one.
+# theirs. A state does not cross a line of the cache if the table begins with one. Sums of elements
+# are scaled as their exponentials are (`exp.SCALE`).
 GROUP_TILE = 512
 GROUP_SCRATCH_BYTES = 2 * 8 * GROUP_TILE
 GROUP_STATE, GROUP_MOMENTS = 4, 8
+GROUP_SCALE = 2.0**64
 
 # Of softmax(x) @ v: the part of a row of x that is multiplied with rows of v at a time. These stay
 # in the first-level cache if they are of 64 elements.
