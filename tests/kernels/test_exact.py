@@ -82,24 +82,22 @@ def test_very_long_rows(dtype):
     assert bits(of_rows(y)) == bits(kernels.merge(of_rows(y[:, :99]), of_rows(y[:, 99:])))
 
 
+@pytest.mark.parametrize("highest", [True, False])
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
-def test_the_least_that_accumulators_are_trusted_with(dtype, level):
-    """Full tiles of extremes at the ends of what each number of accumulators takes."""
-    levels = exact_steps.LEVELS[np.dtype(dtype).type]
-    if level not in levels:
+def test_the_least_that_accumulators_are_trusted_with(dtype, level, highest):
+    """Full tiles of extremes, as far apart as each number of accumulators takes."""
+    kind = np.dtype(dtype).type
+    if level not in exact_steps.SPANS[kind]:
         return
-    size = 8192 // np.dtype(dtype).itemsize
-    top = np.nextafter(np.array(32, dtype), np.array(0, dtype))
-    if level == 1:
-        low = top - exact_steps.SPAN
-    else:
-        low = exact_steps.LOWEST_T[np.dtype(dtype).type][level]
+    span, size = exact_steps.SPANS[kind][level], 8192 // np.dtype(dtype).itemsize
+    top = np.nextafter(kind(32 if highest else span - 32), kind(0))
+    low = max(top - kind(span), kind(-32))
     for share in (1, size // 2, size - 1):
         x = np.full(size, top)
-        x[np.linspace(0, size - 1, share).astype(int)] = np.array(low, dtype)
+        x[np.linspace(0, size - 1, share).astype(int)] = low
         x = np.tile(x, 3)
-        x[::7] = np.nextafter(x[::7], np.array(1, dtype))
+        x[::7] = np.nextafter(x[::7], (top + low) / 2)
         singles = [of_rows(np.full((1, 1), v, dtype)).records[0, 0] for v in np.unique(x)]
         sums = sum(int((x == r["m"]).sum()) * value_of(r["top"]) for r in singles)
         _, _, at_top, rest = fields_of(of_rows(x[None]).records[0, 0])

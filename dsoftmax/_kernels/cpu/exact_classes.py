@@ -84,7 +84,7 @@ def carry(at: int, count: int) -> None:
 
 
 def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`first_of` a class, and `deposit` and `put`, which add to the sum at an address."""
+    """`first_of` a class, and `put`, which adds to the sum at an address."""
     scale = 2.0 ** SCALE[working]
     u0, u1, u2, u3 = (2.0 ** (RADIX * j - LOWEST) * scale for j in range(4))
     r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
@@ -96,15 +96,6 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
         if anchor - float64(first) > SPACING / 2:  # it is not representable
             first = working(anchor)
         return first
-
-    @inlined
-    def deposit(at: int, sums: Any) -> None:
-        """Add the sums of two accumulators or more."""
-        words = pointer(at, int64)
-        words[3] += int64(sums[0] * r3)
-        words[2] += int64(sums[1] * r2)
-        words[1] += int64(sums[2] * r1)
-        words[0] += int64(sums[3] * r0)
 
     @inlined
     def put(at: int, value: float, times: int) -> None:
@@ -121,4 +112,4 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
         value -= q * u1
         words[0] += int64(value * r0) * times
 
-    return first_of, deposit, put
+    return first_of, put
