@@ -104,6 +104,29 @@ def test_the_least_that_accumulators_are_trusted_with(dtype, level, highest):
         assert at_top + sum(rest.values()) == sums
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", DATA)
+def test_columns_have_the_states_of_rows(name, dtype):
+    """Of several tiles, whose lanes have classes of their own, and whose end is no whole vector."""
+    rng = np.random.default_rng(8)
+    for rows, columns in ((300, 40), (9, 200), (70, 17)):
+        x = data(name, rows * columns, dtype)
+        for elements in (x, rng.permutation(x)):
+            x = np.ascontiguousarray(elements.reshape(columns, rows).T)
+            where = rng.random(x.shape) < 0.6
+            for block in (Terms(x), Terms(x, where=where)):
+                turned = block.of(np.ascontiguousarray(a.T) for a in block.arrays)
+                assert bits(kernels.of_block(block, (0,))) == bits(kernels.of_block(turned, (1,)))
+
+
+@pytest.mark.parametrize("name", ["equal", "wide"])
+def test_very_long_columns(name):
+    x = data(name, 16 * 600_000, "float32").reshape(-1, 16)
+    found = kernels.of_block(x, (0,)).records[0]
+    for record, column in zip(found, x.T, strict=True):
+        assert record.tobytes() == bits(of_rows(column[None]))
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", sorted(NAMES))
 def test_dtypes_and_layouts(dtype, layout):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.exact import CLASSES, PLACES, SLICE_BYTES
+from ..._algebra.exact import SLICE_BYTES
 from .exact_classes import ANCHORS_AT
 from .exact_tile import taking
 from .masks import count as count_in
-from .memory import inlined, pointer
+from .memory import pointer
 from .protocol import MAXIMA_AT, TILE_BYTES, WORK
 from .row_steps import tiles
 
@@ -28,20 +28,8 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
     tile_size = TILE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
     fetch, vectors_of = tiles(working, masked)
-    begin, take, close = taking(working)
+    begin, take, close, _, close_without = taking(working)
     spare_at = 2 * TILE_BYTES
-    anchors_at = PLACES["anchor"]
-
-    @inlined
-    def put_nothing(out: int, m: Any, w: int) -> None:
-        """Write a record without sums."""
-        record, anchors = pointer(out, int64), pointer(out + anchors_at, float64)
-        for j in range(SLICE_BYTES // 8):
-            record[j] = 0
-        for k in range(CLASSES):
-            anchors[k] = -np.inf
-        pointer(out, working)[0] = m
-        record[1] = w
 
     def kernel(work: int) -> None:
         given = pointer(work, int64)
@@ -83,11 +71,11 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
                         w += elements[i] == infinity
                         if elements[i] != elements[i]:
                             m = nan
-                put_nothing(out, m, 0 if m != m else w)
+                close_without(out, m, 0 if m != m else w)
             elif pointer(held + ANCHORS_AT, float64)[0] == -np.inf:
                 # Not what padded the last tile.
                 w = count_in(flags, where_step, length) if masked else length
-                put_nothing(out, -infinity, w)
+                close_without(out, -infinity, w)
             else:
                 close(held, out)
 
