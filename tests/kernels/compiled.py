@@ -48,6 +48,7 @@ def _of_slices(working):
         yield kernels.rows, working, False, masked
         if can_fuse():  # else it is nowhere used
             yield kernels.exact_rows, working, masked
+            yield kernels.exact_columns, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):

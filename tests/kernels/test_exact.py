@@ -82,28 +82,49 @@ def test_very_long_rows(dtype):
     assert bits(of_rows(y)) == bits(kernels.merge(of_rows(y[:, :99]), of_rows(y[:, 99:])))
 
 
+@pytest.mark.parametrize("highest", [True, False])
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("level", [1, 2, 3, 4])
-def test_the_least_that_accumulators_are_trusted_with(dtype, level):
-    """Full tiles of extremes at the ends of what each number of accumulators takes."""
-    levels = exact_steps.LEVELS[np.dtype(dtype).type]
-    if level not in levels:
+def test_the_least_that_accumulators_are_trusted_with(dtype, level, highest):
+    """Full tiles of extremes, as far apart as each number of accumulators takes."""
+    kind = np.dtype(dtype).type
+    if level not in exact_steps.SPANS[kind]:
         return
-    size = 8192 // np.dtype(dtype).itemsize
-    top = np.nextafter(np.array(32, dtype), np.array(0, dtype))
-    if level == 1:
-        low = top - exact_steps.SPAN
-    else:
-        low = exact_steps.LOWEST_T[np.dtype(dtype).type][level]
+    span, size = exact_steps.SPANS[kind][level], 8192 // np.dtype(dtype).itemsize
+    top = np.nextafter(kind(32 if highest else span - 32), kind(0))
+    low = max(top - kind(span), kind(-32))
     for share in (1, size // 2, size - 1):
         x = np.full(size, top)
-        x[np.linspace(0, size - 1, share).astype(int)] = np.array(low, dtype)
+        x[np.linspace(0, size - 1, share).astype(int)] = low
         x = np.tile(x, 3)
-        x[::7] = np.nextafter(x[::7], np.array(1, dtype))
+        x[::7] = np.nextafter(x[::7], (top + low) / 2)
         singles = [of_rows(np.full((1, 1), v, dtype)).records[0, 0] for v in np.unique(x)]
         sums = sum(int((x == r["m"]).sum()) * value_of(r["top"]) for r in singles)
         _, _, at_top, rest = fields_of(of_rows(x[None]).records[0, 0])
         assert at_top + sum(rest.values()) == sums
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("name", DATA)
+def test_columns_have_the_states_of_rows(name, dtype):
+    """Of several tiles, whose lanes have classes of their own, and whose end is no whole vector."""
+    rng = np.random.default_rng(8)
+    for rows, columns in ((300, 40), (9, 200), (70, 17)):
+        x = data(name, rows * columns, dtype)
+        for elements in (x, rng.permutation(x)):
+            x = np.ascontiguousarray(elements.reshape(columns, rows).T)
+            where = rng.random(x.shape) < 0.6
+            for block in (Terms(x), Terms(x, where=where)):
+                turned = block.of(np.ascontiguousarray(a.T) for a in block.arrays)
+                assert bits(kernels.of_block(block, (0,))) == bits(kernels.of_block(turned, (1,)))
+
+
+@pytest.mark.parametrize("name", ["equal", "wide"])
+def test_very_long_columns(name):
+    x = data(name, 16 * 600_000, "float32").reshape(-1, 16)
+    found = kernels.of_block(x, (0,)).records[0]
+    for record, column in zip(found, x.T, strict=True):
+        assert record.tobytes() == bits(of_rows(column[None]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -51,6 +51,7 @@ def _of_slices(working: type) -> Iterator[Needed]:
         yield kernels.rows, working, False, masked
         if can_fuse():
             yield kernels.exact_rows, working, masked
+            yield kernels.exact_columns, working, masked
         for moments in (False, True):
             yield kernels.row_sums, working, moments, masked
         for kind in ("plain", "moments", "values"):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..._algebra.exact import CLASSES, LIMBS, LOWEST, RADIX, SPACING
 from .exp import SCALE
-from .memory import inlined, pointer
+from .memory import inlined, pointer, reinterpret
 
 int64, float64 = np.int64, np.float64
 
@@ -84,7 +84,8 @@ def carry(at: int, count: int) -> None:
 
 
 def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`first_of` a class, and `deposit` and `put`, which add to the sum at an address."""
+    """`first_of` and `beyond` a class, and `put`, which adds to the sum at an address."""
+    word = {np.float32: np.uint32, np.float64: np.uint64}[working]
     scale = 2.0 ** SCALE[working]
     u0, u1, u2, u3 = (2.0 ** (RADIX * j - LOWEST) * scale for j in range(4))
     r0, r1, r2, r3 = 1 / u0, 1 / u1, 1 / u2, 1 / u3
@@ -98,13 +99,13 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
         return first
 
     @inlined
-    def deposit(at: int, sums: Any) -> None:
-        """Add the sums of two accumulators or more."""
-        words = pointer(at, int64)
-        words[3] += int64(sums[0] * r3)
-        words[2] += int64(sums[1] * r2)
-        words[1] += int64(sums[2] * r1)
-        words[0] += int64(sums[3] * r0)
+    def beyond(anchor: float) -> Any:
+        """The smallest number above the class."""
+        limit = working(anchor + SPACING / 2)
+        if float64(limit) - anchor < SPACING / 2:  # rounded down
+            step = 1 if anchor > 0 else -1
+            limit = reinterpret(word(reinterpret(limit, word) + step), working)
+        return limit
 
     @inlined
     def put(at: int, value: float, times: int) -> None:
@@ -121,4 +122,4 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
         value -= q * u1
         words[0] += int64(value * r0) * times
 
-    return first_of, deposit, put
+    return first_of, beyond, put

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.exact import CLASSES, LIMBS, LOWEST, PLACES, RADIX, SLICE_BYTES
-from .memory import inlined, pointer, reinterpret
+from .memory import inlined, pointer, power, reinterpret
 
 int64, float64 = np.int64, np.float64
 
@@ -105,12 +105,6 @@ def scaled(x: float, n: int) -> float:
     """x * 2**n, in two steps, so that neither overflows."""
     half = n // 2
     return x * power(half) * power(n - half)
-
-
-@inlined
-def power(n: int) -> float:
-    """2**n, for n from -1022 to 1023."""
-    return reinterpret((n + 1023) << 52, np.float64)
 
 
 def exact_finish(working: Any) -> Callable[..., None]:

@@ -36,9 +36,18 @@ def scaled_exp(t: Vector) -> Vector:
     """exp(t) * 2**SCALE to within 1 ulp for t <= HIGH; 0 where exp(t) rounds to 0; NaN for NaN."""
 
 
+def near_exp(t: Vector) -> Vector:
+    """The same bits where exp(t) is neither subnormal nor overflows; anything elsewhere."""
+
+
 @overload(scaled_exp)
 def _scaled_exp(t: Vector) -> Callable[[Vector], Vector] | None:
     return {types.float32: _exp32, types.float64: _exp64}.get(t.element)
+
+
+@overload(near_exp)
+def _near_exp(t: Vector) -> Callable[[Vector], Vector] | None:
+    return {types.float32: _near32, types.float64: _near64}.get(t.element)
 
 
 _f32, _u32, _u64 = np.float32, np.uint32, np.uint64
@@ -64,6 +73,14 @@ _B10, _B11 = 2.7632716110097873e-07, 2.511009630403349e-08
 
 
 def _exp32(t: Vector) -> Vector:
+    return zero_below(t, _LOWEST_32, near_exp(t))
+
+
+def _exp64(t: Vector) -> Vector:
+    return zero_below(t, _LOWEST_64, near_exp(t))
+
+
+def _near32(t: Vector) -> Vector:
     shifted = fused(t, _LOG2_E_32, _ROUND_32)
     n = shifted - _ROUND_32
     # One step with a float32 log 2 would cost 3 ulp near -87.
@@ -73,10 +90,10 @@ def _exp32(t: Vector) -> Vector:
     q = fused(r2, fused(r2, _A6, fused(_A5, r, _A4)), fused(_A3, r, _A2))
     q = fused(r2, q, r)
     power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_32) + _EXPONENT_32)
-    return zero_below(t, _LOWEST_32, fused(q, power, power))
+    return fused(q, power, power)
 
 
-def _exp64(t: Vector) -> Vector:
+def _near64(t: Vector) -> Vector:
     shifted = fused(t, _LOG2_E_64, _ROUND_64)
     n = shifted - _ROUND_64
     r = fused(n, -_LOG_2_LOW_64, fused(n, -_LOG_2_HIGH_64, t))
@@ -87,4 +104,4 @@ def _exp64(t: Vector) -> Vector:
     high = fused(fused(_B11, r, _B10), r2, fused(_B9, r, _B8))
     q = fused(fused(high, r4, middle), r4, low)
     power = reinterpret_lanes((reinterpret_lanes(shifted) << _SHIFT_64) + _EXPONENT_64)
-    return zero_below(t, _LOWEST_64, fused(q, power, power))
+    return fused(q, power, power)

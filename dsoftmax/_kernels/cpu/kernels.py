@@ -38,6 +38,13 @@ def exact_rows(working: Scalar, masked: bool) -> Any:
     return exact_rows.exact_rows(working, masked)
 
 
+def exact_columns(working: Scalar, masked: bool) -> Any:
+    """Exact states of slices across the fastest axis."""
+    from . import exact_columns
+
+    return exact_columns.exact_columns(working, masked)
+
+
 def exact_finish(working: Scalar) -> Any:
     """The numbers that exact states stand for."""
     from . import exact_finish

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -104,6 +105,12 @@ def reinterpret(typing_context: Any, value: Any, dtype: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
     return dtype.dtype(value if isinstance(value, types.Float) else same_size, dtype), codegen
+
+
+@inlined
+def power(n: int) -> float:
+    """2**n, for n from -1022 to 1023."""
+    return reinterpret((n + 1023) << 52, np.float64)
 
 
 @inlined

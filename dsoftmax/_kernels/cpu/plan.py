@@ -97,7 +97,6 @@ def plan(
         row = longest(loop for loop in loops if loop.reduced)
         column = inner if inner.length >= min(MANY, longest_kept.length) else longest_kept
         side_by_side = column.length * item >= FEW or row is NO_LOOP
-    side_by_side = side_by_side and kind != "exact"  # of which there is a kernel for rows alone
     runs = NO_LOOP
     if (
         column is not inner
@@ -113,7 +112,10 @@ def plan(
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, runs, column) if loop is not NO_LOOP]
     masked = where is not None
-    if side_by_side:
+    if side_by_side and kind == "exact":
+        kernel = compiled(kernels.exact_columns, working, masked)
+        work = _columns(plane, row, column, NO_LOOP)
+    elif side_by_side:
         kernel = compiled(kernels.columns, working, kind, masked)
         work = _columns(plane, row, column, runs)
     elif kind == "exact":

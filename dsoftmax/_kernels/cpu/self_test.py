@@ -203,6 +203,7 @@ def _best_columns(kernel: Function, address: Address, working: Any) -> bool:
 _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.best_columns: _best_columns,
     kernels.best_rows: _best_rows,
+    kernels.exact_columns: exact_test.columns,
     kernels.exact_finish: exact_test.finish,
     kernels.exact_rows: exact_test.rows,
     kernels.group_labels: groups.group_labels,
