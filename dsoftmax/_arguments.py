@@ -77,11 +77,19 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
         For what has labels, which would be lost; for other Dask collections, which would be
         computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
         drops; for sparse arrays.
+    ValueError
+        For lists that are no array, since their parts have different lengths.
     """
     if isinstance(x, (list, tuple)):
         _check_items(x, function, name)
         if type(x) in (list, tuple):  # and so nothing of what follows
-            return np.asarray(x)
+            try:
+                return np.asarray(x)
+            except ValueError as error:  # NumPy's says nothing of the argument
+                raise ValueError(
+                    f"{function}: {name} is a {type(x).__name__} of parts of different lengths; "
+                    "pad them to one, or join them and say which is which (dsoftmax.grouped)"
+                ) from error
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "

@@ -16,6 +16,7 @@ from .._arguments import Axes, check_axis
 from .._terms import check_broadcast
 from .functions import FUNCTIONS, Arrays, Found, Function
 from .storage import StorageError, StoredArray, default_limit, plan_chunks
+from .words import in_words
 
 
 class Sources(NamedTuple):
@@ -90,7 +91,7 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
         arrays = Arrays(x, beside, {} if where is None else {"where": where})
         found = function.find(name, arrays, None if flat else axes, options)
     except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(in_words(key, str(error)) or str(error)) from error
     found = found._replace(results={n: _merged(y, x, limit) for n, y in found.results.items()})
     (y, *_) = found.results.values()
     # The last axis of a product is that of the other factor.

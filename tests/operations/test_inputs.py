@@ -127,6 +127,12 @@ def test_what_is_no_array_at_all(x, function):
         call(x)
 
 
+def test_lists_that_are_no_array(function):
+    what, call = function
+    with pytest.raises(ValueError, match=f"^{what} is a list of parts of different lengths; pad"):
+        call([[1.0, 2.0], [3.0]])
+
+
 class Tagged(np.ndarray):
     """A subclass with an opinion about its shape, as np.matrix has it."""
 
