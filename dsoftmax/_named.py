@@ -131,7 +131,7 @@ def _beside(x: Any, other: Any, function: str, name: str) -> Array:
 
 
 def _aligned(x: Any, other: Any, function: str, name: str) -> Any:
-    """A DataArray beside x, or xarray's AlignmentError if it has not the labels of x, in their order."""
+    """A DataArray beside x; xarray's AlignmentError if its labels are not those of x."""
     try:
         return xr.align(x, other, join="exact", copy=False)[1]
     except ValueError as error:  # xarray's names neither of the two

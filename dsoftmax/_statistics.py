@@ -60,8 +60,8 @@ def expectation(
     Raises
     ------
     TypeError
-        If values are complex, masked, not numeric or a tuple of scalars alone, where is not boolean, or x is not what
-        `softmax` takes.
+        If values are complex, masked, not numeric or a tuple of scalars alone, where is not
+        boolean, or x is not what `softmax` takes.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if values or where do
         not broadcast with x, or if values is an empty tuple. Raised at the call; where only a

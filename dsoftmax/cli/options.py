@@ -87,6 +87,13 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         help="Boolean array; only elements where it is true take part. It broadcasts to the shape "
         "of SRC.",
     ),
+    "by": click.option(
+        "--by",
+        metavar="LABELS",
+        type=click.Path(),
+        help="Array with a label for each place along --axis, by default the last: within each "
+        "group of places with the same label the probabilities sum to 1.",
+    ),
     "keepdims": click.option(
         "--keepdims", is_flag=True, help="Keep the reduced axes in DST, with length 1."
     ),

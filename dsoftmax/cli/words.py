@@ -10,7 +10,7 @@ _WORDS = (
     (r"'axis' \((.*?)\)", lambda found: f"--axis {found[1].replace(', ', ',')}"),
     (r"\baxis is None\b", "there is no --axis"),
     (r"\baxis=(-?\d+)", r"--axis \1"),
-    (r"\b(k|size|method) is\b", r"--\1 is"),
+    (r"\b(k|size|method|axis) is\b", r"--\1 is"),
     (r'\bmethod="(\w+)"', r"--method \1"),
     (r"\breplace is False\b", "--no-replace is given"),
     (r"\bwhere=\S+", "--where MASK"),
@@ -18,6 +18,7 @@ _WORDS = (
     (r"\bignore_label=(-?\d+)", r"--ignore-label \1"),
     (r"\buse exact=False \(or (.*?)\)", r"set \1 to False"),
     (r"\blabels have\b", "LABELS have"),
+    (r"\bby has\b", "--by has"),
     (r"\bx\b", "SRC"),
     (r"\bv\b", "V"),
 )
@@ -26,7 +27,7 @@ _WORDS = (
 def in_words(key: str, message: str) -> str | None:
     """An error of the function of the command ``key`` as the command says it; None for others."""
     name, colon, text = message.partition(": ")
-    if not colon or name != key.replace("-", "_"):
+    if not colon or name.removeprefix("grouped.") != key.replace("-", "_"):
         return None
     for pattern, words in _WORDS:
         text = re.sub(pattern, words, text)
