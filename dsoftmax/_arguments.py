@@ -28,6 +28,14 @@ Axes = tuple[int, ...]
 Axis = int | tuple[int, ...] | None
 
 
+_NUMPY = ".to_numpy(), of a DataFrame only that of the score columns"
+_ARRAY_OF = {  # by the library of what has labels, how to come to the array in it
+    "xarray": ".data, or use dsoftmax.xarray, which keeps labels",
+    "dask": ".to_dask_array(lengths=True), or use dsoftmax.dataframe within groups of rows",
+    "pandas": f"{_NUMPY}, or use dsoftmax.dataframe within groups of rows",
+}
+
+
 class Omitted(Enum):
     """A sentinel for an argument that was left out, where None has its own meaning."""
 
@@ -93,10 +101,7 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            "labels; pass it to dsoftmax.dataframe or dsoftmax.xarray, or pass the array in it: "
-            f"{name}.to_numpy() for pandas and polars (only the score columns of a DataFrame), "
-            f"{name}.data or {name}.values for xarray, "
-            f"{name}.to_dask_array(lengths=True) for dask.dataframe"
+            f"labels; pass {name}{_ARRAY_OF.get(type_name(x).split()[0], _NUMPY)}"
         )
     if dask.is_dask_collection(x) and not isinstance(x, da.Array):
         raise TypeError(

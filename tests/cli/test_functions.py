@@ -48,7 +48,10 @@ def options_of(key, **given):
     """The options of a command, with defaults for those that are not given."""
     (command,) = (one for one in COMMANDS if one.key == key)
     names = {name.removeprefix("signed-").replace("-", "_") for name in command.options}
-    names = {"axis" if name.endswith(("axis", "axes")) else name for name in names} - {"where", "by"}
+    names = {"axis" if name.endswith(("axis", "axes")) else name for name in names} - {
+        "where",
+        "by",
+    }
     return {name: given.get(name, DEFAULTS[name]) for name in names}
 
 
