@@ -28,6 +28,14 @@ Axes = tuple[int, ...]
 Axis = int | tuple[int, ...] | None
 
 
+_NUMPY = ".to_numpy(), of a DataFrame only that of the score columns"
+_ARRAY_OF = {  # by the library of what has labels, how to come to the array in it
+    "xarray": ".data, or use dsoftmax.xarray, which keeps labels",
+    "dask": ".to_dask_array(lengths=True), or use dsoftmax.dataframe within groups of rows",
+    "pandas": f"{_NUMPY}, or use dsoftmax.dataframe within groups of rows",
+}
+
+
 class Omitted(Enum):
     """A sentinel for an argument that was left out, where None has its own meaning."""
 
@@ -77,18 +85,23 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
         For what has labels, which would be lost; for other Dask collections, which would be
         computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
         drops; for sparse arrays.
+    ValueError
+        For lists that are no array, since their parts have different lengths.
     """
     if isinstance(x, (list, tuple)):
         _check_items(x, function, name)
         if type(x) in (list, tuple):  # and so nothing of what follows
-            return np.asarray(x)
+            try:
+                return np.asarray(x)
+            except ValueError as error:  # NumPy's says nothing of the argument
+                raise ValueError(
+                    f"{function}: {name} is a {type(x).__name__} of parts of different lengths; "
+                    "pad them to one, or join them and say which is which (dsoftmax.grouped)"
+                ) from error
     if _is_labelled(x):
         raise TypeError(
             f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            "labels; pass it to dsoftmax.dataframe or dsoftmax.xarray, or pass the array in it: "
-            f"{name}.to_numpy() for pandas and polars (only the score columns of a DataFrame), "
-            f"{name}.data or {name}.values for xarray, "
-            f"{name}.to_dask_array(lengths=True) for dask.dataframe"
+            f"labels; pass {name}{_ARRAY_OF.get(type_name(x).split()[0], _NUMPY)}"
         )
     if dask.is_dask_collection(x) and not isinstance(x, da.Array):
         raise TypeError(

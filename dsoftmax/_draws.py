@@ -11,11 +11,12 @@ from ._arguments import Array, check_not_empty
 from ._draw_arguments import as_count, as_key
 from ._engine import reduced
 from ._graph.tree import SplitEvery
-from ._gumbel_operation import drawn
+from ._gumbel_operation import ARGUMENTS, drawn
 from ._kernels.inversion import MOST_SORTED, Method
 from ._placed import Slices, as_slices
 from ._replacement import drawn as drawn_with_replacement
 from ._results import GumbelTopK
+from ._topk_operation import check_length
 
 
 def choice(
@@ -216,12 +217,7 @@ def _without(slices: Slices, k: int, rng: Any, split_every: SplitEvery = None) -
     """Draws without replacement: their keys, if `choice` does not ask, and their indices."""
     function, axes = slices.function, slices.axes
     length = math.prod(slices.shape[i] for i in axes)
-    if k > length:
-        name = "size" if function == "choice" else "k"
-        raise ValueError(
-            f"{function}: {name} is {k}, but there are only {length} elements along the axis; draw "
-            "at most as many, or with replacement"
-        )
+    check_length(function, k, length, *ARGUMENTS[function])
     operation = drawn(function, k, axes, slices.shape, as_key(rng, function))
     options: dict[str, Any] = {"split_every": split_every, "call": slices.call}
     return reduced(operation, slices.placed, axes, np.dtype(np.float64), **options)

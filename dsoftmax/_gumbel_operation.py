@@ -53,9 +53,10 @@ def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int, a
         check_maxima(xp.max(keys, axis=axis), function)
         found = int(xp.min(xp.count_nonzero(keys > -math.inf, axis=axis)))
         if found < k:
+            name, more = ARGUMENTS[function]
             raise ValueError(
-                f"{function}: {_ARGUMENTS[function]} is {k}, but only {found} elements of a slice "
-                "have a positive probability; draw at most as many, or with replacement"
+                f"{function}: {name} is {k}, but only {found} elements of a slice have a positive "
+                f"probability; use at most {found}{more}"
             )
     return of_top(top)
 
@@ -77,4 +78,8 @@ def _index(name: str) -> str:
 
 
 _RESULTS = {"keys": (_keys, _float), "indices": (_indices, _index)}
-_ARGUMENTS = {"choice": "size", "gumbel_topk": "k"}
+# What users call the number of draws, and how a hint goes on where it is too large.
+ARGUMENTS = {
+    "choice": ("size", ", or draw with replacement"),
+    "gumbel_topk": ("k", ", or draw with replacement, as choice does"),
+}

@@ -98,7 +98,11 @@ def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ..
         return call(x, x.get_axis_num(names))
 
     def of_variable(one: Any) -> Any:
-        return call(one, one.get_axis_num([dim for dim in names if dim in one.dims]))
+        try:
+            return call(one, one.get_axis_num([dim for dim in names if dim in one.dims]))
+        except (TypeError, ValueError) as error:
+            error.add_note(f"This is the variable {one.name!r} of x; x.drop_vars leaves it out.")
+            raise
 
     return x.map(of_variable, keep_attrs=_keeps_attrs())
 
@@ -123,8 +127,30 @@ def _beside(x: Any, other: Any, function: str, name: str) -> Array:
             f"{function}: {name} has the dimension {more[0]!r}, and x has {x.dims}; broadcast x "
             f"first, as with x.broadcast_like({name})"
         )
-    _, other = xr.align(x, other, join="exact", copy=False)
-    return other.variable.set_dims(x.dims).data
+    return _aligned(x, other, function, name).variable.set_dims(x.dims).data
+
+
+def _aligned(x: Any, other: Any, function: str, name: str) -> Any:
+    """A DataArray beside x; xarray's AlignmentError if its labels are not those of x."""
+    try:
+        return xr.align(x, other, join="exact", copy=False)[1]
+    except ValueError as error:  # xarray's names neither of the two
+        dim = next(dim for dim in other.dims if _differ(x, other, dim))
+        m, n = x.sizes[dim], other.sizes[dim]
+        what = (
+            f"length {n} and x length {m}" if m != n else "other labels than x, or another order,"
+        )
+        raise type(error)(
+            f"{function}: {name} has {what} along {dim!r}; align them first, as with "
+            f"xarray.align(x, {name}), or {name}.reindex_like(x)"
+        ) from error
+
+
+def _differ(x: Any, other: Any, dim: Any) -> bool:
+    if x.sizes[dim] != other.sizes[dim]:
+        return True
+    both = dim in x.indexes and dim in other.indexes
+    return both and not x.indexes[dim].equals(other.indexes[dim])
 
 
 def _name(function: Callable[..., Array]) -> str:
@@ -172,7 +198,7 @@ def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int,
     keys = []
     for key in by if isinstance(by, (list, tuple)) else [by]:
         if isinstance(key, xr.DataArray):
-            keys.append(xr.align(x, key, join="exact", copy=False)[1])
+            keys.append(_aligned(x, key, function, "by") if set(key.dims) <= set(x.dims) else key)
         elif isinstance(key, str) and key in x.coords:
             keys.append(x[key])
         else:

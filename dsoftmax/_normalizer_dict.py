@@ -17,6 +17,7 @@ from ._algebra.normalizer import State
 from ._arguments import Axes
 
 VERSION = 1
+_NAME = "Normalizer.from_dict"
 
 
 def to_dict(
@@ -42,15 +43,15 @@ def from_dict(
 ) -> tuple[State | Moments | Exact, Axes | None, str | None, int, bool]:
     """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
     if not isinstance(kept, Mapping):
-        raise TypeError(f"from_dict: kept is a {type(kept).__name__}; pass what to_dict returned")
+        raise TypeError(f"{_NAME}: kept is a {type(kept).__name__}; pass what to_dict returned")
     kind = Moments if "t" in kept or "q" in kept else State  # with statistics
     names = EXACT_FIELDS if "top" in kept else kind._fields
     keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *names)
     if missing := [key for key in keys if key not in kept]:
-        raise ValueError(f"from_dict: kept has no {missing[0]!r}; pass what to_dict returned")
+        raise ValueError(f"{_NAME}: kept has no {missing[0]!r}; pass what to_dict returned")
     if kept["version"] != VERSION:
         raise ValueError(
-            f"from_dict: kept has version {kept['version']!r}, and this dsoftmax knows {VERSION}; "
+            f"{_NAME}: kept has version {kept['version']!r}, and this dsoftmax knows {VERSION}; "
             "upgrade dsoftmax"
         )
     axis, name, ndim, shape = _checked(kept)
@@ -143,4 +144,4 @@ def _lengths(kept: Mapping[str, Any], key: str) -> tuple[int, ...]:
 
 def _no_such(key: str, value: Any, wanted: str) -> ValueError:
     shown = repr(value) if len(repr(value)) < 80 else f"{repr(value)[:77]}..."
-    return ValueError(f"from_dict: kept[{key!r}] is {shown}; it has to be {wanted}")
+    return ValueError(f"{_NAME}: kept[{key!r}] is {shown}; it has to be {wanted}")

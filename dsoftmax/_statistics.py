@@ -60,8 +60,8 @@ def expectation(
     Raises
     ------
     TypeError
-        If values are complex, masked or not numeric, where is not boolean, or x is not what
-        `softmax` takes.
+        If values are complex, masked, not numeric or a tuple of scalars alone, where is not
+        boolean, or x is not what `softmax` takes.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if values or where do
         not broadcast with x, or if values is an empty tuple. Raised at the call; where only a
@@ -106,6 +106,11 @@ def expectation(
     given = values if several else (values,)
     if not given:
         raise ValueError(f"{name}: values is an empty tuple; pass an array, or a tuple of some")
+    if several and x.ndim and all(map(np.isscalar, given)):  # each would be its own mean
+        raise TypeError(
+            f"{name}: values is the tuple {values!r} of scalars, and a tuple is several arrays; "
+            f"pass one array as a list, {list(values)!r}"
+        )
     called = [f"values[{k}]" if several else "values" for k in range(len(given))]
     arrays = tuple(_as_values(v, n) for v, n in zip(given, called, strict=True))
     terms, axes, _ = as_terms(name, x, axis, split_every, where=where, values=arrays)

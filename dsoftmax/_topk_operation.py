@@ -108,10 +108,10 @@ _TASKS = {
 }
 
 
-def check_length(function: str, k: int, length: float) -> None:
-    """Raise ValueError if there are fewer elements than asked for."""
+def check_length(function: str, k: int, length: float, name: str = "k", more: str = "") -> None:
+    """Raise ValueError if a slice has fewer elements than asked for; ``more`` ends the hint."""
     if abs(k) > length:  # false for an unknown length, nan: `_finished` checks again
+        most = f"-{length} to {length}" if k < 0 else f"at most {length}"
         raise ValueError(
-            f"{function}: k is {k}, but there are only {length} elements along the axis; use at "
-            "most as many"
+            f"{function}: {name} is {k}, but a slice has length {length}; use {most}{more}"
         )

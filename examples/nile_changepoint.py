@@ -21,6 +21,7 @@ log sigma).  In one pass over it `dsoftmax.logsumexp` gives the marginal posteri
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -195,7 +196,8 @@ def main(output: Path, mu_cells: int, sigma_cells: int, save_log_posterior: Path
     shape = " x ".join(map(str, x.shape))
     print(f"{shape} = {x.size:,} cells, {x.nbytes / 1e9:.2f} GB in {x.npartitions} chunks")
     start = time.perf_counter()
-    with ProgressBar(out=sys.stderr):
+    seen = sys.stderr.isatty()  # a file would get a line for each tenth of a second
+    with ProgressBar(out=sys.stderr) if seen else contextlib.nullcontext():
         log_joint, log_p_sigma, fall, *_ = dask.compute(*lazy)
     seconds = time.perf_counter() - start
     print(f"{seconds:.1f} s, {x.size / seconds / 1e6:.0f} million cells a second")

@@ -45,6 +45,10 @@ class Command(NamedTuple):
 
 
 _PER_SLICE = "With --axis, there is one number per slice, and the smallest and largest are printed."
+_PER_GROUP = (
+    "With --by, there is one per group: they are printed with the labels, or, if DST is y.npy, "
+    "written to y-values.npy and y-labels.npy."
+)
 _TWO = (
     "They come best first, with their indices: if DST is y.npy, they are written to {0}.npy and "
     "y-indices.npy."
@@ -52,33 +56,33 @@ _TWO = (
 
 # As the operations are, whose import takes a second.
 COMMANDS = (
-    Command("softmax", "map", "Write the softmax of SRC to DST.", ("axes", "where")),
+    Command("softmax", "map", "Write the softmax of SRC to DST.", ("axes", "where", "by")),
     Command(
         "log-softmax",
         "map",
         "Write the logarithm of the softmax of SRC to DST.",
-        ("axes", "where"),
+        ("axes", "where", "by"),
     ),
     Command(
         "logsumexp",
         "number",
         "Print the log-sum-exp of SRC, or write it to DST.",
-        ("axes", "where", "keepdims"),
-        note=_PER_SLICE,
+        ("axes", "where", "by", "keepdims"),
+        note=f"{_PER_SLICE} {_PER_GROUP}",
     ),
     Command(
         "entropy",
         "number",
         "Print the entropy in nats of the softmax of SRC, or write it to DST.",
-        ("axes", "where", "keepdims"),
-        note=_PER_SLICE,
+        ("axes", "where", "by", "keepdims"),
+        note=f"{_PER_SLICE} {_PER_GROUP}",
     ),
     Command(
         "effective-sample-size",
         "number",
         "Print the effective sample size of the log-weights SRC, or write it to DST.",
-        ("axes", "where", "keepdims"),
-        note=_PER_SLICE,
+        ("axes", "where", "by", "keepdims"),
+        note=f"{_PER_SLICE} {_PER_GROUP}",
     ),
     Command(
         "expectation",

@@ -131,6 +131,20 @@ class Destination:
         self._staging.clear(self.committed)
 
 
+def commit(*destinations: Destination) -> None:
+    """Give all their names, once none is taken.
+
+    Raises
+    ------
+    StorageError
+        As `Destination.check` and `Destination.commit`.
+    """
+    for destination in destinations:
+        destination.check()
+    for destination in destinations:
+        destination.commit()
+
+
 def write_block(
     block: np.ndarray, target: WritableArray, path: str, block_info: Any = None
 ) -> np.ndarray:

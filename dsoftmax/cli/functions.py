@@ -10,6 +10,7 @@ import numpy as np
 
 import dsoftmax
 
+from .. import grouped
 from .._arguments import Axes, check_not_empty
 
 Options = dict[str, Any]
@@ -34,11 +35,14 @@ class Found(NamedTuple):
         What the numbers are.
     numbers : dask.array.Array, optional
         One for each slice.
+    each : str
+        What a slice is called.
     """
 
     results: dict[str, da.Array]
     label: str = ""
     numbers: da.Array | None = None
+    each: str = "slice"
 
 
 class Function(NamedTuple):
@@ -52,7 +56,7 @@ class Function(NamedTuple):
         Of a slice, for a command without the option --axis; None for all of them.
     flat : bool
         Whether without --axis the axes are None, and the array is flattened.
-    beside : {"number", "integer"}
+    beside : {"number", "integer", "label"}
         What the array beside x has to hold.
     broadcasts : bool
         Whether the array beside x broadcasts with it, so that axes are those of both.
@@ -61,7 +65,7 @@ class Function(NamedTuple):
     find: Callable[[str, Arrays, Axes | None, Options], Found]
     axis: int | None = None
     flat: bool = False
-    beside: Literal["number", "integer"] = "number"
+    beside: Literal["number", "integer", "label"] = "number"
     broadcasts: bool = False
 
 
@@ -136,6 +140,20 @@ def _drawn(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Fo
     return Found({"indices": y})
 
 
+def _within(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:
+    return Found({"": getattr(grouped, name)(arrays.x, arrays.beside, axis=_along(axes))})
+
+
+def _of_groups(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:
+    labels, values = getattr(grouped, name)(arrays.x, arrays.beside, axis=_along(axes))
+    return Found({"labels": labels, "values": values}, name, values, "group")
+
+
+def _along(axes: Axes | None) -> Any:
+    """One axis; several as they are, which is an error."""
+    return axes[0] if axes and len(axes) == 1 else axes
+
+
 FUNCTIONS = {
     "softmax": Function(_normalized),
     "log-softmax": Function(_normalized),
@@ -150,4 +168,13 @@ FUNCTIONS = {
     "topk": Function(_best, flat=True),
     "choice": Function(_drawn, flat=True),
     "gumbel-topk": Function(_best, flat=True),
+}
+
+# With labels beside x.
+WITHIN_GROUPS = {
+    "softmax": Function(_within, axis=-1, beside="label"),
+    "log-softmax": Function(_within, axis=-1, beside="label"),
+    "logsumexp": Function(_of_groups, axis=-1, beside="label"),
+    "entropy": Function(_of_groups, axis=-1, beside="label"),
+    "effective-sample-size": Function(_of_groups, axis=-1, beside="label"),
 }

@@ -21,9 +21,12 @@ from distributed import Client, KilledWorker, LocalCluster, Security, performanc
 from distributed.comm import CommClosedError
 from distributed.diagnostics.progressbar import ProgressBar
 
+from .. import __version__
 from .storage import one_line
+from .words import in_words
 
 CONNECT_TIMEOUT = 10  # seconds
+_LOST = "the connection to the scheduler is lost, or the scheduler gave up the job"
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -46,12 +49,6 @@ def connected(
     if scheduler is not None:
         check_scheduler(scheduler, "start one with `dask scheduler`, or leave out --scheduler")
         with Client(scheduler, timeout=CONNECT_TIMEOUT) as client:
-            versions = client.sync(client.scheduler.versions, packages=["dsoftmax"])
-            if versions["packages"]["dsoftmax"] is None:  # else it would be waited for in vain
-                raise JobError(
-                    f"the scheduler at {scheduler} has no dsoftmax; install this version of it "
-                    "there, and on its workers"
-                )
             yield client
         return
     cluster = LocalCluster(
@@ -59,7 +56,8 @@ def connected(
         threads_per_worker=threads or CPU_COUNT,
         processes=False,
         protocol="tcp",  # on the loopback interface, like the dashboard
-        dashboard_address=f"127.0.0.1:{_port()}" if dashboard else None,
+        dashboard_address=f"127.0.0.1:{_port() if dashboard else 0}",  # never of all interfaces
+        scheduler_kwargs={"dashboard": dashboard},
         silence_logs=False,
     )
     with cluster, Client(cluster) as client:
@@ -104,6 +102,43 @@ def check_scheduler(address: str, hint: str) -> None:
         raise JobError(f"no Dask scheduler answers at {address} ({problem}); {hint}")
 
 
+def check_software(client: Client) -> None:
+    """Raise JobError unless the scheduler and the workers there are have this version of dsoftmax.
+
+    Without it they would be waited for in vain: a worker that cannot read a task does not say so,
+    but loses its connection, and comes back for the next one.
+    """
+
+    def version() -> str:  # a local function, which is pickled as code, and not by its name
+        try:
+            import dsoftmax
+        except ImportError:
+            return ""
+        return dsoftmax.__version__
+
+    async def ask() -> tuple[dict[str, str], str]:
+        asked = client.run(version, on_error="ignore"), client.run_on_scheduler(version)
+        return await asyncio.wait_for(asyncio.gather(*asked), CONNECT_TIMEOUT)
+
+    try:
+        found, there = client.sync(ask)
+    except TimeoutError:  # whoever is that busy has work that it can read
+        return
+    address = client.scheduler.address
+    for who, one in [("scheduler", {address: there}), ("worker", found)]:
+        others = [where for where, has in one.items() if has != __version__]
+        if others:
+            count = f" (as {len(others)} of {len(one)})" if len(one) > 1 else ""
+            raise JobError(
+                f"the {who} at {others[0]}{count} has {_named(one[others[0]])}, and this is "
+                f"{__version__}; install the same version on the scheduler and on all workers"
+            )
+
+
+def _named(version: str) -> str:
+    return f"dsoftmax {version}" if version else "no dsoftmax"
+
+
 @contextlib.contextmanager
 def reported(filename: str | None) -> Iterator[None]:
     """Write the performance report of a job that succeeds."""
@@ -121,30 +156,41 @@ def reported(filename: str | None) -> Iterator[None]:
 
 def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = False) -> list[Any]:
     """The values of the jobs, as one graph, with a progress bar unless ``quiet``."""
-    if not quiet and not client.scheduler_info()["workers"]:
-        click.echo("the scheduler has no workers; waiting for one (Ctrl-C gives up)", err=True)
     try:
+        if not client.scheduler_info()["workers"]:
+            _wait_for_a_worker(client, quiet)
+        check_software(client)
         futures = client.compute(jobs)
         if not quiet:
             with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
                 client.sync(Progress(futures, bar).listen)
         return client.gather(futures)
+    except JobError:
+        raise
     except KilledWorker as error:
         raise JobError(
             f"{error.allowed_failures + 1} workers died of a task ({key_split(error.task)}), "
             "probably for lack of memory; try a smaller --chunk-size, or see the workers' logs"
         ) from error
     except (CommClosedError, CancelledError) as error:
-        raise JobError(
-            "the connection to the scheduler is lost, or the scheduler gave up the job"
-        ) from error
+        raise JobError(_LOST) from error
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         hint = "; all workers have to see SRC and DST" if error.errno == ENOENT else ""
         raise JobError(f"{operation} failed: {one_line(error)}{where}{hint}") from error
     except Exception as error:  # of any kind: Zarr's codecs, for example, raise their own
+        problem = in_words(operation, one_line(error))
         kind = type(error).__name__
-        raise JobError(f"{operation} failed: {kind}: {one_line(error)}") from error
+        raise JobError(problem or f"{operation} failed: {kind}: {one_line(error)}") from error
+
+
+def _wait_for_a_worker(client: Client, quiet: bool) -> None:
+    if not quiet:
+        click.echo("the scheduler has no workers; waiting for one (Ctrl-C gives up)", err=True)
+    try:
+        client.wait_for_workers(1)
+    except TimeoutError as error:  # of the scheduler, since a worker has all the time it needs
+        raise JobError(_LOST) from error
 
 
 class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed

@@ -14,6 +14,15 @@ from .._install import how_to_install
 Axes = tuple[int, ...]
 
 
+class _AtLeast(click.IntRange):
+    """An integer from a number on, which its errors call one, and not an "integer range"."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        super().__init__(min=least)
+
+
 def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> Axes | None:
     try:
         return tuple(int(axis) for text in value for axis in text.split(",")) or None
@@ -53,9 +62,7 @@ def _one_axis(text: str, default: int | None = None) -> Callable[..., Any]:
     return click.option("--axis", type=int, default=default, metavar="AXIS", help=text)
 
 
-_K = click.option(
-    "--k", "-k", type=click.IntRange(min=0), metavar="K", required=True, help="How many."
-)
+_K = click.option("--k", "-k", type=_AtLeast(0), metavar="K", required=True, help="How many.")
 
 # Those of some commands, by the names that the table of commands uses.
 OPTIONS: dict[str, Callable[..., Any]] = {
@@ -80,6 +87,13 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         help="Boolean array; only elements where it is true take part. It broadcasts to the shape "
         "of SRC.",
     ),
+    "by": click.option(
+        "--by",
+        metavar="LABELS",
+        type=click.Path(),
+        help="Array with a label for each place along --axis, by default the last: within each "
+        "group of places with the same label the probabilities sum to 1.",
+    ),
     "keepdims": click.option(
         "--keepdims", is_flag=True, help="Keep the reduced axes in DST, with length 1."
     ),
@@ -95,7 +109,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     "size": click.option(
         "--size",
         "-n",
-        type=click.IntRange(min=0),
+        type=_AtLeast(0),
         metavar="N",
         required=True,
         help="Number of draws.",
@@ -112,7 +126,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     ),
     "seed": click.option(
         "--seed",
-        type=click.IntRange(min=0),
+        type=_AtLeast(0),
         metavar="N",
         help="Seed of the random numbers. Default: a new one, which is printed.",
     ),
@@ -165,7 +179,7 @@ _COMMON = (
     ),
     click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=_AtLeast(1),
         metavar="N",
         help="Number of threads in this process. Default: one per CPU.",
     ),

@@ -45,6 +45,12 @@ class Outcome:
     seconds: float
     more: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the result, or of the values if there are several arrays."""
+        results = self.plan.found.results
+        return results.get("values", next(iter(results.values()))).dtype
+
 
 def named(key: str, results: dict[str, Any]) -> dict[str, Any]:
     """The results by names that all have one: that of the function for a single one."""
@@ -53,19 +59,24 @@ def named(key: str, results: dict[str, Any]) -> dict[str, Any]:
 
 def print_numbers(outcome: Outcome) -> None:
     """Print a line for each element: the number, or those of all arrays, side by side."""
-    columns = [np.ravel(one) for one in outcome.results.values()]
+    arrays = list(outcome.results.values())
+    if arrays and arrays[0].ndim < arrays[-1].ndim:  # labels of groups, which go along the axis
+        (axis,) = outcome.plan.axes or ()
+        others = tuple(i for i in range(arrays[-1].ndim) if i != axis)
+        arrays = list(np.broadcast_arrays(np.expand_dims(arrays[0], others), arrays[-1]))
+    columns = [np.ravel(one) for one in arrays]
     lines = [" ".join(map(str, row)) for row in zip(*columns, strict=True)]
     click.echo("\n".join(lines), nl=bool(lines))
 
 
 def print_json(outcome: Outcome) -> None:
     """Print one object on one line."""
-    plan, (first, *_) = outcome.plan, outcome.plan.found.results.values()
+    plan = outcome.plan
     report = {
         "operation": outcome.key,
         "source": outcome.src,
         "shape": list(plan.x.shape),
-        "dtype": str(first.dtype),
+        "dtype": str(outcome.dtype),
         "axis": None if plan.axes is None else list(plan.axes),
         "chunks": list(plan.x.chunksize),
         "summary": _json_summary(outcome),
@@ -98,25 +109,28 @@ def _in_json(x: np.ndarray) -> Any:
     The digits are those that tell a number from its neighbours in its own dtype.
     """
     if x.ndim:
-        return [_in_json(part) for part in x]
+        return [_in_json(np.asarray(part)) for part in x]
     number = x[()]
     if x.dtype.kind in "biu":
         return number.item()
     text = str(number)
+    if x.dtype.kind != "f":  # labels
+        return text
     return float(text) if math.isfinite(number) and x.dtype.itemsize <= 8 else text
 
 
 def print_summary(outcome: Outcome) -> None:
     """Print a table for people."""
-    plan, (result, *_) = outcome.plan, outcome.plan.found.results.values()
+    plan = outcome.plan
     rows = {
         "shape": plan.x.shape,
-        "dtype": result.dtype,
+        "dtype": outcome.dtype,
         "chunks": f"{plan.x.chunksize}, {plan.x.npartitions} in all",
     }
-    if plan.found.numbers is not None:
-        rows[plan.found.label] = range_of(outcome.extremes, plan.found.numbers.size)
-    if len(plan.found.results) > 1 or plan.found.numbers is None:
+    found = plan.found
+    if found.numbers is not None:
+        rows[found.label] = range_of(outcome.extremes, found.numbers.size, found.each)
+    if len(found.results) > 1 or found.numbers is None:
         for name, array in outcome.results.items():
             shown = np.array2string(array, threshold=20, edgeitems=_EDGE, max_line_width=79)
             rows[name] = shown.replace("\n", "\n" + " " * 21)
@@ -127,12 +141,12 @@ def print_summary(outcome: Outcome) -> None:
     click.echo("\n".join(f"{name:<19}  {value}" for name, value in rows.items()))
 
 
-def range_of(extremes: list[Any], slices: int) -> str:
-    """The least and the greatest number, and how many slices there are."""
+def range_of(extremes: list[Any], slices: int, each: str = "slice") -> str:
+    """The least and the greatest number, and how many slices (or what is ``each``) there are."""
     if slices < 2:
-        return str(extremes[0]) if slices else "none, of 0 slices"
+        return str(extremes[0]) if slices else f"none, of 0 {each}s"
     least, greatest, nans = extremes
     shown = "none"
     if nans < slices:
         shown = f"{least!s} to {greatest!s}"  # formatted, they would be of float64
-    return f"{shown}, of {slices} slices" + (f", {nans} of them NaN" if nans else "")
+    return f"{shown}, of {slices} {each}s" + (f", {nans} of them NaN" if nans else "")

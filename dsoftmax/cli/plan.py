@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,9 +15,11 @@ from dask.utils import parse_bytes
 
 from .._algebra.dtypes import dtype_name, is_complex, supported
 from .._arguments import Axes, check_axis
+from .._kernels.factorize import KINDS
 from .._terms import check_broadcast
-from .functions import FUNCTIONS, Arrays, Found, Function
+from .functions import FUNCTIONS, WITHIN_GROUPS, Arrays, Found, Function
 from .storage import StorageError, StoredArray, default_limit, plan_chunks
+from .words import in_words
 
 
 class Sources(NamedTuple):
@@ -54,6 +58,11 @@ class Plan:
     extremes: tuple[da.Array, ...]
     dropped: Axes = ()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the shapes of the results are known: not how many groups there are."""
+        return not any(math.isnan(y.size) for y in self.found.results.values())
+
 
 def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any]) -> Plan:
     """What the command ``key`` computes, in chunks of at most ``limit`` bytes.
@@ -65,11 +74,11 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
     StorageError
         If an array has a dtype that the function does not take.
     """
-    source, function = sources.x, FUNCTIONS[key]
+    source, function = sources.x, (WITHIN_GROUPS if options.get("by") else FUNCTIONS)[key]
     _check_dtypes(function, sources)
     if sources.where is not None:
         _check_mask(sources.where, source)
-    axis = options.get("axis", function.axis)
+    axis = function.axis if options.get("axis") is None else options["axis"]
     flat = function.flat and axis is None
     name = key.replace("-", "_")
     try:
@@ -85,18 +94,31 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
         order = sorted(source.nearest, key=lambda axis: axis not in own)
         chunks = plan_chunks(source.shape, source.dtype.itemsize, limit, source.grain, order)
         x = source.read(chunks)
-        beside = _read_beside(sources.beside, x, _axes_beside(key, sources, own), limit)
+        beside = _read_beside(sources.beside, x, _axes_beside(key, function, sources, own), limit)
         where = _read_beside(sources.where, x, _right_aligned(sources.where, source), limit)
         arrays = Arrays(x, beside, {} if where is None else {"where": where})
         found = function.find(name, arrays, None if flat else axes, options)
     except (TypeError, ValueError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(in_words(key, str(error)) or str(error)) from error
     found = found._replace(results={n: _merged(y, x, limit) for n, y in found.results.items()})
     (y, *_) = found.results.values()
     # The last axis of a product is that of the other factor.
-    dropped = own if y.ndim < len(shape) or key == "softmax-matmul" else ()
-    extremes = () if found.numbers is None else _extremes(found.numbers)
-    return Plan(x, None if flat else axes, found, extremes, dropped)
+    reduced = y.ndim < len(shape) or key == "softmax-matmul" or math.isnan(y.size)
+    planned = Plan(x, None if flat else axes, found, (), own if reduced else ())
+    return planned if math.isnan(y.size) else _summarized(planned)
+
+
+def settled(planned: Plan, values: list[np.ndarray]) -> Plan:
+    """The plan once the results whose lengths nobody knew are computed."""
+    results = {n: da.from_array(y) for n, y in zip(planned.found.results, values, strict=True)}
+    found = planned.found._replace(results=results, numbers=results["values"])
+    return _summarized(dataclasses.replace(planned, found=found))
+
+
+def _summarized(planned: Plan) -> Plan:
+    numbers = planned.found.numbers
+    extremes = () if numbers is None else _extremes(numbers)
+    return dataclasses.replace(planned, extremes=extremes)
 
 
 def _check_dtypes(function: Function, sources: Sources) -> None:
@@ -108,12 +130,14 @@ def _check_dtypes(function: Function, sources: Sources) -> None:
             "number": supported(name) and not is_complex(name),
             "integer": source.dtype.kind in "iu",
             "bool": source.dtype.kind == "b",
+            "label": source.dtype.kind in KINDS,
         }
         if not wanted[what]:
             hint = {
                 "number": "convert it to a real float, integer or bool",
                 "integer": "labels are integers, the indices of classes",
                 "bool": "--where takes booleans, such as mask != 0",
+                "label": "--by takes integers, strings, dates or other labels that have an order",
             }
             raise StorageError(f"{source.path} has dtype {source.dtype}; {hint[what]}")
 
@@ -136,9 +160,11 @@ def _right_aligned(source: StoredArray | None, x: StoredArray) -> dict[int, int]
     return {i: i + more for i in range(max(-more, 0), x.ndim - more)} if source else {}
 
 
-def _axes_beside(key: str, sources: Sources, axes: Axes) -> dict[int, int]:
+def _axes_beside(key: str, function: Function, sources: Sources, axes: Axes) -> dict[int, int]:
     """The axes of the array beside x, and which of x they are."""
     x, beside = sources.x, sources.beside
+    if function.beside == "label":
+        return dict(enumerate(axes[:1]))
     if beside is not None and key == "cross-entropy":
         return dict(enumerate([i for i in range(x.ndim) if i not in axes][: beside.ndim]))
     if beside is not None and key == "softmax-matmul":
@@ -164,7 +190,7 @@ def _read_beside(
 
 def _merged(result: da.Array, x: da.Array, limit: int) -> da.Array:
     """A result of other chunks than its source in chunks as large."""
-    if result.chunks == x.chunks:
+    if result.chunks == x.chunks or math.isnan(result.size):
         return result
     return result.rechunk(plan_chunks(result.shape, result.dtype.itemsize, limit))
 

@@ -7,16 +7,18 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
+from distributed import Client
 
-from .destination import Destination
+from .destination import Destination, commit
 from .formats import open_source
 from .job import Interrupted, JobError, compute, connected, interruptible, reported
 from .output import MOST, Outcome, named, print_json, print_numbers, print_summary
 from .page import dashboard_link
-from .plan import Plan, Sources, plan
+from .plan import Plan, Sources, plan, settled
 from .storage import MisuseError, StorageError
 
 
@@ -38,7 +40,9 @@ def run(
     **options: Any,
 ) -> None:
     """Run the command ``key``; any error is one line. ``options`` are those of its own."""
-    _check_options(dst, scheduler, threads, overwrite, options)
+    _check_options(dst, scheduler, threads, overwrite, where, options)
+    beside = beside or options.get("by")
+    client: Client | None = None
     if "seed" in options and options["seed"] is None:
         options["seed"] = secrets.randbits(53)  # exact as a JSON number
     try:
@@ -46,29 +50,29 @@ def run(
             others = (None if a is None else open_source(a, stored) for a in (beside, where))
             sources = Sources(open_source(src, stored), *others)
             planned = plan(key, sources, chunk_size, options)
-            printed = _printed(key, planned, dst, as_json, quiet)
-            jobs = [*planned.extremes, *printed.values()]
-            results = {} if dst is None else planned.found.results
-            named_results = {name_of(dst or "", name): y for name, y in results.items()}
-            destinations = []
-            for path, result in named_results.items():
-                destination = Destination(path, overwrite, *sources.given)
-                cleanup.enter_context(destination)
+            named_paths = {} if dst is None else {y: name_of(dst, y) for y in planned.found.results}
+            destinations = {}
+            for name, path in named_paths.items():
+                destinations[name] = Destination(path, overwrite, *sources.given)
+                cleanup.enter_context(destinations[name])
                 cleanup.callback(ignore_signals)  # while incomplete output is removed
-                jobs.append(destination.write(result, planned.dropped))
-                destinations.append(destination)
-            client = cleanup.enter_context(connected(scheduler, threads, dashboard=not quiet))
-            if not quiet:
-                click.echo(f"dashboard  {dashboard_link(client, scheduler is None)}", err=True)
-            with reported(report):
-                start = time.perf_counter()
-                values = compute(key, client, jobs, quiet)
-                seconds = time.perf_counter() - start
-                ignore_signals()
-                for destination in destinations:
-                    destination.check()
-                for destination in destinations:
-                    destination.commit()
+            started = _started(scheduler, threads, quiet, report)
+            if not planned.is_known:  # nor is, then, what is printed, or how much is written
+                client, start = cleanup.enter_context(started)
+                unknown = list(planned.found.results.values())
+                planned = settled(planned, compute(key, client, unknown, quiet))
+            printed = _printed(key, planned, dst, as_json, quiet)
+            results = planned.found.results
+            written = [
+                to.write(results[name], planned.dropped) for name, to in destinations.items()
+            ]
+            jobs = [*planned.extremes, *printed.values(), *written]
+            if client is None:
+                client, start = cleanup.enter_context(started)
+            values = compute(key, client, jobs, quiet)
+            seconds = time.perf_counter() - start
+            ignore_signals()
+            commit(*destinations.values())
     except MisuseError as error:
         raise click.UsageError(str(error)) from error
     except (StorageError, JobError) as error:
@@ -86,7 +90,7 @@ def run(
         planned,
         values[:count],
         dict(zip(printed, values[count:], strict=False)),
-        tuple(named_results),
+        tuple(named_paths.values()),
         seconds,
         more,
     )
@@ -94,17 +98,33 @@ def run(
     show(outcome)
 
 
+@contextlib.contextmanager
+def _started(
+    scheduler: str | None, threads: int | None, quiet: bool, report: str | None
+) -> Iterator[tuple[Client, float]]:
+    """A client, which is announced and reported of, and the time from when on it computes."""
+    with connected(scheduler, threads, dashboard=not quiet) as client:
+        if not quiet:
+            click.echo(f"dashboard  {dashboard_link(client, scheduler is None)}", err=True)
+        with reported(report):
+            yield client, time.perf_counter()
+
+
 def _check_options(
     dst: str | None,
     scheduler: str | None,
     threads: int | None,
     overwrite: bool,
+    where: str | None,
     options: dict[str, Any],
 ) -> None:
     """Raise click.UsageError for options that do not go together."""
     for option, given in (("--overwrite", overwrite), ("--keepdims", options.get("keepdims"))):
         if given and dst is None:
             raise click.UsageError(f"{option} is for DST; name a file to write")
+    if options.get("by") and (where is not None or options.get("keepdims")):
+        other = "--keepdims" if where is None else "--where"
+        raise click.UsageError(f"--by makes groups, and does not go with {other}; leave out one")
     if options.get("mean") and options["keepdims"]:
         raise click.UsageError("--mean gives one number; leave out --keepdims")
     if scheduler is not None and threads is not None:

@@ -93,6 +93,11 @@ class ZarrArray(WritableArray):
         and the names of its axes except the dropped ones.
         """
         zarr = import_zarr()
+        if array.dtype.kind in "USMm":  # written with a warning that others may not read it
+            raise StorageError(
+                f"cannot write {array.dtype} as Zarr: its format 3 has none; write a .npy file "
+                "instead"
+            )
         chunks, shards = tuple(map(_common_length, array.chunks)), None
         names, attributes = None, {}
         if isinstance(like, ZarrArray):

@@ -54,7 +54,7 @@ def test_options_are_the_arguments_of_the_function(command):
     renamed = {"no_replace": "replace", "seed": "rng"}
     own = {one.name for one in main.commands[command.key].params}
     own -= {"src", "dst", "beside", "stored", "overwrite", "as_json", "quiet", "chunk_size"}
-    own -= {"scheduler", "threads", "report", "mean"}
+    own -= {"scheduler", "threads", "report", "mean", "by"}  # by: of dsoftmax.grouped
     without = {"b", "a", "x", "values", "labels", "v", "split_every", "reread", "return_sign"}
     without |= {"return_log", "return_logsumexp", "exact"}  # the last is Dask's setting
     assert {renamed.get(name, name) for name in own} == arguments - without

@@ -48,7 +48,10 @@ def options_of(key, **given):
     """The options of a command, with defaults for those that are not given."""
     (command,) = (one for one in COMMANDS if one.key == key)
     names = {name.removeprefix("signed-").replace("-", "_") for name in command.options}
-    names = {"axis" if name.endswith(("axis", "axes")) else name for name in names} - {"where"}
+    names = {"axis" if name.endswith(("axis", "axes")) else name for name in names} - {
+        "where",
+        "by",
+    }
     return {name: given.get(name, DEFAULTS[name]) for name in names}
 
 
@@ -237,15 +240,20 @@ def test_refused_dtypes(tmp_path, key, arrays, message):
             "cross-entropy",
             {"axis": 0},
             {"beside": LABELS},
-            r"labels have shape \(40,\), and x with",
+            r"LABELS have shape \(40,\), and SRC with",
         ),
         ("cross-entropy", {"axis": -1}, {"beside": LABELS[:, None]}, "pass one label for each"),
-        ("softmax-matmul", {}, {"beside": V.T}, r"v of shape \(7, 60\) do not fit"),
-        ("softmax-matmul", {}, {"beside": V, "x": np.ones(())}, "softmax_matmul"),
-        ("cumulative-logsumexp", {}, {}, "x has 2 dimensions"),
-        ("choice", {"no_replace": True, "size": 2401}, {}, "size is 2401, but there are only 2400"),
+        ("softmax-matmul", {}, {"beside": V.T}, r"V of shape \(7, 60\) do not fit"),
+        ("softmax-matmul", {}, {"beside": V, "x": np.ones(())}, "SRC is a scalar"),
+        ("cumulative-logsumexp", {}, {}, "SRC has 2 dimensions"),
+        (
+            "choice",
+            {"no_replace": True, "size": 2401},
+            {},
+            "--size is 2401, but a slice has length",
+        ),
         ("choice", {"no_replace": True, "method": "stratified"}, {}, "a way to draw with replac"),
-        ("gumbel-topk", {"k": 61, "axis": 1}, {}, "k is 61, but there are only 60 elements"),
+        ("gumbel-topk", {"k": 61, "axis": 1}, {}, "--k is 61, but a slice has length 60"),
     ],
 )
 def test_what_does_not_fit_is_a_usage_error(tmp_path, key, given, arrays, message):

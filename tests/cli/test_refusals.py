@@ -17,11 +17,11 @@ from .command import COMMANDS, invoke, run
     [
         (
             ["--axis", "2"],
-            "softmax: axis 2 is out of bounds for array of dimension 2 (shape (6, 5))",
+            "softmax: --axis 2 is out of bounds for an array of dimension 2 (shape (6, 5))",
         ),
-        (["--axis", "-3"], "softmax: axis -3 is out of bounds"),
-        (["--axis", "0,-2"], "softmax: duplicate value in 'axis' (0, -2); name each axis once"),
-        (["--axis", "0", "--axis", "0"], "softmax: duplicate value in 'axis' (0, 0)"),
+        (["--axis", "-3"], "softmax: --axis -3 is out of bounds"),
+        (["--axis", "0,-2"], "softmax: duplicate value in --axis 0,-2; name each axis once"),
+        (["--axis", "0", "--axis", "0"], "softmax: duplicate value in --axis 0,0"),
         (["--axis", "rows"], "--axis is 'rows'; give integers, e.g. --axis 0,2 or --axis -1"),
         (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. 64MiB"),
         (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
@@ -131,7 +131,7 @@ def test_an_empty_slice(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 0)))
     result = invoke("softmax", tmp_path / "x.npy", tmp_path / "y.npy", "--axis", "1")
     assert result.exit_code == 2
-    message = "Error: softmax: x has shape (3, 0), empty along axis 1"
+    message = "Error: softmax: SRC has shape (3, 0), empty along axis 1"
     assert result.output.splitlines()[-1].startswith(message)
 
 

@@ -106,9 +106,9 @@ def test_the_range_of_the_first(tmp_path, dtype, k, axis, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--k", "6", "--axis", "1"], "topk: k is 6, but there are only 5 elements along the axis"),
+        (["--k", "6", "--axis", "1"], "topk: --k is 6, but a slice has length 5; use at most 5"),
         (["--k", "2", "--axis", "0,1"], "'0,1' is not a valid integer"),
-        (["--k", "2", "--axis", "2"], "topk: axis 2 is out of bounds"),
+        (["--k", "2", "--axis", "2"], "topk: --axis 2 is out of bounds"),
     ],
 )
 def test_refused_options(npy, arguments, message):

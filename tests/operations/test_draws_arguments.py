@@ -130,11 +130,13 @@ class TestErrors:
 
     def test_more_draws_than_elements(self):
         x = da.from_array([0.0, 1.0, -INF, 2.0], chunks=3)
-        error = "choice: size is 5, but there are only 4 elements along the axis; draw at most"
+        error = "choice: size is 5, but a slice has length 4; use at most 4, or draw with"
         with pytest.raises(ValueError, match=error):
             choice(x, 5, replace=False)
         lazy = choice(x, 4, replace=False)
-        error = "choice: size is 4, but only 3 elements of a slice have a positive probability; dr"
+        error = (
+            "choice: size is 4, but only 3 elements of a slice have a positive probability; use at"
+        )
         with pytest.raises(ValueError, match=error):
             lazy.compute()
         lazy = gumbel_topk(x, 3, where=da.from_array([True, True, True, False], chunks=3))
@@ -199,7 +201,7 @@ class TestErrors:
         for x in (np.zeros((5, 0)), da.zeros((5, 0), chunks=2)):
             with pytest.raises(ValueError, match=r"choice: x has shape \(5, 0\), empty along axis"):
                 choice(x, 2, 1)
-            with pytest.raises(ValueError, match="choice: size is 2, but there are only 0 elem"):
+            with pytest.raises(ValueError, match="choice: size is 2, but a slice has length 0"):
                 choice(x, 2, 1, replace=False)
 
     def test_k_of_gumbel_topk(self):

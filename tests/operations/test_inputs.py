@@ -65,10 +65,12 @@ def function(request):
 def test_labels_are_not_lost_without_a_word(name, function, lazily):
     what, call = function
     kind = ".*" if name.startswith("a ") else name
-    with pytest.raises(
-        TypeError,
-        match=rf"^{what} is a {kind}, not an array.*labels; pass .*to_numpy\(\).*\.data.*\.values",
-    ):
+    array = r"\.data" if "xarray" in name or "DataArray" in name else r"\.to_numpy\(\)"
+    if name in ("a Series of Dask", "a DataFrame of Dask"):
+        array = r"\.to_dask_array\(lengths=True\)"
+    argument = what.split()[1]
+    match = rf"^{what} is a {kind}, not an array.*labels; pass {argument}{array}"
+    with pytest.raises(TypeError, match=match):
         lazily(call, LABELLED[name])
 
 
@@ -125,6 +127,12 @@ def test_what_is_no_array_at_all(x, function):
         return  # no weights
     with pytest.raises(TypeError, match=rf"^{what} is a {type(x).__name__}, not an array; pass"):
         call(x)
+
+
+def test_lists_that_are_no_array(function):
+    what, call = function
+    with pytest.raises(ValueError, match=f"^{what} is a list of parts of different lengths; pad"):
+        call([[1.0, 2.0], [3.0]])
 
 
 class Tagged(np.ndarray):

@@ -168,7 +168,7 @@ def test_the_dtype_is_that_of_both_together(x, v, result):
         lazy = expectation(array, v, 1)
         assert lazy.dtype == found.dtype == np.dtype(result)
         assert_allclose(found, [2 if np.isscalar(v) else 1] * 3)
-        several = expectation(array, (v, 1), 1)
+        several = expectation(array, (v, 1, array), 1)[:2]
         assert [one.dtype for one in several] == [np.dtype(result), expectation(array, 1).dtype]
 
 
@@ -408,6 +408,10 @@ class TestErrors:
             expectation(x, (np.ones((3, 1, 1)), np.ones((2, 1, 1))))
         with pytest.raises(ValueError, match="expectation: values is an empty tuple"):
             expectation(x, ())
+        match = r"values is the tuple \(1, 2.5\) of scalars.* pass one array as a list, \[1, 2.5\]"
+        with pytest.raises(TypeError, match=match):
+            expectation(x, (1, 2.5))
+        assert expectation(2.0, (1, 2.5)) == (1, 2.5)  # of which each is as long as x
 
     @pytest.mark.parametrize(
         "function", [*STATISTICS, lambda x, *a, **k: expectation(x, 1, *a, **k)]

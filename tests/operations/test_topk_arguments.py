@@ -13,9 +13,9 @@ class TestArguments:
     @pytest.mark.parametrize("function", FUNCTIONS)
     @pytest.mark.parametrize("kind", [np.asarray, lambda x: dask_array(x, 2)])
     def test_k_out_of_range(self, function, kind, lazily):
-        with pytest.raises(ValueError, match="k is 6, but there are only 5 elements.*at most"):
+        with pytest.raises(ValueError, match="k is 6, but a slice has length 5; use at most 5"):
             lazily(function, kind(np.ones((4, 5))), 6, 1)
-        with pytest.raises(ValueError, match="k is 21, but there are only 20"):
+        with pytest.raises(ValueError, match="k is 21, but a slice has length 20"):
             lazily(function, kind(np.ones((4, 5))), 21, None)
 
     @pytest.mark.parametrize("kind", [np.asarray, lambda x: dask_array(x, 2)])
@@ -24,7 +24,9 @@ class TestArguments:
             ValueError, match="softmax_topk: k is -1; use an int from 0 .topk takes"
         ):
             lazily(softmax_topk, kind(np.ones(5)), -1)
-        with pytest.raises(ValueError, match="topk: k is -6, but there are only 5 elements"):
+        with pytest.raises(
+            ValueError, match="topk: k is -6, but a slice has length 5; use -5 to 5"
+        ):
             lazily(topk, kind(np.ones(5)), -6)
 
     @pytest.mark.parametrize("function", FUNCTIONS)

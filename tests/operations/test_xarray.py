@@ -144,8 +144,14 @@ def test_masks_go_by_name(x, lazily, name):
 def test_masks_that_do_not_go_with_x():
     x = make()
     other = xr.DataArray([True] * 6, coords={"mode": list("abcdef")}, dims="mode")
-    with pytest.raises(ValueError, match="cannot align"):  # xarray.AlignmentError
+    match = "xarray.softmax: where has other labels than x, or another order, along 'mode'; align"
+    with pytest.raises(xr.AlignmentError, match=match):
         named.softmax(x, "mode", where=other)
+    match = "xarray.expectation: values has length 2 and x length 6 along 'mode'; align them first"
+    with pytest.raises(xr.AlignmentError, match=match):
+        named.expectation(x, other[:2].drop_vars("mode").astype(float), "mode")
+    with pytest.raises(xr.AlignmentError, match="xarray.logsumexp: by has other labels than x"):
+        named.logsumexp(x, by=other)
     with pytest.raises(ValueError, match="where has the dimension 'place', and x has"):
         named.softmax(x, where=xr.DataArray([True], dims="place"))
     with pytest.raises(TypeError, match="where is a numpy ndarray; pass a DataArray"):
@@ -322,3 +328,11 @@ def test_it_is_read_once_by_all_that_is_asked_together():
     x = x.copy(data=da.map_blocks(note, x.data, dtype=float, meta=np.empty((0, 0, 0))))
     dask.compute(named.logsumexp(x, "mode"), named.logsumexp(x.to_dataset(), "mode"))
     assert len(read) == 18
+
+
+def test_errors_name_the_variable_of_a_dataset():
+    data = make().to_dataset(name="utility").assign(word=("mode", list("abcdef")))
+    with pytest.raises(TypeError, match="has dtype str") as caught:
+        named.softmax(data, "mode")
+    (note,) = caught.value.__notes__
+    assert note == "This is the variable 'word' of x; x.drop_vars leaves it out."
