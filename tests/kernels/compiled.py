@@ -33,6 +33,7 @@ def every_kernel():
     """The arguments of `compiled` for each kernel."""
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
     yield (kernels.random_bits,)
+    yield (kernels.in_turns,)
     yield from ((kernels.group_merge, moments) for moments in (False, True))
     yield from ((kernels.group_present, moments) for moments in (False, True))
     for working in (np.float32, np.float64):
