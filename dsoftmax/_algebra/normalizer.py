@@ -17,6 +17,7 @@ This module handles arrays of any array-API library, without Dask and without co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import reduce
 from typing import Any, NamedTuple
@@ -98,25 +99,31 @@ def merge(*states: State) -> State:
     if not rest:
         return first
     xp = common_namespace(*(state.m for state in states))
-    m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
-    small = xp is numpy_arrays and len(states) <= SMALL // max(m.size, 1)
+    small = xp is numpy_arrays and len(states) <= SMALL // max(first.m.size, 1)
     if small and len({(s.m.shape, s.m.dtype, s.w.dtype) for s in states}) == 1:
-        return _merged_together(states, m)
+        return merged_together(State(*map(np.array, zip(*states, strict=True))))
+    m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
         w = compensated_sum(xp, (xp.where(s.m == m, s.w, 0.0) for s in states))
         s = compensated_sum(xp, (scaled_rest(xp, state, m) for state in states))
     return State(m, w, s)
 
 
-def _merged_together(states: tuple[State, ...], m: Array) -> State:
-    """The same of small NumPy states, with a few operations for all of them, not for each."""
-    shape = np.shape(m)
-    parts = State(*map(np.array, zip(*states, strict=True)))
+def merged_together(parts: State) -> State:
+    """The same of NumPy states along the first axis, in a few operations for all of them.
+
+    For such as are small.
+    """
+    m = np.max(parts.m, axis=0)  # propagates NaN
+    terms = np.empty((len(parts.m), 2, *m.shape), parts.w.dtype)
     with quiet():
-        w = np.where(parts.m == m, parts.w, 0.0)
-        terms = np.empty((len(states), 2, *shape), w.dtype)
-        terms[:, 0], terms[:, 1] = w, scaled_rest(numpy_arrays, parts, m)
-        total = compensated_sum(numpy_arrays, terms)
+        terms[:, 0] = np.where(parts.m == m, parts.w, 0.0)
+        terms[:, 1] = scaled_rest(numpy_arrays, parts, m)
+        if m.size == 1 and terms.dtype == np.float64:
+            columns = terms.reshape(len(terms), 2).T.tolist()
+            total = np.array([_sum_of_floats(column) for column in columns]).reshape(2, *m.shape)
+        else:
+            total = compensated_sum(numpy_arrays, terms)
     return State(m, total[0, ...], total[1, ...])
 
 
@@ -149,6 +156,17 @@ def compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
     if error is None:
         return total
     return xp.where(xp.isfinite(total) & (error != 0), total + error, total)  # -0.0 stays
+
+
+def _sum_of_floats(terms: list[float]) -> float:
+    """The same of Python's floats, which take a tenth of the time of arrays of one element."""
+    total, error = terms[0], 0.0
+    for term in terms[1:]:
+        new = total + term
+        virtual = new - total
+        error += (total - (new - virtual)) + (term - virtual)
+        total = new
+    return total + error if math.isfinite(total) and error != 0 else total
 
 
 def add(xp: Any, a: Array, b: Array) -> Array:

@@ -20,6 +20,7 @@ from . import portable
 from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
 from .choose import can_compile, kernels_for
 from .cpu import block as on_cpu
+from .cpu import log_calls
 from .cpu import quick as quick_on_cpu
 from .cuda import block as on_cuda
 from .cuda import finish, quick
@@ -127,7 +128,10 @@ def logsumexp(x: Array | Terms, axes: Axes) -> Array:
     """The log-sum-exp of a block that holds its slices whole, which stay with length 1."""
     if on_cuda.supports(x):
         return on_cuda.logsumexp(x, axes)
-    return log_sum(of_block(x, axes))
+    data, b, where, _ = laid_out(x)
+    plain = b is None and where is None and kernels_for(data) is on_cpu
+    found = log_calls.logsumexp(data, axes) if plain else None
+    return log_sum(of_block(x, axes)) if found is None else found
 
 
 def softmax(x: Array | Terms, axes: Axes) -> Array:

@@ -80,30 +80,39 @@ def may_cut() -> bool:
 
 
 def share_out(function: Callable[[Piece], object], pieces: Sequence[Piece]) -> None:
-    """Call a function, which lets other threads run, with each of some pieces.
-
-    This thread takes part, and so do as many others as it may use and as can be started, until no
-    piece is left or one raises an error. None of them cuts a piece again, and all have come to
-    their end, also after Ctrl-C, since they use memory that the caller frees.
-    """
-    if len(pieces) < 2:
-        for piece in pieces:
-            function(piece)
-        return
-    threads = min(_local.threads, len(pieces))
+    """Call a function, which lets other threads run, with each of some pieces: see `take_turns`."""
     queue, lock = iter(pieces), threading.Lock()
+
+    def turn() -> bool:
+        with lock:
+            piece = next(queue, None)
+        if piece is not None:
+            function(piece)
+        return piece is not None
+
+    take_turns(turn, len(pieces))
+
+
+def take_turns(turn: Callable[[], bool], most: int) -> None:
+    """Call a function, which lets other threads run, until it says that nothing is left.
+
+    This thread takes part, and so do as many others as it may use and as can be started, but not
+    more than ``most``; until nothing is left or one raises an error. What they do is not cut again,
+    and all have come to their end, also after Ctrl-C, since they use memory that the caller frees.
+    """
+    if most < 2:
+        while turn():
+            pass
+        return
+    threads = min(_local.threads, most)
     errors: list[BaseException] = []
     helpers: list[Future[None]] = []
 
     def work() -> None:
         before, _local.threads = _local.threads, 0
         try:
-            while not errors:
-                with lock:
-                    piece = next(queue, None)
-                if piece is None:
-                    return
-                function(piece)
+            while not errors and turn():
+                pass
         except BaseException as error:  # of any kind: Ctrl-C comes to the main thread
             errors.append(error)
         finally:
@@ -122,10 +131,13 @@ def share_out(function: Callable[[Piece], object], pieces: Sequence[Piece]) -> N
 
 
 def _wait_for(helpers: list[Future[None]], errors: list[BaseException]) -> None:
-    """Wait until all have come to their end, however often that is interrupted."""
-    while helpers:
+    """Wait until all have come to their end, however often that is interrupted.
+
+    Those that have not begun never will: nothing is left for them.
+    """
+    while True:
         try:
-            wait(helpers)
+            wait([helper for helper in helpers if not helper.cancel()])
             return
         except BaseException as error:
             errors.append(error)

@@ -34,6 +34,7 @@ def every_kernel():
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
     yield (kernels.random_bits,)
     yield (kernels.gumbel_noise,)
+    yield (kernels.in_turns,)
     yield from ((kernels.group_merge, moments) for moments in (False, True))
     yield from ((kernels.group_present, moments) for moments in (False, True))
     for working in (np.float32, np.float64):

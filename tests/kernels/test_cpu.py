@@ -235,3 +235,14 @@ def test_no_bit_depends_on_what_scratch_memory_holds(shape, dtype):
         cpu_call._scratch.memory[:] = rng.integers(0, 256, cpu_call._scratch.memory.size, "u1")
         found.append([y.tobytes() for y in results()])
     assert found[1:] == found[:-1]
+
+
+@pytest.mark.parametrize("most", [1, 4, 1 << 10])
+def test_all_passes_of_the_loops_that_no_kernel_runs_are_made(most, monkeypatch):
+    monkeypatch.setattr(cpu_call, "MOST_PASSES", most)
+    x = np.random.default_rng(0).normal(size=(3, 7, 9, 40))[:, ::2, ::2]
+    assert math.prod(loop.length for loop in Call((False,) * 3 + (True,), x).plan.outer) == 12
+    state = cpu.of_block(x, (3,))
+    assert_array_equal(state.m, x.max(3, keepdims=True))
+    assert_allclose(state.d, np.exp(x - state.m).sum(3, keepdims=True))
+    assert_allclose(cpu.rescale(x, state.m, state.d), np.exp(x - state.m) / state.d)

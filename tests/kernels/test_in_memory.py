@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import Future
 
 import pytest
 
@@ -119,6 +120,22 @@ def test_one_thread_does_it_all_where_no_other_can_be_started(monkeypatch):
     with on(3):
         in_memory.share_out(taken.append, range(10))
     assert taken == list(range(10))
+
+
+def test_a_thread_that_has_not_begun_is_not_waited_for(monkeypatch):
+    class Busy:
+        def submit(self, work):
+            return late
+
+    late, taken = Future(), []
+    timer = threading.Timer(10, late.set_result, [None])
+    timer.start()
+    monkeypatch.setattr(in_memory, "_executor", lambda threads: Busy())
+    with on(2):
+        in_memory.share_out(taken.append, range(10))
+    timer.cancel()
+    assert taken == list(range(10))
+    assert late.cancelled()
 
 
 def test_nothing_is_cut_outside_or_where_it_is_small():

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .memory import STATUS, add_compensated, convert, exp, pointer
+from .memory import add_compensated, call, convert, exp, pointer
 from .protocol import LANE_BYTES, MAXIMA_AT, SELECTION, TILE_BYTES, WORK
 from .simd import any_not_below, lanes_in_vector
 from .simd import load as load_vector
@@ -31,18 +30,6 @@ ROWS = 8  # of a tile of columns
 # In the heap a NaN is an inf with a negative index, and so better than any inf.
 NAN_INDEX = int64(-(2**62))
 WORST_INDEX = int64(2**62)
-
-
-@intrinsic
-def call(typing_context: Any, function: Any, record: Any) -> Any:
-    """Call the compiled kernel at an address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(STATUS, [args[1].type])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
 
 
 def rows(working: Any) -> Callable[..., None]:

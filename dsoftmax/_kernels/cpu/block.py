@@ -23,15 +23,14 @@ from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d, quiet
 from ..._algebra.sums import Sums
 from .. import portable
-from ..in_memory import may_cut, share_out
 from ..layout import fits, joint_name, reduced_axes, reduced_in
 from ..modes import APPLY, LOGARITHM, REDUCE
-from . import kernels
-from .call import Call, address_of
-from .compiler import CannotCompileError, compiled
+from .call import Call
+from .compiler import CannotCompileError
+from .log_calls import LANES, few_log_sums, many_log_sums
 from .merging import MERGES, merged
 from .plan import Kind, codec
-from .tuning import LONG, MOST_PIECES, NARROW, PIECE, SHORT_GIVEN, TOGETHER
+from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
 Axes = tuple[int, ...]
@@ -44,8 +43,6 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 _LARGE, _LARGE_32 = 2.0**900, 2.0**100
 
 _SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
-
-LANES = 16  # that a vector has at most
 
 
 def supports(x: Any) -> bool:
@@ -193,42 +190,13 @@ def log_rescale(x: Array, m: Array, logarithm: Array, where: Array | None = None
 def log_sum(state: State) -> Array:
     """log(sum b exp(x)) of many states, in float64; NaN where a sum is negative."""
     few = state.m.size < LANES
-    result, unusable = _few_log_sums(state) if few else _many_log_sums(state)
+    result, unusable = few_log_sums(state) if few else many_log_sums(state)
     if unusable:  # the other results keep their bits
         with quiet():
             d = state.d
         usable = (d >= _SMALLEST[np.float64]) & (d < np.inf)
         result = np.where(usable, result, portable.log_sum(state))
     return result
-
-
-def _few_log_sums(state: State) -> tuple[Array, bool]:
-    """The results, of which some may be unusable, of fewer states than a vector has lanes."""
-    padded = np.ones((5, LANES))  # m, w, s, the results and how many are unusable
-    for row, field in zip(padded, state, strict=False):
-        row[: field.size] = field.reshape(-1)
-    start = address_of(padded)
-    kernel = compiled(kernels.log_sums, np.float64)
-    kernel(*range(start, start + padded.nbytes, padded.strides[0]), LANES)
-    result = padded[3, : state.m.size].reshape(state.m.shape)
-    return result, padded[4, :1].view(np.int64).item() > 0
-
-
-def _many_log_sums(state: State) -> tuple[Array, bool]:
-    """The same of more."""
-    size = state.m.size
-    result, unusable = np.empty(state.m.shape), np.zeros(MOST_PIECES, np.int64)
-    arrays = [np.ascontiguousarray(a) for a in (*state, result)]
-    kernel = compiled(kernels.log_sums, state.m.dtype.type)
-    pieces = max(min(size // PIECE, MOST_PIECES), 1) if may_cut() else 1
-
-    def run(piece: int) -> None:
-        first, end = (size * k // pieces for k in (piece, piece + 1))
-        places = (address_of(a) + first * a.itemsize for a in arrays)
-        kernel(*places, address_of(unusable) + 8 * piece, end - first)
-
-    share_out(run, range(pieces))
-    return result, bool(unusable.any())
 
 
 @_or_portable

@@ -14,14 +14,16 @@ import numpy as np
 
 from ..._algebra.exact import merged as merged_exactly
 from ..._algebra.exact import record_dtype
-from ..in_memory import may_compile, may_cut, share_out
+from ..in_memory import may_compile, may_cut, take_turns
 from ..layout import from_block, to_block
-from ..modes import REDUCE
+from ..modes import LOGARITHM, REDUCE
+from . import kernels
+from .compiler import compiled
 from .merging import merged
-from .pieces import ARRAYS, Piece
+from .pieces import ARRAYS
 from .plan import Kind, plan
-from .protocol import SCRATCH_BYTES, Work
-from .tuning import CACHE_LINE, SHORT_ROW
+from .protocol import ADDRESSES, SCRATCH_BYTES, WORK, Work
+from .tuning import CACHE_LINE, MOST_AT_A_TIME, MOST_PASSES, SHORT_ROW
 
 Array = np.ndarray
 
@@ -66,53 +68,73 @@ class Call:
         size, parts = math.prod(self.shape[axis] for axis in self.plan.order), self.plan.parts
         if self.plan.kind == "exact":
             records = np.empty(parts * size, record_dtype(self.plan.working))
-            self._run(REDUCE, [address_of(records)], records.itemsize, parts)
+            self._run(REDUCE, address_of(records))
             return (merged_exactly(records.reshape(parts, size)).records if parts > 1 else records,)
         sums = {"moments": 4, "values": 3}.get(self.plan.kind, 2)
         m, rest = np.empty(parts * size, self.plan.working), np.empty((sums, parts * size))
         start, distance = address_of(rest), rest.strides[0]
-        places = [start + i * distance for i in range(sums)]
-        self._run(REDUCE, [address_of(m), *places], m.itemsize, parts)
+        self._run(REDUCE, address_of(m), *(start + i * distance for i in range(sums)))
         state = (m, *rest)
         if parts > 1:
             by_part = tuple(field.reshape(parts, size) for field in state)
             state = tuple(map(np.ravel, merged(self.plan.kind, by_part, (0,))))
         return state
 
+    def log_sums(self) -> Array | None:
+        """Flat log-sum-exps of many short slices in the dtype of x; None of other slices.
+
+        States would take as much memory as x, or more.
+        """
+        plan, x = self.plan, self.arrays[0]
+        assert x is not None
+        if not (plan.at_once and plan.work.width and plan.kind == "plain"):
+            return None
+        if x.dtype != plan.working or any(a is not None for a in self.arrays[1:]):
+            return None
+        found = np.empty(math.prod(self.shape[axis] for axis in plan.order), x.dtype)
+        self._run(REDUCE | LOGARITHM, address_of(found))
+        return found
+
     def run(self, mode: int, m: Array | None = None, d: Array | None = None) -> None:
         """Run the kernel over all loops; m and d, or log d, are of flat states if there are any."""
         if m is None or d is None:
-            return self._run(mode, [], 0, 1)
-        place = address_of(d)
-        return self._run(mode, [address_of(m), place, place], m.itemsize, 1)
+            return self._run(mode)
+        return self._run(mode, address_of(m), address_of(d), address_of(d))
 
-    def _run(self, mode: int, places: list[int], item: int, parts: int) -> None:
+    def _run(self, mode: int, *states: int) -> None:
         """Run it with the addresses of m, w, s and the further sums of the kind, of all parts."""
         plan = self.plan
         if not plan.outer and len(plan.pieces) == 1:
             work = Work.from_buffer_copy(plan.work)
             work.scratch, work.mode = scratch_address(), mode
             work.x, work.b, work.where, work.y = self.addresses
-            for name, place in zip("mwstq", places):  # noqa: B905
+            for name, place in zip("mwstq", states):  # noqa: B905
                 setattr(work, name, place)
-            return plan.kernel(work.address)
-        of_part = plan.states * math.prod(loop.length for loop in plan.outer) if parts > 1 else 0
-
-        def run_piece(job: tuple[int, tuple[int, ...], Piece]) -> None:
-            i, offsets, piece = job
-            work = Work.from_buffer_copy(plan.work)
-            work.scratch, work.mode = scratch_address(), mode
-            work.count, work.length, work.width = piece[3:]
-            work.x, work.b, work.where, work.y = map(
-                sum, zip(self.addresses, offsets, piece.offsets, strict=True)
-            )
-            first = i * plan.states + piece.state + piece.part * of_part
-            for name, place in zip("mwstq", places):  # noqa: B905
-                setattr(work, name, place + first * (item if name == "m" else 8))
             plan.kernel(work.address)
+            return
+        given = np.zeros(len(WORK), np.int64)
+        given[: len(ARRAYS) + len(states)] = (*self.addresses, *states)
+        given[WORK.mode] = mode
+        passes, first = self.offsets(), 0
+        while offsets := list(itertools.islice(passes, MOST_PASSES)):
+            moved = np.zeros((len(offsets), 1, len(WORK)), np.int64)
+            moved[:, 0, : len(ARRAYS)] = offsets
+            before = plan.states * np.arange(first, first + len(offsets))
+            moved[:, 0, len(ARRAYS) : ADDRESSES] = np.outer(before, plan.of_state)
+            self._take_turns((given + plan.pieces + moved).reshape(-1, len(WORK)))
+            first += len(offsets)
 
-        jobs = [(i, at, piece) for i, at in enumerate(self.offsets()) for piece in plan.pieces]
-        return share_out(run_piece, jobs)
+    def _take_turns(self, works: Array) -> None:
+        """Run it on such records, as many of them at a time as do not keep Ctrl-C waiting."""
+        taken, kernel = np.zeros(1, np.int64), compiled(kernels.in_turns)
+        records = self.plan.entry, address_of(works), len(works), address_of(taken)
+        most = max(1, MOST_AT_A_TIME // self.plan.piece_size)
+
+        def turn() -> bool:
+            kernel(*records, scratch_address(), most)
+            return bool(taken[0] < len(works))
+
+        take_turns(turn, len(works))
 
     def to_block(self, flat: Array) -> Array:
         """A flat state as an array of as many dimensions as the block."""

@@ -55,7 +55,10 @@ def places(working: Any) -> Places:
 
 
 def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
-    """`reset`, `reduce`, `finish` and `put`: from nothing to the state (m, w, s) of the columns."""
+    """`reset`, `reduce`, `finish`, `put` and `put_log_sums`: from nothing to the state (m, w, s).
+
+    Or to its logarithm.
+    """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
     at = places(working)
     scale = float64(2.0 ** SCALE[working])
@@ -185,7 +188,15 @@ def states(working: Any, weighted: bool) -> tuple[Callable[..., Any], ...]:
         copy(state + at.w, w + place * 8, columns, float64)
         copy(state + at.s, s + place * 8, columns, float64)
 
-    return reset, reduce, finish, put
+    @inlined
+    def put_log_sums(state: int, results: int, place: int, columns: int) -> None:
+        """Have m + log(w + s), rounded once, of the first columns at a place in an array."""
+        w, s = load(state + at.w, float64, n), load(state + at.s, float64, n)
+        value = widen(load(state + at.m, working, n)) + log_of_sum(w, s)
+        store(narrow(value, working), state + at.last)
+        copy(state + at.last, results + place * item, columns, working)
+
+    return reset, reduce, finish, put, put_log_sums
 
 
 def given_states(working: Any) -> Callable[..., Any]:

@@ -36,11 +36,16 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
 
     The kind is "plain" or "weighted", or it is "moments" or "values" for the states of
     `row_sums.row_sums`, and no output. The kernel takes the address of a `protocol.Work`; its modes
-    are those of `rows.rows`.
+    are those of `rows.rows`, and REDUCE with LOGARITHM alone: then m + log(w + s) is written to m,
+    of plain slices of which nothing is masked.
     """
     item, n = np.dtype(working).itemsize, lanes_in_vector(working)
     weighted, valued, summed = kind == "weighted", kind == "values", kind in ("moments", "values")
-    reset, reduce, finish, put = sums(working, not valued) if summed else states(working, weighted)
+    if summed:
+        reset, reduce, finish, put = sums(working, not valued)
+        put_log_sums = put  # which is never called
+    else:
+        reset, reduce, finish, put, put_log_sums = states(working, weighted)
     take = given_states(working)
     _, overwrite = masking(working)
     zero, infinity = working(0), working(np.inf)
@@ -269,6 +274,8 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                         if summed:
                             arrays = (m_array, w_array, s_array, t_array, q_array)
                             put(state, *arrays, place + begin, columns)
+                        elif mode & REDUCE and mode & LOGARITHM:
+                            put_log_sums(state, m_array, place + begin, columns)
                         elif mode & REDUCE:
                             put(state, m_array, w_array, s_array, place + begin, columns)
                         else:

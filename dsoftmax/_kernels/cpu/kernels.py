@@ -66,6 +66,13 @@ def best_columns(working: Scalar) -> Any:
     return best.columns(working)
 
 
+def in_turns() -> Any:
+    """Another kernel on many pieces, which threads take in turns."""
+    from . import turns
+
+    return turns.in_turns()
+
+
 def log_sums(working: Scalar) -> Any:
     """The logarithms of the sums of many states."""
     from . import log

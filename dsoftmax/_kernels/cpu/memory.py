@@ -71,6 +71,29 @@ def convert(
     return types.void(*[types.int64] * 5), codegen
 
 
+@intrinsic
+def call(typing_context: Any, function: Any, record: Any) -> Any:
+    """Call the compiled kernel at an address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(STATUS, [args[1].type])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def count_up(typing_context: Any, address: Any) -> Any:
+    """Add 1 to the integer at an address, whoever else does: what it was before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], _INT64.as_pointer())
+        return builder.atomic_rmw("add", place, _INT64(1), "seq_cst")
+
+    return types.int64(types.int64), codegen
+
+
 def _function_of_c(name: str) -> Callable[[float], float]:
     """A function of C's library, from float64 to float64.
 

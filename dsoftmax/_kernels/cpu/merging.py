@@ -9,7 +9,7 @@ import numpy as np
 
 from ..._algebra.moments import Moments
 from ..._algebra.moments import merge as merge_moments
-from ..._algebra.normalizer import State, merge
+from ..._algebra.normalizer import SMALL, State, merge, merged_together
 from ..._algebra.sums import Sums
 from ..._algebra.sums import merge as merge_sums
 from .plan import Axes, Kind
@@ -59,6 +59,8 @@ def merged(kind: Kind, state: tuple[Array, ...], axes: Axes) -> tuple[Array, ...
                 np.concatenate([row, np.full((missing, row.shape[1]), value, row.dtype)])
                 for row, value in zip(rows, (-np.inf, *(0,) * len(rows)), strict=False)
             ]
+        if kind in ("plain", "weighted") and size == 1 and rows[0].size <= SMALL:
+            return tuple(field.reshape(kept) for field in merged_together(State(*rows)))
         parts = range(0, n, size)
         rows = list(MERGES[kind](*(tuple(row[i : i + size] for row in rows) for i in parts)))
     return tuple(row.reshape(kept) for row in rows)

@@ -10,11 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtypes_for, promoted_name
+from ..._algebra.exact import record_dtype
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from . import kernels
 from .compiler import address, compiled
 from .pieces import ARRAYS, Piece, cut, whole
-from .protocol import LANE_BYTES, Work
+from .protocol import ADDRESSES, LANE_BYTES, WORK, Work
 from .tuning import CACHE_BYTES, FEW, MANY, RUN
 
 Axes = tuple[int, ...]
@@ -27,16 +28,19 @@ class Plan(NamedTuple):
     """How the loops over blocks of one layout are shared out between a kernel and Python."""
 
     kernel: Callable[..., None]
+    entry: int  # its address
     work: Work  # to be copied, with the layout in it and no arrays
     working: type
     kind: Kind
     outer: list[Loop]  # the loops that run here
     states: int  # how many of them one run of the kernel takes
+    of_state: tuple[int, ...]  # the bytes of a state at each of its addresses
     order: Axes  # of the axes of flat arrays of states, in which the kernel's are fastest
     in_order: bool  # whether that is the order of the block
     kept: tuple[int, ...]  # the shape of the states as a block
     at_once: bool  # whether a slice is best reduced and mapped before the next one is
-    pieces: tuple[Piece, ...]  # of the kernel's loops
+    pieces: np.ndarray  # of the kernel's loops: a record for each, with offsets for addresses
+    piece_size: int  # of elements
     parts: int  # into which they cut slices
 
 
@@ -86,7 +90,7 @@ def plan(
         )
     dtypes = tuple(layout[0] if layout else None for layout in layouts)
     joint = dtype or promoted_name(*(dtype_name(a) for a in dtypes[:2] if a is not None))
-    working = np.dtype(dtypes_for(joint).working).type
+    working: type = np.dtype(dtypes_for(joint).working).type
     item = np.dtype(working).itemsize
     inner = loops[-1] if loops else NO_LOOP
     longest_kept = longest(loop for loop in loops if not loop.reduced)
@@ -112,40 +116,46 @@ def plan(
         outer = [loop for loop in outer if loop is not plane]
     kept = [loop for loop in (*outer, plane, runs, column) if loop is not NO_LOOP]
     masked = where is not None
-    if side_by_side and kind == "exact":
-        kernel = compiled(kernels.exact_columns, working, masked)
-        work = _columns(plane, row, column, NO_LOOP)
-    elif side_by_side:
-        kernel = compiled(kernels.columns, working, kind, masked)
-        work = _columns(plane, row, column, runs)
-    elif kind == "exact":
-        kernel = compiled(kernels.exact_rows, working, masked)
-        work = _rows(column, row)
-    elif kind in ("moments", "values"):
-        kernel = compiled(kernels.row_sums, working, kind == "moments", masked)
-        work = _rows(column, row)
-    else:
-        kernel = compiled(kernels.rows, working, kind == "weighted", masked)
-        work = _rows(column, row)
+    kernel = _kernel(side_by_side, working, kind, masked)
+    work = _columns(plane, row, column, runs) if side_by_side else _rows(column, row)
     _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
     times = math.prod(loop.length for loop in outer)
     pieces, parts = cut(work, item, side_by_side, times) if in_pieces else (whole(work), 1)
+    states = plane.length * runs.length * column.length
+    of_state = (record_dtype(working).itemsize if kind == "exact" else item, 8, 8, 8, 8)
+    apart = 0 if y else states * times  # those of parts; what is written has those of slices
     whole_slices = not side_by_side or row.length * LANE_BYTES <= CACHE_BYTES
     order = tuple(axis for loop in kept for axis in loop.axes)
     return Plan(
-        kernel=kernel,
+        kernel=compiled(*kernel),
+        entry=address(*kernel),
         work=work,
         working=working,
         kind=kind,
         outer=outer,
-        states=plane.length * runs.length * column.length,
+        states=states,
         order=order,
         in_order=order == tuple(sorted(order)),
         kept=tuple(n if i in order else 1 for i, n in enumerate(shape)),
         at_once=whole_slices and parts == 1,
-        pieces=pieces,
+        pieces=_records(work, pieces, of_state, apart),
+        of_state=of_state,
+        piece_size=math.prod(shape) // (times * len(pieces)),
         parts=parts,
     )
+
+
+def _kernel(side_by_side: bool, working: type, kind: Kind, masked: bool) -> tuple[Any, ...]:
+    """The factory of a kernel and its parameters."""
+    if side_by_side and kind == "exact":
+        return kernels.exact_columns, working, masked
+    if side_by_side:
+        return kernels.columns, working, kind, masked
+    if kind == "exact":
+        return kernels.exact_rows, working, masked
+    if kind in ("moments", "values"):
+        return kernels.row_sums, working, kind == "moments", masked
+    return kernels.rows, working, kind == "weighted", masked
 
 
 def _rows(rows: Loop, elements: Loop) -> Work:
@@ -168,6 +178,18 @@ def _layout(loops: dict[str, Loop], **lengths: int) -> Work:
         for array, stride in zip(ARRAYS, loop.strides, strict=True)
     }
     return Work(**lengths, **strides)
+
+
+def _records(
+    work: Work, pieces: tuple[Piece, ...], of_state: tuple[int, ...], apart: int
+) -> np.ndarray:
+    """A record for each piece; the states of the parts of slices are so many ``apart``."""
+    records = np.tile(np.frombuffer(bytes(work), np.int64), (len(pieces), 1))
+    for record, piece in zip(records, pieces, strict=True):
+        state = piece.state + piece.part * apart
+        record[:ADDRESSES] = (*piece.offsets, *(state * size for size in of_state))
+        record[[WORK.count, WORK.length, WORK.width]] = piece[3:]
+    return records
 
 
 def _set_codecs(

@@ -7,7 +7,7 @@ read them at the same names of `WORK` and `SELECTION`, which have the places of 
 from __future__ import annotations
 
 from collections import namedtuple
-from ctypes import Structure, addressof, c_int64
+from ctypes import Structure, addressof, c_int64, sizeof
 from typing import Any
 
 # With this the kernel of rows leaves the maxima of its tiles, row by row, on its scratch memory.
@@ -123,3 +123,5 @@ class Running(Record):
 
 
 WORK, SELECTION, RUNNING = _places(Work), _places(Selection), _places(Running)
+# The fields of `Work` that are addresses of arrays come first: x, b, where and y, then the states.
+ADDRESSES, RECORD_BYTES = 9, sizeof(Work)

@@ -15,9 +15,10 @@ import numpy as np
 from ..in_memory import LARGE, InMemory, may_compile
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .block import LANES, few_columns
+from .block import few_columns
 from .call import address_of, scratch_address
 from .compiler import CannotCompileError, compiled
+from .log_calls import LANES
 from .plan import plan
 from .protocol import Work
 from .tuning import SHORT_ROW

@@ -144,6 +144,21 @@ def _computes_softmax(
     return right
 
 
+def _in_turns(kernel: Function, address: Address) -> bool:
+    x, working = scores((_SLICES, _LENGTH), np.float32), np.float32
+    m, w, s = np.zeros(_SLICES, working), np.zeros(_SLICES), np.zeros(_SLICES)
+    works, taken, scratch = (Work * _SLICES)(), np.zeros(1, np.int64), scratch_memory(SCRATCH_BYTES)
+    for i, work in enumerate(works):
+        work.count, work.length, work.mode = 1, _LENGTH, REDUCE
+        work.x, work.m, work.w, work.s = (place_of(a[i:]) for a in (x, m, w, s))
+        work.x_step = x.itemsize
+    other = address(kernels.rows, working, False, False)
+    for _ in range(2):
+        kernel(other, works[0].address, _SLICES, place_of(taken), place_of(scratch), 2)
+    d = np.exp(x - m[:, None], dtype=np.float64).sum(1)
+    return taken[0] == _SLICES + 1 and np.array_equal(m, x.max(1)) and close(w + s, d, working)
+
+
 def _log_sums(kernel: Function, address: Address, working: Any) -> bool:
     m = scores((_LENGTH,), working)
     w, s = 1.0 + np.arange(_LENGTH) % 3, np.abs(scores((_LENGTH,), np.float64))
@@ -213,6 +228,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.group_scatter: groups.group_scatter,
     kernels.group_states: groups.group_states,
     kernels.gumbel_noise: draws.gumbel_noise,
+    kernels.in_turns: _in_turns,
     kernels.integer_weights: draws.integer_weights,
     kernels.load: _load,
     kernels.noisy_candidates: draws.noisy_candidates,

@@ -33,3 +33,7 @@ SHORTEST_RUN = 128
 # Arrays in memory are cut into pieces of so many elements at least, which take 20 us, and into so
 # many at most; slices are cut, too, where their number gives fewer than ENOUGH for many cores.
 PIECE, MOST_PIECES, ENOUGH = 1 << 16, 64, 16
+
+# A thread takes as many pieces, before it is back in Python, as have MOST_AT_A_TIME elements, which
+# take 5 ms; and records are made for as many passes of the outer loops at a time as MOST_PASSES.
+MOST_AT_A_TIME, MOST_PASSES = 1 << 23, 1 << 10
