@@ -71,13 +71,13 @@ def record_dtype(working: Any) -> np.dtype:
 class OnDevice(
     namedtuple(
         "OnDevice",
-        "m w top0 top1 top2 top3 top4 anchor0 anchor1 "
+        "m number top0 top1 top2 top3 top4 anchor0 anchor1 "
         "rest0 rest1 rest2 rest3 rest4 rest5 rest6 rest7 rest8 rest9",
     )
 ):
     """The same on a device, where arrays have no records: one array for each of their words.
 
-    All but m are of int64, anchors by their bits.
+    All but m are of int64, anchors by their bits; ``number`` is w.
     """
 
     __slots__ = ()
@@ -98,13 +98,12 @@ KINDS = (Exact, OnDevice)
 def words_of(state: Exact) -> tuple[Array, Array]:
     """m, and all other words, of which there are as many as the first axis has."""
     records = np.ascontiguousarray(state.records)
-    words = np.ascontiguousarray(np.moveaxis(_words(records)[..., 1:], -1, 0))
-    return records["m"].copy(), words.reshape(-1, *state.records.shape)
+    return records["m"].copy(), np.moveaxis(_words(records)[..., 1:], -1, 0).copy()
 
 
 def _words(records: Array) -> Array:
     """Contiguous records as words of 64 bits, with an axis for them."""
-    return records.reshape(-1).view(np.int64).reshape(*records.shape, -1)
+    return records.reshape(-1).view(np.int64).reshape(*records.shape, SLICE_BYTES // 8)
 
 
 SLICE_BYTES = record_dtype(np.float64).itemsize

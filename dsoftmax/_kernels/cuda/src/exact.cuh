@@ -209,10 +209,11 @@ template <typename Real> struct Exactly {
     int pending;  // how many are in `sum`, which is of the first class
     Split<Real> sum;
     Held held;
+    long long at_top[LIMBS];  // of states alone, of which some may be of float32
 
     __device__ __forceinline__ Exactly(long long *limbs, double *anchors)
         : m(Real(-infinity())), anchor(m), first(m), w(0), nan(false), pending(0),
-          held(limbs, anchors)
+          held(limbs, anchors), at_top{}
     {
     }
 
@@ -300,8 +301,14 @@ template <typename Real> struct Exactly {
         if (top > m) {
             m = top;
             w = 0;
+#pragma unroll
+            for (int j = 0; j < LIMBS; ++j) at_top[j] = 0;
         }
-        if (top == m) w += from.word[0][i];
+        if (top == m) {
+            w += from.word[0][i];
+#pragma unroll
+            for (int j = 0; j < LIMBS; ++j) at_top[j] += from.word[TOP_AT + j][i];
+        }
         if (fabs(double(top)) < infinity())
             add_class(from, i, anchor_of(double(top)), TOP_AT);
 #pragma unroll 1
@@ -318,6 +325,7 @@ template <typename Real> struct Exactly {
     }
 
     // The state of what a team has met, by the first member of each that `writes`.
+    template <bool of_states>
     __device__ __forceinline__ void
     give(const Team &team, bool writes, const Records &to, long long i)
     {
@@ -350,12 +358,18 @@ template <typename Real> struct Exactly {
                 sums[j] = team.sum(has ? held.limbs[(next * LIMBS + j) * THREADS] : 0);
             next += has;
             if (k == 0) {  // less what is at the maximum
-                long long at_top[LIMBS];
-                multiply<Real>(at_top, finite ? scaled_exp(top - Real(highest)) : 0, count);
+                long long tops[LIMBS];
+                if (of_states) {
+#pragma unroll
+                    for (int j = 0; j < LIMBS; ++j) tops[j] = team.sum(m == top ? at_top[j] : 0);
+                    carry(tops);
+                } else {
+                    multiply<Real>(tops, finite ? scaled_exp(top - Real(highest)) : 0, count);
+                }
 #pragma unroll
                 for (int j = 0; j < LIMBS; ++j) {
-                    sums[j] -= at_top[j];
-                    if (writes && finite) words[(TOP_AT + j) * to.pitch] = at_top[j];
+                    sums[j] -= tops[j];
+                    if (writes && finite) words[(TOP_AT + j) * to.pitch] = tops[j];
                 }
             }
             carry(sums);
@@ -401,6 +415,24 @@ template <typename Real> struct ExactMap {
     }
 };
 
+// The elements of a part, all in the same code: whole tiles in a copy of their own would take the
+// compiler twice as long.
+template <typename Element, bool masked, bool single>
+__device__ __forceinline__ void take(
+    Exactly<typename Element::Real> &own, const Team &team, const Call &call, const Place &base,
+    long long start, long long stop
+)
+{
+    const int N = AT_A_TIME<typename Element::Real>;
+    Tile<Element, masked, single, N> tile;
+#pragma unroll 1
+    for (long long i = start + team.member; i < stop; i += N * team.size) {
+        tile.template find<false>(call, base, i, team.size, stop - i);
+        tile.load(call);
+        own.add(tile.x, tile.in);
+    }
+}
+
 // As `slices`: states of parts of slices, word k of all after each other, or results of given ones.
 template <typename Element, bool masked, int mode>
 __device__ __forceinline__ void exact_slices(const Call &call)
@@ -423,20 +455,16 @@ __device__ __forceinline__ void exact_slices(const Call &call)
                 __shared__ long long limbs[HELD * LIMBS * THREADS];
                 __shared__ double anchors[HELD * THREADS];
                 Exactly<Real> own(limbs + threadIdx.x, anchors + threadIdx.x);
-                auto add = [&](auto &tile, auto, long long) {
-                    tile.load(call);
-                    own.add(tile.x, tile.in);
-                };
                 if (present) {
                     if (call.inner.count == 1)
-                        in_tiles<true, masked, Element>(team, call, base, start, stop, add);
+                        take<Element, masked, true>(own, team, call, base, start, stop);
                     else
-                        in_tiles<false, masked, Element>(team, call, base, start, stop, add);
+                        take<Element, masked, false>(own, team, call, base, start, stop);
                 }
                 const Records to = {
                     call.states.m, (long long *)call.states.w, call.slices * call.parts
                 };
-                own.give(team, present, to, slice * call.parts + part);
+                own.template give<false>(team, present, to, slice * call.parts + part);
             } else if (present) {
                 const Real m = ((const Real *)call.states.m)[slice];
                 const ExactMap<Real> map(m, call.states.s[slice], call.logarithm, masked);
@@ -470,7 +498,7 @@ template <typename Real> __device__ __forceinline__ void exact_merge(const Exact
             for (long long i = team.member; i < parts; i += team.size)
                 own.add(call.from[k], slice * call.parts + i);
         }
-        own.give(team, present, call.to, slice);
+        own.template give<true>(team, present, call.to, slice);
     }
 }
 
