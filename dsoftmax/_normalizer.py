@@ -151,7 +151,7 @@ class Normalizer:
     ) -> None:
         if not isinstance(states, da.Array):
             states, statistics = frozen(states), isinstance(states, Moments)
-            exact = isinstance(states, Exact)
+            exact = isinstance(states, exactly.KINDS)
         values = {"_states": states, "axis": axis, "_dtype": dtype}
         values |= {"_neutral": neutral, "_ndim": ndim, "statistics": statistics, "exact": exact}
         for name, value in values.items():

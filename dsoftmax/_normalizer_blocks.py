@@ -261,7 +261,7 @@ def union(*states: Kept, result: str) -> Kept:
     shapes = (tuple(state.m.shape) for state in states)
     blocks = {f"normalizer {i}": (shape, ()) for i, shape in enumerate(shapes, start=1)}
     check_blocks("Normalizer.merge", blocks)
-    if isinstance(states[0], exact.Exact):
+    if isinstance(states[0], exact.KINDS):
         return exact.as_dtype(exact.merge(*states), result)
     merged = merge_moments(*states) if isinstance(states[0], Moments) else merge(*states)
     return as_dtypes(merged, result)

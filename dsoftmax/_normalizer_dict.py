@@ -11,7 +11,7 @@ from array_api_compat import to_device
 
 from ._algebra.dtypes import dtype_of, dtypes_for, is_complex, parsed_name, real_name, supported
 from ._algebra.exact import FIELDS as EXACT_FIELDS
-from ._algebra.exact import Exact, identity
+from ._algebra.exact import KINDS, Exact, OnDevice, identity
 from ._algebra.moments import Moments
 from ._algebra.normalizer import State
 from ._arguments import Axes
@@ -21,12 +21,17 @@ _NAME = "Normalizer.from_dict"
 
 
 def to_dict(
-    state: State | Moments | Exact, axis: Axes | None, name: str | None, ndim: int, neutral: bool
+    state: State | Moments | Exact | OnDevice,
+    axis: Axes | None,
+    name: str | None,
+    ndim: int,
+    neutral: bool,
 ) -> dict[str, Any]:
     """The dict of a normalizer in memory; ``name`` is that of its dtype, if it has one."""
     fields = state._asdict()
-    if isinstance(state, Exact):
-        fields = {field: state.records[field] for field in EXACT_FIELDS}
+    if isinstance(state, KINDS):
+        records = state.records
+        fields = {field: records[field] for field in EXACT_FIELDS}
     return {
         "version": VERSION,
         "dtype": name,

@@ -66,14 +66,14 @@ def _indices(top: Top) -> Array:
 
 
 def _probabilities(top: Top) -> Array:
-    if isinstance(top.normalizer, exactly.Exact):
+    if isinstance(top.normalizer, exactly.KINDS):
         return exactly.rescale(_terms(top), top.normalizer)
     y = kernel.probabilities(top, logarithm=False)
     return _kernels.rescale(_terms(top), top.normalizer) if y is None else y
 
 
 def _log_probabilities(top: Top) -> Array:
-    if isinstance(top.normalizer, exactly.Exact):
+    if isinstance(top.normalizer, exactly.KINDS):
         return exactly.log_rescale(_terms(top), top.normalizer)
     y = kernel.probabilities(top, logarithm=True)
     return _kernels.log_rescale(_terms(top), top.normalizer) if y is None else y

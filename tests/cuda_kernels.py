@@ -2,6 +2,11 @@
 
 from dsoftmax._algebra.dtypes import dtypes_for
 from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
+from dsoftmax._kernels.cuda.exact_source import (
+    exact_finish_kernel,
+    exact_kernel,
+    exact_merge_kernel,
+)
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     ELEMENTS,
@@ -19,6 +24,9 @@ from dsoftmax._kernels.cuda.source import (
 )
 from dsoftmax._kernels.modes import APPLY, REDUCE
 
+# Those with kernels of their own, and one of each group that shares them, with its working dtype.
+DTYPES = (*zip(TYPED, TYPED, strict=True), ("float16", "float32"), ("int8", "float64"))
+
 
 def topk_kernels():
     """All kernels for top-k, but for those of one length."""
@@ -34,8 +42,20 @@ def draws_kernels():
     return [KEYS_KERNEL, MERGE_KERNEL, *map(part_kernel, ITEM)]
 
 
+def exact_kernels():
+    """All kernels for exact sums."""
+    kernels = [
+        exact_kernel(dtype, working, masked, mode)
+        for dtype, working in DTYPES
+        for masked in (False, True)
+        for mode in (REDUCE, APPLY)
+    ]
+    kernels += [exact_merge_kernel(working) for working in TYPED]
+    return kernels + [exact_finish_kernel(working) for working in TYPED]
+
+
 def every_kernel():
-    """All kernels that can reach a device."""
+    """All kernels that can reach a device, but for those for exact sums."""
     return general_kernels() + topk_kernels() + draws_kernels()
 
 
@@ -48,11 +68,7 @@ def general_kernels():
         for layout in (CONTIGUOUS, STRIDED)
         for mode in modes
     ]
-    for dtype, working in (
-        *zip(TYPED, TYPED, strict=True),
-        ("float16", "float32"),
-        ("int8", "float64"),
-    ):
+    for dtype, working in DTYPES:
         kernels += [slices_kernel(dtype, working, MASKED, mode) for mode in modes]
         kernels.append(slices_kernel(dtype, working, WEIGHTED))
         kernels += [

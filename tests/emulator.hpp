@@ -86,6 +86,10 @@ static unsigned __ballot_sync(unsigned mask, bool one)
     for (int hop = 16; hop; hop /= 2) bits |= __shfl_xor_sync(mask, bits, hop);
     return bits;
 }
+static unsigned long long __umul64hi(unsigned long long a, unsigned long long b)
+{
+    return (unsigned __int128)a * b >> 64;
+}
 static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static int __ffs(int bits) { return __builtin_ffs(bits); }
 static int __syncthreads_count(bool one)

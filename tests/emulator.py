@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dsoftmax._kernels.cuda import block, columns, contiguous, draws, finish, merging, topk
+from dsoftmax._kernels.cuda import block, columns, contiguous, draws, exact, finish, merging, topk
+from dsoftmax._kernels.cuda import call as calls
 from dsoftmax._kernels.cuda import source as cuda_source
 from dsoftmax._kernels.cuda.device import Properties
 
-from .cuda_kernels import draws_kernels, general_kernels, topk_kernels
+from .cuda_kernels import draws_kernels, exact_kernels, general_kernels, topk_kernels
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
@@ -58,6 +59,11 @@ def _general_kernels():
 
 
 @cache
+def _exact_kernels():
+    return _compiled(exact_kernels())
+
+
+@cache
 def _topk_kernels():
     return _compiled(topk_kernels())
 
@@ -76,6 +82,8 @@ def _library(kernel):
         return _topk_kernels()
     if kernel.argument in ("Keys", "Draws"):
         return _draws_kernels()
+    if kernel.name.startswith("exact"):
+        return _exact_kernels()
     if kernel.argument in ("Call", "Merge"):
         return _general_kernels()
     return _of_rows(tuple(sorted({_with_output(kernel, one) for one in cuda_source.OUTPUTS})))
@@ -95,7 +103,7 @@ def _with_output(kernel, output):
 
 def use(monkeypatch, emulator):
     """Have the kernels of CUDA run there."""
-    for module in (block, columns, contiguous, draws, finish, merging, topk):
+    for module in (block, calls, columns, contiguous, draws, exact, finish, merging, topk):
         monkeypatch.setattr(module, "device", emulator)
 
 
@@ -141,6 +149,9 @@ class Emulator:
 
     def flat(self, x):
         return np.ascontiguousarray(x).reshape(-1)
+
+    def from_host(self, like, x):
+        return x.copy()
 
     def launch(self, kernel, on, grid, threads, call, shared_bytes=0):
         assert call.shape == (1,)

@@ -14,10 +14,12 @@ the rest are among the highest two of each part, or the maximum of a part.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import to_device
 
 from .dtypes import dtype_of, dtypes_for
 from .normalizer import quiet
@@ -64,6 +66,44 @@ def record_dtype(working: Any) -> np.dtype:
         ("rest", np.int64, (CLASSES, LIMBS)),
     ]
     return np.dtype([*maximum, *sums])
+
+
+class OnDevice(
+    namedtuple(
+        "OnDevice",
+        "m number top0 top1 top2 top3 top4 anchor0 anchor1 "
+        "rest0 rest1 rest2 rest3 rest4 rest5 rest6 rest7 rest8 rest9",
+    )
+):
+    """The same on a device, where arrays have no records: one array for each of their words.
+
+    All but m are of int64, anchors by their bits; ``number`` is w.
+    """
+
+    __slots__ = ()
+
+    @property
+    def records(self) -> Array:
+        """A copy in NumPy's memory, for which the device is waited for."""
+        m, *words = (to_device(word, "cpu") for word in self)
+        records = np.zeros(m.shape, record_dtype(m.dtype.type))
+        records["m"] = m
+        _words(records)[..., 1:] = np.stack(words, axis=-1)
+        return records
+
+
+KINDS = (Exact, OnDevice)
+
+
+def words_of(state: Exact) -> tuple[Array, Array]:
+    """m, and all other words, of which there are as many as the first axis has."""
+    records = np.ascontiguousarray(state.records)
+    return records["m"].copy(), np.moveaxis(_words(records)[..., 1:], -1, 0).copy()
+
+
+def _words(records: Array) -> Array:
+    """Contiguous records as words of 64 bits, with an axis for them."""
+    return records.reshape(-1).view(np.int64).reshape(*records.shape, SLICE_BYTES // 8)
 
 
 SLICE_BYTES = record_dtype(np.float64).itemsize

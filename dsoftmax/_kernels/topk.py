@@ -23,7 +23,7 @@ from .._algebra.dtypes import dtype_name, dtypes_for
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
-from .._algebra.states import concatenated
+from .._algebra.states import concatenated, mapped
 from . import exact as exactly
 from .blocks import laid_out
 from .choose import can_compile, kernels_for
@@ -65,7 +65,7 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: boo
         top = of_block(x, axes, k, normalized)._replace(normalizer=None)
         state = exactly.of_block(x, axes)
         if len(axes) > 1:  # of the flattened block
-            state = exactly.Exact(state.records.reshape(1))
+            state = mapped(lambda a: a.reshape(1), state)
         return top._replace(normalizer=state)
     found = _on_device(x, axes, k, normalized)
     if found is not None:
@@ -204,7 +204,7 @@ def merge(*parts: Top, axis: int, axes: tuple[int, ...], k: int) -> Top:
 def _merged(normalizers: list[Any]) -> Any:
     if not normalizers:
         return None
-    exact = isinstance(normalizers[0], exactly.Exact)
+    exact = isinstance(normalizers[0], exactly.KINDS)
     return (exactly.merge if exact else merge_normalizers)(*normalizers)
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dsoftmax._kernels.cuda import block as gpu
+from dsoftmax._kernels.cuda import call as cuda_call
 from dsoftmax._kernels.cuda import plan as cuda_plan
 from dsoftmax._kernels.cuda.source import ELEMENTS
 
@@ -58,7 +59,7 @@ def test_more_loops_than_the_kernels_take(block, device):
 
 def test_many_slices_for_few_thread_blocks(block, monkeypatch):
     monkeypatch.setattr(cuda_plan, "MAX_GRID", (3, 2))
-    monkeypatch.setattr(gpu, "plan", cuda_plan.plan.__wrapped__)  # not from its cache
+    monkeypatch.setattr(cuda_call, "plan", cuda_plan.plan.__wrapped__)  # not from its cache
     x = np.random.default_rng(0).normal(size=(50, 30, 40))
     for axes in every_axes(3):
         assert_right(block, x, axes)

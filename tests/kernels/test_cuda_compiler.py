@@ -44,8 +44,8 @@ def test_code_is_kept_for_other_processes(cupy):
 def test_code_serves_no_other_device_compiler_or_options(what, cupy, monkeypatch):
     compiler.compiled(KERNEL, 0)
     if what == "options":
-        monkeypatch.setattr(compiler, "OPTIONS", (*compiler.OPTIONS, "-DOTHER"))
-        monkeypatch.setattr(fake_cupy.cuda_source, "OPTIONS", compiler.OPTIONS)
+        options = (*fake_cupy.cuda_source.OPTIONS, "-DOTHER")
+        monkeypatch.setattr(fake_cupy.cuda_source, "OPTIONS", options)
     elif what == "capability":
         monkeypatch.setattr(fake_cupy.Device, "compute_capability", "90")
     else:

@@ -30,7 +30,7 @@ from dsoftmax._kernels.modes import APPLY
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="compiles with cuda-bindings")
 
-from ..cuda_kernels import every_kernel, general_kernels
+from ..cuda_kernels import every_kernel, exact_kernels, general_kernels
 from ..nvrtc import compiled
 
 pytestmark = pytest.mark.emulated
@@ -92,6 +92,41 @@ def test_single_kernels_become_machine_code(architecture, name):
     assert code[:4] == b"\x7fELF"
     assert name.encode() in code
     assert log.strip("\0\n ") == ""  # nor any warning
+
+
+# Those that the kernels without a mask are parts of.
+EXACT = [kernel for kernel in exact_kernels() if not re.search("_0_[12]", kernel.name)]
+OF_MACHINES = {
+    "75": ("exact_float64_1_1", "exact_merge_float64"),
+    "90": ("exact_float32_1_1", "exact_finish_float64"),
+}
+
+
+@pytest.mark.parametrize("architecture", OF_MACHINES)
+def test_exact_sums_stay_in_registers(architecture):
+    """In those that two thread blocks of a multiprocessor have, and in little shared memory."""
+    kernels = [kernel for kernel in EXACT if kernel.name in OF_MACHINES[architecture]]
+    options = (*kernels[0].options, "--ptxas-options=-v")
+    _, log = compiled(source(kernels), options, f"sm_{architecture}")
+    parts = log.split("Compiling entry function '")[1:]
+    assert {part.partition("'")[0] for part in parts} == {*OF_MACHINES[architecture]}
+    for part in parts:
+        assert "0 bytes stack frame, 0 bytes spill stores" in part
+        assert int(re.search(r"Used (\d+) registers", part)[1]) <= 128
+        assert all(int(n) <= 48 << 10 for n in re.findall(r"(\d+) bytes smem", part))
+
+
+def test_exact_sums_fuse_nothing_but_exponentials():
+    """Else bits would depend on the compiler."""
+    code, log = compiled(source(EXACT), EXACT[0].options, "compute_75")
+    assert log.strip("\0\n ") == ""
+    text = code.decode("ascii", "replace")
+    entries = dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry|\Z)", text, re.DOTALL))
+    assert set(entries) == {kernel.name for kernel in EXACT}
+    for name, ptx in entries.items():
+        assert "__local_depot" not in ptx, name
+        assert not re.search(r"\b(mul|add|sub|div)\.f(32|64)", ptx), name  # but .rn, as they are
+        assert ("fma.rn" in ptx) != name.startswith("exact_finish"), name
 
 
 # Rows one after the other: of all the kernels that they can get, some from each family.

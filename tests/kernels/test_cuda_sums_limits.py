@@ -10,6 +10,7 @@ import pytest
 from dsoftmax._algebra.moments import effective_sample_size, entropy
 from dsoftmax._algebra.sums import mean
 from dsoftmax._kernels.cuda import block as gpu
+from dsoftmax._kernels.cuda import call as cuda_call
 from dsoftmax._kernels.cuda import plan as cuda_plan
 
 from ..blocks import ADVERSARIAL, ON_HOST, every_axes
@@ -100,7 +101,7 @@ def _at_the_end_of_memory(shape, dtype):
 
 def test_many_slices_for_few_thread_blocks(device, monkeypatch):
     monkeypatch.setattr(cuda_plan, "MAX_GRID", (3, 2))
-    monkeypatch.setattr(gpu, "plan", cuda_plan.plan.__wrapped__)  # not from its cache
+    monkeypatch.setattr(cuda_call, "plan", cuda_plan.plan.__wrapped__)  # not from its cache
     for shape in ((50, 30, 40), (3, 20_000)):
         x, where, v = block(shape, "float64"), mask(shape), some_values(shape)
         for axes in every_axes(len(shape)):

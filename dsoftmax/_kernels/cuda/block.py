@@ -9,24 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from ..._algebra.dtypes import dtype_name, dtype_of, dtypes_for
+from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.moments import Moments
 from ..._algebra.normalizer import State, log_d, log_sum
 from ..._algebra.sums import Sums
 from .. import portable
 from ..layout import fits, from_block, joint_name, reduced_axes, reduced_in, to_block
-from ..loops import Loop
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import columns, contiguous, device, finish
+from .call import empty_like, plan_of, run
 from .merging import empty_states, merged
-from .plan import Plan, plan
+from .plan import Plan
 from .source import (
-    CALL,
     CONTIGUOUS,
     ELEMENTS,
-    FIELDS,
     MASKED,
     STRIDED,
     WEIGHTED,
@@ -37,10 +33,6 @@ from .source import (
 
 Array = Any
 Axes = tuple[int, ...]
-
-
-# Fields of a plan that go to the kernel as they are.
-_PLANNED = ("slices", "length", "portion", "portions", "parts", "lanes", "team", "members_adjacent")
 
 
 def supports(x: Any) -> bool:
@@ -149,14 +141,14 @@ def _states(
 
     None if the block has more loops than the kernels take.
     """
-    planned = _planned(x, reduced_axes(x, axes), b=b, where=where)
+    planned = plan_of(x, reduced_axes(x, axes), b=b, where=where)
     if planned is None:
         return None
     working = dtypes_for(dtype).working
     weighted = kind == "plain" and b is not None
     kernel = _kernel(planned, x, where, kind=kind, weighted=weighted, working=working)
     state = empty_states(kind, x, planned.slices * planned.parts, working)
-    _run(kernel, planned, x, b=b, where=where, state=state)
+    run(kernel, planned, x, b=b, where=where, state=state)
     if planned.parts > 1:
         state = merged(kind, state, planned.slices, planned.parts, working)
     return tuple(to_block(field, x.shape, planned.order) for field in state)
@@ -167,11 +159,11 @@ def _fused(mode: int, x: Array, axes: Axes, where: Array | None) -> Array | None
 
     None where it would not find it there.
     """
-    y = _empty_like(x)
-    planned = _planned(x, reduced_axes(x, axes), y=y, where=where)
+    y = empty_like(x)
+    planned = plan_of(x, reduced_axes(x, axes), y=y, where=where)
     if planned is None or not planned.cached:
         return None
-    _run(_kernel(planned, x, where, mode), planned, x, y=y, where=where, mode=mode)
+    run(_kernel(planned, x, where, mode), planned, x, y=y, where=where, mode=mode)
     return y
 
 
@@ -182,27 +174,15 @@ def _applied(mode: int, x: Array, m: Array, d_or_log: Array, where: Array | None
     """
     if not fits(x, m, d_or_log):
         return None
-    y = _empty_like(x)
-    planned = _planned(x, reduced_in(m, x), y=y, where=where)
+    y = empty_like(x)
+    planned = plan_of(x, reduced_in(m, x), y=y, where=where)
     if planned is None:
         return None
     m, d_or_log = (device.flat(from_block(a, planned.order)) for a in (m, d_or_log))
     state = (m, None, d_or_log)
     kernel = _kernel(planned, x, where, mode)
-    _run(kernel, planned, x, y=y, where=where, state=state, mode=mode)
+    run(kernel, planned, x, y=y, where=where, state=state, mode=mode)
     return y
-
-
-def _planned(
-    x: Array,
-    reduced: tuple[bool, ...],
-    b: Array | None = None,
-    y: Array | None = None,
-    where: Array | None = None,
-) -> Plan | None:
-    strides = tuple((0,) * x.ndim if a is None else tuple(a.strides) for a in (x, b, y, where))
-    items = (x.dtype.itemsize, 0 if y is None else y.dtype.itemsize)
-    return plan(tuple(x.shape), reduced, strides, items, device.properties(x))
 
 
 def _kernel(
@@ -225,40 +205,3 @@ def _kernel(
     return slices_kernel(
         dtype, working or dtypes_for(dtype).working, layout, mode & ~LOGARITHM, kind
     )
-
-
-def _empty_like(x: Array) -> Array:
-    """An array for the result, of the memory layout of x."""
-    return device.empty_like(x, dtype_of(np, dtypes_for(x.dtype).result))
-
-
-def _run(
-    kernel: Kernel,
-    planned: Plan,
-    x: Array,
-    *,
-    b: Array | None = None,
-    y: Array | None = None,
-    where: Array | None = None,
-    state: tuple[Array | None, ...] = (),
-    mode: int = REDUCE,
-) -> None:
-    """Launch the kernel for a block; ``state`` is filled, or with APPLY alone read."""
-    call = np.zeros(1, CALL)
-    arrays = {"x": x, "b": b, "y": y, "where": where} | dict(zip(FIELDS, state))  # noqa: B905
-    for name, array in arrays.items():
-        call[name] = 0 if array is None else device.address(array)
-    for name, array in (("x_dtype", x), ("b_dtype", b)):
-        call[name] = 0 if array is None else list(ELEMENTS).index(dtype_name(array.dtype))
-    for name in _PLANNED:
-        call[name] = getattr(planned, name)
-    call["logarithm"] = bool(mode & LOGARITHM)
-    for name in ("kept", "outer", "inner"):
-        _describe(call[name][0], getattr(planned, name))
-    device.launch(kernel, x, planned.grid, planned.threads, call)
-
-
-def _describe(field: Any, loops: list[Loop]) -> None:
-    field["count"] = len(loops)
-    for i, loop in enumerate(loops):
-        field["loop"][i] = (loop.length, *loop.strides)

@@ -20,7 +20,7 @@ from typing import Any
 
 import platformdirs
 
-from .source import OPTIONS, Kernel, source
+from .source import Kernel, source
 
 
 def compiled(kernel: Kernel, device: int) -> Any:
@@ -28,12 +28,12 @@ def compiled(kernel: Kernel, device: int) -> Any:
     cupy: Any = sys.modules["cupy"]
     code = source([kernel])
     capability = cupy.cuda.Device(device).compute_capability
-    made_of = repr((code, OPTIONS, capability, cupy.cuda.nvrtc.getVersion()))
+    made_of = repr((code, kernel.options, capability, cupy.cuda.nvrtc.getVersion()))
     name = f"dsoftmax-{kernel.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.cubin"
     folder = os.environ.get("CUPY_CACHE_DIR")
     path = Path(folder or platformdirs.user_cache_path("dsoftmax", appauthor=False), name)
     if not path.exists():
-        content, _ = cupy.cuda.compiler.compile_using_nvrtc(code, OPTIONS)
+        content, _ = cupy.cuda.compiler.compile_using_nvrtc(code, kernel.options)
         path = _written(path, content)
     return cupy.RawModule(path=str(path)).get_function(kernel.name)
 

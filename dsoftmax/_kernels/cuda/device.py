@@ -113,6 +113,12 @@ def flat(x: Array) -> Array:
         return _cupy().ascontiguousarray(x).reshape(-1)
 
 
+def from_host(like: Array, x: np.ndarray) -> Array:
+    """A copy of a NumPy array on the device of another one."""
+    with on(like):
+        return _cupy().asarray(x)
+
+
 def launch(
     kernel: Kernel,
     x: Array,

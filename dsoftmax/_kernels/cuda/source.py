@@ -35,10 +35,14 @@ FILES = (
     "candidates.cuh",
     "topk.cuh",
     "draws.cuh",
+    "exact.cuh",
+    "exact_finish.cuh",
 )
 
 # No --use_fast_math: its exponentials are not within 2 ulp, and it flushes subnormal numbers.
 OPTIONS = ("-std=c++17",)
+# Of kernels whose bits are to be those of the CPU: nothing is fused that is not written so.
+UNFUSED = ("-fmad=false",)
 
 # The names of the dtypes in CUDA, in the order in which `load_any` numbers them.
 ELEMENTS = {
@@ -75,6 +79,7 @@ MAX_LOOPS = 8
 THREADS = 256
 WARP = 32
 PIECE = 16  # bytes that a thread accesses at a time
+UNITED = 16  # states that are merged at a time
 TINY_THREADS = 64  # two warps, whose rows take 48 KB of shared memory at most
 
 _LOOP = [(name, "i8") for name in ("length", "x", "b", "y", "where")]
@@ -111,6 +116,7 @@ TEAMS["float64"] = _SHORT
 
 # What kernels are told, by what makes them.
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
+_ARGUMENTS |= {"EXACT": "Call", "EXACT_MERGE": "ExactMerge", "EXACT_FINISH": "ExactFinish"}
 _ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 _ARGUMENTS |= {"KEYS": "Keys", "DRAWS_PART": "Draws", "DRAWS_MERGE": "Draws"}
 
@@ -120,7 +126,6 @@ _ROWS = ("x", "y", *FIELDS, "rows", "length", "parts", "done", "count", "gives")
 ROWS = np.dtype([(name, "i8") for name in _ROWS])
 ROWS_AT = {name: i for i, name in enumerate(_ROWS)}
 _FIELDS = [(name, "i8") for name in FIELDS]
-UNITED = 16  # states at a time
 UNION = np.dtype([("count", "i8"), ("size", "i8"), ("to", _FIELDS), ("from", _FIELDS, UNITED)])
 OUTPUTS = ("state", "softmax", "log_softmax", "logsumexp")
 OF_MOMENTS = ("entropy", "effective_sample_size")  # numbered after these
@@ -135,7 +140,16 @@ class Kernel(NamedTuple):
     @property
     def argument(self) -> str:
         """The type of its argument in CUDA."""
-        return _ARGUMENTS.get(self.line.partition("(")[0], "Rows")
+        return _ARGUMENTS.get(self._macro, "Rows")
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the compiler is told."""
+        return (*OPTIONS, *UNFUSED) if self._macro.startswith("EXACT") else OPTIONS
+
+    @property
+    def _macro(self) -> str:
+        return self.line.partition("(")[0]
 
 
 def slices_kernel(

@@ -156,8 +156,14 @@ struct Team {
         });
     }
 
+    __device__ __forceinline__ long long sum(long long number) const
+    {
+        return together(number, [](long long a, long long b) { return a + b; });
+    }
+
 private:
-    static __device__ __forceinline__ double exchanged(double number, int hop)
+    template <typename Number>
+    static __device__ __forceinline__ Number exchanged(Number number, int hop)
     {
         const unsigned beyond = blockDim.x - threadIdx.x / 32 * 32;  // threads from this warp on
         return __shfl_xor_sync(beyond < 32 ? (1u << beyond) - 1 : 0xffffffffu, number, hop);
