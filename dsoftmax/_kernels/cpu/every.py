@@ -24,8 +24,8 @@ def needed(names: Iterable[str]) -> list[Needed]:
     for working in workings:
         found |= dict.fromkeys(_of_slices(working))
     found[kernels.log_sums, np.float64] = None  # of a few states, whatever their dtype
-    for kernel in (kernels.gumbel_noise, kernels.in_turns, kernels.random_bits):
-        found[kernel,] = None
+    for factory in (kernels.gumbel_noise, kernels.in_turns, kernels.random_bits):
+        found[factory,] = None
     found[kernels.noisy_candidates, np.float64] = None  # of other dtypes, and with masks
     found |= dict.fromkeys((kernels.group_labels, w) for w in (np.uint8, np.uint32, np.uint64))
     for kernel in (kernels.group_merge, kernels.group_present):
