@@ -13,6 +13,13 @@ from .zarr import ZarrArray
 
 FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr": ZarrArray}
 
+_TABLE = "; in Python, dsoftmax.dataframe takes the columns of tables"
+_HINTS = {
+    ".npz": "; name one of the arrays in it, as in zip://arr_0.npy::{}",
+    ".parquet": _TABLE,
+    ".csv": _TABLE,
+}
+
 
 def place(path: str) -> Path | Url:
     """A path, absolute and without links, or a URL.
@@ -46,7 +53,8 @@ def open_source(path: str, stored: bool = False) -> StoredArray:
     if where.is_dir():
         return _zarr(where, stored)
     if where.exists() and where.suffix != ".npy":
-        raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array")
+        hint = _HINTS.get(where.suffix, "; save it as one of these").format(path)
+        raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array{hint}")
     return NpyFile.at(where)
 
 

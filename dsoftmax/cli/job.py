@@ -105,8 +105,8 @@ def check_scheduler(address: str, hint: str) -> None:
 def check_software(client: Client) -> None:
     """Raise JobError unless the scheduler and the workers there are have this version of dsoftmax.
 
-    Without it they would be waited for in vain: a worker that cannot read a task does not say so,
-    but loses its connection, and comes back for the next one.
+    Without it they would be waited for in vain: a worker that cannot read a task closes, and only
+    its log says why.
     """
 
     def version() -> str:  # a local function, which is pickled as code, and not by its name

@@ -115,7 +115,7 @@ def _stripe(part: int, total: int, colour: str) -> str:
 
 def workers(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table of workers."""
-    cell = "padding: 4px 18px 4px 0; border-bottom: 1px solid #ddd; white-space: nowrap"
+    cell = "padding: 4px 14px 4px 0; border-bottom: 1px solid #ddd"
     header = "".join(f'<th style="{cell}; text-align: left">{escape(c)}</th>' for c in columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="{cell}">{escape(value)}</td>' for value in row) + "</tr>"

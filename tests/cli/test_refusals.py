@@ -66,6 +66,14 @@ def test_refused_dtypes(tmp_path, operation, value):
     ("code", "src", "dst", "message"),
     [
         (1, "missing.npy", "y.npy", "missing.npy: No such file or directory"),
+        (
+            1,
+            "x.npz",
+            "y.npy",
+            "of a Zarr array; name one of the arrays in it, as in zip://arr_0.npy",
+        ),
+        (1, "x.csv", "y.npy", "of a Zarr array; in Python, dsoftmax.dataframe takes the columns"),
+        (1, "x.txt", "y.npy", "is neither a .npy file nor the directory of a Zarr array; save it"),
         (1, "group.zarr", "y.npy", "group.zarr is a Zarr group, not an array; name one of its"),
         (2, "x.npy", "x.npy", "x.npy is the source itself; write to another path"),
         (1, "x.npy", "no/y.npy", "no is not a directory"),
@@ -82,11 +90,14 @@ def test_refused_files(tmp_path, npy, code, src, dst, message):
     np.save(tmp_path / "long.npy", np.ones(3, "g"))
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     zarr.create_array(tmp_path / "group.zarr", name="a", data=np.zeros(3))
+    if src.startswith("x."):
+        (tmp_path / src).touch()
+    before = {path.name for path in tmp_path.iterdir()}
     result = invoke("softmax", tmp_path / src, tmp_path / dst)
     assert result.exit_code == code
     assert result.output.splitlines()[-1].startswith("Error: ")
     assert message in result.output
-    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "long.npy", "group.zarr"}
+    assert {path.name for path in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("operation", COMMANDS)
