@@ -28,6 +28,9 @@ MORE = {
     "four classes": lambda rng, n: rng.choice([-300.0, -100.0, 0.0, 100.0], n),
     "a maximum far above": lambda rng, n: np.where(np.arange(n) == n // 2, 300.0, rng.random(n)),
     "0 and -0": lambda rng, n: rng.choice([0.0, -0.0, -1e-9], n),
+    "only -0": lambda rng, n: np.full(n, -0.0),
+    "-0 in a class of its own": lambda rng, n: rng.choice([-0.0, 100.0], n),
+    "anchors next to where floats are rarer": lambda rng, n: 2.0**30 - 64 * rng.integers(1, 9, n),
     "one of each": lambda rng, n: rng.permutation(n) * 64.0 - 32,
 }
 DATA = DATA | MORE
@@ -87,6 +90,20 @@ def test_the_most_that_is_added_in_floats(block, dtype):
         for share in (0.0, 0.01, 0.5, 0.99):
             x = np.where(np.random.default_rng(2).random((3, 5000)) < share, low, top)
             assert_same(on_gpu(block, x, (1,)), on_cpu(x, (1,)))
+
+
+@over((EMULATED,), dtype=FLOATS, name=("equal", "wide", "jumping", "close to a border"))
+def test_all_of_a_slice_by_one_thread(block, dtype, name, monkeypatch):
+    """Which adds more than its sums in floats can hold, before they are emptied."""
+
+    def plan(*arguments):
+        whole = plans.plan.__wrapped__(*arguments)
+        shape = {"portion": whole.length, "portions": 1, "parts": 1, "grid": (1, 1)}
+        return whole._replace(lanes=1, team=1, **shape)
+
+    monkeypatch.setattr(calls, "plan", plan)
+    x = np.full(9000, 31.99, dtype) if name == "close to a border" else data(name, 9000, dtype)
+    assert_same(on_gpu(block, x, (0,)), on_cpu(x, (0,)))
 
 
 @over(KINDS, dtype="dtypes")

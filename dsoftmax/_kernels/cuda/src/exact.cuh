@@ -58,7 +58,6 @@ __device__ __forceinline__ double scaled_exp(double t)
 // The multiple of 64 that is nearest to a finite number, the larger one of two.
 __device__ __forceinline__ double anchor_of(double x)
 {
-    if (fabs(x) >= 0x1p62) return x;
     const double below = 64 * floor(x / 64);
     return x - below >= 32 ? below + 64 : below + 0.0;  // and not -0
 }
@@ -246,20 +245,18 @@ template <typename Real> struct Exactly {
     template <int N> __device__ __forceinline__ void add(const Real (&x)[N], const bool (&in)[N])
     {
         Real top = Real(-infinity()), low = Real(infinity());
-        bool any_nan = false;
 #pragma unroll
         for (int k = 0; k < N; ++k) {
             top = larger(top, x[k]);
             low = smaller(low, x[k] == Real(-infinity()) ? Real(infinity()) : x[k]);
-            any_nan |= x[k] != x[k];
+            nan |= x[k] != x[k];
         }
-        nan |= any_nan;
         if (top > m) rise(top);
         if (top == m) {
 #pragma unroll
             for (int k = 0; k < N; ++k) w += x[k] == m && in[k];
         }
-        if (nan || !(top > Real(-infinity())) || !(m < Real(infinity()))) return;
+        if (!(top > Real(-infinity())) || !(m < Real(infinity()))) return;
         if (low < first) {
             add_by_class(x, top);
             return;
