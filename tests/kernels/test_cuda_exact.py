@@ -1,6 +1,7 @@
 """Exact sums by CUDA's kernels: the bytes of the CPU's, on a host and, with a device, there."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import ml_dtypes
@@ -251,4 +252,4 @@ def test_words_are_those_of_records(block):
     state = on_cpu(np.random.default_rng(9).normal(size=(4, 5)) * 50, (1,))
     m, *words = _fields(state)
     assert len(words) == math.prod(state.records.dtype["rest"].shape) + LIMBS + 3
-    assert_same(OnDevice(m, *words), state)
+    assert_same(pickle.loads(pickle.dumps(OnDevice(m, *words))), state)
