@@ -95,7 +95,7 @@ def test_the_most_that_is_added_in_floats(block, dtype):
 
 @over((EMULATED,), dtype=FLOATS, name=("equal", "wide", "jumping", "close to a border"))
 def test_all_of_a_slice_by_one_thread(block, dtype, name, monkeypatch):
-    """Which adds more than its sums in floats can hold, before they are emptied."""
+    """Whose sums in floats go to limbs many times, and between new classes."""
 
     def plan(*arguments):
         whole = plans.plan.__wrapped__(*arguments)
