@@ -34,6 +34,7 @@ FILES = (
     "topk_rows.cuh",
     "candidates.cuh",
     "topk.cuh",
+    "exact_sums.cuh",
     "exact.cuh",
     "exact_finish.cuh",
 )
