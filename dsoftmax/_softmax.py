@@ -46,8 +46,8 @@ def softmax(
         is there (NaN and infinities included), and a slice that is all out is 0 everywhere.
     exact : bool, optional
         Whether sums are exact: the result is the same to the bit whatever the chunks, the order of
-        merging, the threads and the machine. For NumPy arrays, and Dask arrays of such, only; None
-        (the default) is Dask's ``dsoftmax.exact`` setting, else False.
+        merging, the threads and the machine. For arrays of NumPy and CuPy, and Dask arrays of
+        such, only; None (the default) is Dask's ``dsoftmax.exact`` setting, else False.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, in all or along each
         axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result

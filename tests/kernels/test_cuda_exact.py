@@ -1,6 +1,7 @@
 """Exact sums by CUDA's kernels: the bytes of the CPU's, on a host and, with a device, there."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import ml_dtypes
@@ -28,6 +29,9 @@ MORE = {
     "four classes": lambda rng, n: rng.choice([-300.0, -100.0, 0.0, 100.0], n),
     "a maximum far above": lambda rng, n: np.where(np.arange(n) == n // 2, 300.0, rng.random(n)),
     "0 and -0": lambda rng, n: rng.choice([0.0, -0.0, -1e-9], n),
+    "only -0": lambda rng, n: np.full(n, -0.0),
+    "-0 in a class of its own": lambda rng, n: rng.choice([-0.0, 100.0], n),
+    "anchors next to where floats are rarer": lambda rng, n: 2.0**30 - 64 * rng.integers(1, 9, n),
     "one of each": lambda rng, n: rng.permutation(n) * 64.0 - 32,
 }
 DATA = DATA | MORE
@@ -87,6 +91,20 @@ def test_the_most_that_is_added_in_floats(block, dtype):
         for share in (0.0, 0.01, 0.5, 0.99):
             x = np.where(np.random.default_rng(2).random((3, 5000)) < share, low, top)
             assert_same(on_gpu(block, x, (1,)), on_cpu(x, (1,)))
+
+
+@over((EMULATED,), dtype=FLOATS, name=("equal", "wide", "jumping", "close to a border"))
+def test_all_of_a_slice_by_one_thread(block, dtype, name, monkeypatch):
+    """Whose sums in floats go to limbs many times, and between new classes."""
+
+    def plan(*arguments):
+        whole = plans.plan.__wrapped__(*arguments)
+        shape = {"portion": whole.length, "portions": 1, "parts": 1, "grid": (1, 1)}
+        return whole._replace(lanes=1, team=1, **shape)
+
+    monkeypatch.setattr(calls, "plan", plan)
+    x = np.full(9000, 31.99, dtype) if name == "close to a border" else data(name, 9000, dtype)
+    assert_same(on_gpu(block, x, (0,)), on_cpu(x, (0,)))
 
 
 @over(KINDS, dtype="dtypes")
@@ -234,4 +252,4 @@ def test_words_are_those_of_records(block):
     state = on_cpu(np.random.default_rng(9).normal(size=(4, 5)) * 50, (1,))
     m, *words = _fields(state)
     assert len(words) == math.prod(state.records.dtype["rest"].shape) + LIMBS + 3
-    assert_same(OnDevice(m, *words), state)
+    assert_same(pickle.loads(pickle.dumps(OnDevice(m, *words))), state)

@@ -31,7 +31,7 @@ def cupy():
 
 @pytest.fixture
 def host():
-    return np.random.default_rng(0).normal(size=(60, 35)) * 20
+    return np.random.default_rng(0).normal(size=(40, 30)) * 20
 
 
 def on_device(cupy, host, chunks=(25, 20)):
@@ -56,7 +56,7 @@ def assert_bits(found, expected):
     assert np.isnan(found[~number]).all()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "bool"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int16"])
 @pytest.mark.parametrize("axis", [0, 1, None])
 def test_results_have_the_bits_of_numpy_arrays(axis, dtype, cupy, host):
     host = host.astype(dtype)
@@ -64,7 +64,7 @@ def test_results_have_the_bits_of_numpy_arrays(axis, dtype, cupy, host):
     for function in FUNCTIONS:
         for mask in (None, where):
             expected = function(host, axis=axis, where=mask, exact=True)
-            for x in (cupy.asarray(host), on_device(cupy, host), on_device(cupy, host, (60, 35))):
+            for x in (cupy.asarray(host), on_device(cupy, host), on_device(cupy, host, (40, 30))):
                 assert_bits(got(function(x, axis=axis, where=mask, exact=True)), expected)
 
 
@@ -155,11 +155,11 @@ class TestNormalizer:
     def test_chunks_that_do_not_agree(self, cupy, host):
         """States go by the host then, and results stay on the device."""
         expected = Normalizer.of(host, 0, exact=True)
-        first = Normalizer.of(on_device(cupy, host[:30]), 0, exact=True)
-        last = Normalizer.of(on_device(cupy, host[30:], (30, 20)), 0, exact=True)
+        first = Normalizer.of(on_device(cupy, host[:20]), 0, exact=True)
+        last = Normalizer.of(on_device(cupy, host[20:], (20, 16)), 0, exact=True)
         both = first.merge(last)
         assert both.compute().to_dict() == expected.to_dict()
-        y = dask.compute(both.softmax(on_device(cupy, host, (60, 35))), scheduler="synchronous")[0]
+        y = dask.compute(both.softmax(on_device(cupy, host, (40, 30))), scheduler="synchronous")[0]
         assert isinstance(y, ndarray)
         assert_bits(y.get(), expected.softmax(host))
 

@@ -40,6 +40,19 @@ def test_more_than_two_to_the_31_results():
     assert float(y[-2]) == 0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16"])
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_exact_results_have_the_bits_of_numpy_arrays(axis, dtype):
+    host = (np.random.default_rng(0).normal(size=(3000, 400)) * 20).astype(dtype)
+    for name in FUNCTIONS:
+        function = getattr(dsoftmax, name)
+        expected = np.asarray(function(host, axis=axis, exact=True))
+        lazy = da.from_array(host, chunks=(1100, 150)).map_blocks(cupy.asarray)
+        for x in (cupy.asarray(host), lazy):
+            (found,) = dask.compute(function(x, axis=axis, exact=True))
+            assert cupy.asnumpy(found).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("axis", [0, 1, None])
 def test_calls_from_several_threads_and_streams(axis):
     """Of a shape that was seen before, with other data each; none takes another one's addresses."""

@@ -35,6 +35,7 @@ FILES = (
     "candidates.cuh",
     "topk.cuh",
     "draws.cuh",
+    "exact_sums.cuh",
     "exact.cuh",
     "exact_finish.cuh",
 )
