@@ -2,6 +2,7 @@
 
 from dsoftmax._algebra.dtypes import dtypes_for
 from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
+from dsoftmax._kernels.cuda.running import PARTS_KERNEL, RESULTS_KERNELS, SUMS_KERNEL
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     ELEMENTS,
@@ -34,9 +35,14 @@ def draws_kernels():
     return [KEYS_KERNEL, MERGE_KERNEL, *map(part_kernel, ITEM)]
 
 
+def running_kernels():
+    """All kernels for running sums."""
+    return [SUMS_KERNEL, PARTS_KERNEL, *RESULTS_KERNELS.values()]
+
+
 def every_kernel():
     """All kernels that can reach a device."""
-    return general_kernels() + topk_kernels() + draws_kernels()
+    return general_kernels() + topk_kernels() + draws_kernels() + running_kernels()
 
 
 def general_kernels():

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dsoftmax._kernels.cuda import block, columns, contiguous, draws, finish, merging, topk
+from dsoftmax._kernels.cuda import block, columns, contiguous, draws, finish, merging, running, topk
 from dsoftmax._kernels.cuda import source as cuda_source
 from dsoftmax._kernels.cuda.device import Properties
 
-from .cuda_kernels import draws_kernels, general_kernels, topk_kernels
+from .cuda_kernels import draws_kernels, general_kernels, running_kernels, topk_kernels
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
@@ -68,6 +68,11 @@ def _draws_kernels():
 
 
 @cache
+def _running_kernels():
+    return _compiled(running_kernels())
+
+
+@cache
 def _library(kernel):
     """That of a kernel: one for those of any layout, and some for others that go together."""
     if kernel.name.startswith("topk_tiny"):
@@ -76,6 +81,8 @@ def _library(kernel):
         return _topk_kernels()
     if kernel.argument in ("Keys", "Draws"):
         return _draws_kernels()
+    if kernel.argument == "Run":
+        return _running_kernels()
     if kernel.argument in ("Call", "Merge"):
         return _general_kernels()
     return _of_rows(tuple(sorted({_with_output(kernel, one) for one in cuda_source.OUTPUTS})))
@@ -95,7 +102,7 @@ def _with_output(kernel, output):
 
 def use(monkeypatch, emulator):
     """Have the kernels of CUDA run there."""
-    for module in (block, columns, contiguous, draws, finish, merging, topk):
+    for module in (block, columns, contiguous, draws, finish, merging, running, topk):
         monkeypatch.setattr(module, "device", emulator)
 
 

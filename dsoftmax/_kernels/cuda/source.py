@@ -35,6 +35,7 @@ FILES = (
     "candidates.cuh",
     "topk.cuh",
     "draws.cuh",
+    "running.cuh",
 )
 
 # No --use_fast_math: its exponentials are not within 2 ulp, and it flushes subnormal numbers.
@@ -113,6 +114,7 @@ TEAMS["float64"] = _SHORT
 _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": "TopKEnd"}
 _ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 _ARGUMENTS |= {"KEYS": "Keys", "DRAWS_PART": "Draws", "DRAWS_MERGE": "Draws"}
+_ARGUMENTS |= dict.fromkeys(("RUN_SUMS", "RUN_PARTS", "RUN_RESULTS"), "Run")
 
 
 # What `ROWS` and `TINY` are told, and what they give.
