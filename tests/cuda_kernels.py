@@ -7,6 +7,7 @@ from dsoftmax._kernels.cuda.exact_source import (
     exact_kernel,
     exact_merge_kernel,
 )
+from dsoftmax._kernels.cuda.running import PARTS_KERNEL, RESULTS_KERNELS, SUMS_KERNEL
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     ELEMENTS,
@@ -54,9 +55,14 @@ def exact_kernels():
     return kernels + [exact_finish_kernel(working) for working in TYPED]
 
 
+def running_kernels():
+    """All kernels for running sums."""
+    return [SUMS_KERNEL, PARTS_KERNEL, *RESULTS_KERNELS.values()]
+
+
 def every_kernel():
     """All kernels that can reach a device, but for those for exact sums."""
-    return general_kernels() + topk_kernels() + draws_kernels()
+    return general_kernels() + topk_kernels() + draws_kernels() + running_kernels()
 
 
 def general_kernels():

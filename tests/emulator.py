@@ -16,12 +16,28 @@ from pathlib import Path
 
 import numpy as np
 
-from dsoftmax._kernels.cuda import block, columns, contiguous, draws, exact, finish, merging, topk
+from dsoftmax._kernels.cuda import (
+    block,
+    columns,
+    contiguous,
+    draws,
+    exact,
+    finish,
+    merging,
+    running,
+    topk,
+)
 from dsoftmax._kernels.cuda import call as calls
 from dsoftmax._kernels.cuda import source as cuda_source
 from dsoftmax._kernels.cuda.device import Properties
 
-from .cuda_kernels import draws_kernels, exact_kernels, general_kernels, topk_kernels
+from .cuda_kernels import (
+    draws_kernels,
+    exact_kernels,
+    general_kernels,
+    running_kernels,
+    topk_kernels,
+)
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
@@ -74,6 +90,11 @@ def _draws_kernels():
 
 
 @cache
+def _running_kernels():
+    return _compiled(running_kernels())
+
+
+@cache
 def _library(kernel):
     """That of a kernel: one for those of any layout, and some for others that go together."""
     if kernel.name.startswith("topk_tiny"):
@@ -84,6 +105,8 @@ def _library(kernel):
         return _draws_kernels()
     if kernel.name.startswith("exact"):
         return _exact_kernels()
+    if kernel.argument == "Run":
+        return _running_kernels()
     if kernel.argument in ("Call", "Merge"):
         return _general_kernels()
     return _of_rows(tuple(sorted({_with_output(kernel, one) for one in cuda_source.OUTPUTS})))
@@ -103,7 +126,8 @@ def _with_output(kernel, output):
 
 def use(monkeypatch, emulator):
     """Have the kernels of CUDA run there."""
-    for module in (block, calls, columns, contiguous, draws, exact, finish, merging, topk):
+    modules = (block, calls, columns, contiguous, draws, exact, finish, merging, running, topk)
+    for module in modules:
         monkeypatch.setattr(module, "device", emulator)
 
 

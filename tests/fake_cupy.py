@@ -19,11 +19,11 @@ from unittest.mock import patch
 import numpy as np
 from dask.array.chunk_types import register_chunk_type
 
-from dsoftmax._kernels.cuda import device, draws, exact_source, quick, quick_topk
+from dsoftmax._kernels.cuda import device, draws, exact_source, quick, quick_topk, running
 from dsoftmax._kernels.cuda import source as cuda_source
 
 CALLS = {"Rows": cuda_source.ROWS, "TopK": cuda_source.TOPK, "TopKEnd": cuda_source.TOPK_END}
-CALLS |= {"Keys": draws.KEYS, "Draws": draws.DRAWS}
+CALLS |= {"Keys": draws.KEYS, "Draws": draws.DRAWS, "Run": running.RUN}
 CALLS |= {"Call": cuda_source.CALL, "Merge": cuda_source.MERGE, "Union": cuda_source.UNION}
 CALLS |= {"ExactMerge": exact_source.MERGE, "ExactFinish": exact_source.FINISH}
 

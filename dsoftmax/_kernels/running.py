@@ -28,6 +28,7 @@ from .choose import kernels_for
 from .cpu import block as on_cpu
 from .cpu import running as compiled_running
 from .cpu.compiler import CannotCompileError
+from .cuda import running as on_cuda
 
 Array = Any
 
@@ -65,6 +66,10 @@ def _running(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array
             return compiled_running.of_block(x, before, axis, reverse)
         except CannotCompileError:
             pass
+    if on_cuda.supports(x):
+        y = on_cuda.of_block(x, before, axis, reverse)
+        if y is not None:
+            return y
     return of_block(x, before, axis, reverse)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dsoftmax._kernels.cuda.draws import KEYS_KERNEL, MERGE_KERNEL, part_kernel
+from dsoftmax._kernels.cuda.running import PARTS_KERNEL, RESULTS_KERNELS, SUMS_KERNEL
 from dsoftmax._kernels.cuda.source import (
     CONTIGUOUS,
     MASKED,
@@ -173,6 +174,9 @@ TYPICAL = {  # and how many exponentials have to overlap
     part_kernel("float16"): 1,
     part_kernel("float64"): 1,
     MERGE_KERNEL: 0,
+    SUMS_KERNEL: 0,
+    PARTS_KERNEL: 0,
+    RESULTS_KERNELS["float32"]: 0,
     # of any layout
     slices_kernel("float32", "float32", CONTIGUOUS): 16,
     slices_kernel("int32", "float64", CONTIGUOUS): 8,

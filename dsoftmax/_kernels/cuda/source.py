@@ -35,6 +35,7 @@ FILES = (
     "candidates.cuh",
     "topk.cuh",
     "draws.cuh",
+    "running.cuh",
     "exact_sums.cuh",
     "exact.cuh",
     "exact_finish.cuh",
@@ -120,6 +121,7 @@ _ARGUMENTS = {"SLICES": "Call", "MERGE": "Merge", "UNITE": "Union", "TOPK_END": 
 _ARGUMENTS |= {"EXACT": "Call", "EXACT_MERGE": "ExactMerge", "EXACT_FINISH": "ExactFinish"}
 _ARGUMENTS |= dict.fromkeys(("TOPK_TINY", "TOPK_ROWS", "TOPK_PART", "TOPK_MERGE"), "TopK")
 _ARGUMENTS |= {"KEYS": "Keys", "DRAWS_PART": "Draws", "DRAWS_MERGE": "Draws"}
+_ARGUMENTS |= dict.fromkeys(("RUN_SUMS", "RUN_PARTS", "RUN_RESULTS"), "Run")
 
 
 # What `ROWS` and `TINY` are told, and what they give.

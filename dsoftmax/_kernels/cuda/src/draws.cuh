@@ -12,22 +12,29 @@ __device__ __forceinline__ Plain operator-(Plain a, Plain b) { return __dadd_rn(
 __device__ __forceinline__ Plain operator*(Plain a, Plain b) { return __dmul_rn(a.value, b.value); }
 __device__ __forceinline__ Plain operator/(Plain a, Plain b) { return __ddiv_rn(a.value, b.value); }
 
-// The natural logarithm of positive numbers that are not subnormal, negated.
-__device__ __forceinline__ double minus_log(double x)
-{
-    const long long ONE = 0x3ff0000000000000LL, SQRT_HALF = 0x3fe6a09e667f3bcdLL;
-    const long long bits = __double_as_longlong(x) + (ONE - SQRT_HALF);
-    const Plain k = double(int(bits >> 52) - 1023);
-    const Plain f = Plain(__longlong_as_double((bits & ((1LL << 52) - 1)) + SQRT_HALF)) - 1.0;
-    const Plain z = f / (f + 2.0), z2 = z * z, z4 = z2 * z2;
-    const Plain odd = z2 * (Plain(0.6666666666666735) + z4 * (Plain(0.2857142874366239)
-                      + z4 * (Plain(0.1818357216161805) + z4 * Plain(0.14798198605116586))));
-    const Plain even = z4 * (Plain(0.3999999999940942) + z4 * (Plain(0.22222198432149784)
-                       + z4 * Plain(0.15313837699209373)));
-    const Plain half = f * f * 0.5;
-    const Plain small = half - (z * (half + (odd + even)) + k * 1.90821492927058770002e-10);
-    return -(k * 6.93147180369123816490e-01 - (small - f)).value;
-}
+// The natural logarithm of a positive number that is not subnormal, as high + f - small, of which the
+// first two are exact.
+struct Logarithm {
+    Plain high, f, small;
+
+    __device__ __forceinline__ explicit Logarithm(double x) : high(0), f(0), small(0)
+    {
+        const long long ONE = 0x3ff0000000000000LL, SQRT_HALF = 0x3fe6a09e667f3bcdLL;
+        const long long bits = __double_as_longlong(x) + (ONE - SQRT_HALF);
+        const Plain k = double(int(bits >> 52) - 1023);
+        f = Plain(__longlong_as_double((bits & ((1LL << 52) - 1)) + SQRT_HALF)) - 1.0;
+        const Plain z = f / (f + 2.0), z2 = z * z, z4 = z2 * z2;
+        const Plain odd = z2 * (Plain(0.6666666666666735) + z4 * (Plain(0.2857142874366239)
+                          + z4 * (Plain(0.1818357216161805) + z4 * Plain(0.14798198605116586))));
+        const Plain even = z4 * (Plain(0.3999999999940942) + z4 * (Plain(0.22222198432149784)
+                           + z4 * Plain(0.15313837699209373)));
+        const Plain half = f * f * 0.5;
+        small = half - (z * (half + (odd + even)) + k * 1.90821492927058770002e-10);
+        high = k * 6.93147180369123816490e-01;
+    }
+
+    __device__ __forceinline__ double value() const { return (high - (small - f)).value; }
+};
 
 // The 53 bits that belong to an index: Philox4x32-10.
 __device__ __forceinline__ long long random_bits(
@@ -50,8 +57,8 @@ __device__ __forceinline__ long long random_bits(
 
 __device__ __forceinline__ double gumbel_noise(long long bits)
 {
-    const double exponential = minus_log(double((1LL << 53) - bits) * 0x1p-53);
-    return minus_log(bits ? exponential : 0x1p-54);
+    const double exponential = -Logarithm(double((1LL << 53) - bits) * 0x1p-53).value();
+    return -Logarithm(bits ? exponential : 0x1p-54).value();
 }
 
 // What the bits of an element are below if its key may exceed the least of the best; or NaN. The
