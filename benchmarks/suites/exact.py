@@ -23,7 +23,8 @@ from ..case import Call, Case, Column, Measures, Sides, Suite
 
 DTYPES = ("float32", "float64")
 SIZE, SMALL, BLOCKS, TURNS = 10**8, 10**5, 16, 7
-SHORT, LONG, CHUNKINGS, OF_OTHERS, OF_LONG = 2000, 10**7, 200, 50, 3
+SHORT, LONG = 2000, 10**7
+CHUNKINGS, OF_OTHERS, OF_LONG = 100, 25, 2  # for each dtype
 
 Random = np.random.Generator
 Array = np.ndarray
@@ -218,7 +219,7 @@ def results(quick: bool) -> Iterator[Case]:
 SUITE = Suite("exact", "Exact sums beside inexact ones", costs, COST, rounds=1, seconds=0.0)
 BITS = Suite(
     "bits",
-    f"How many results {CHUNKINGS} cuts and permutations (inexact: {OF_OTHERS}) of numbers give",
+    f"How many results {CHUNKINGS} cuts and permutations give (without exact sums: {OF_OTHERS})",
     results,
     RESULTS,
     rounds=1,
