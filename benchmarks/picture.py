@@ -65,7 +65,7 @@ def _draw_bits(records: list[dict[str, Any]], path: Path) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(records)), [record["title"] for record in reversed(records)])
-    axes.set_xlabel("different results of the same numbers, cut and permuted 200 times")
+    axes.set_xlabel("different results of the same numbers, cut and permuted")
     entries = [Line2D([], [], **style(n), linestyle="", label=n) for n in names]
     figure.legend(handles=entries, loc="outside upper center", ncols=len(names))
     figure.savefig(path, dpi=150, bbox_inches="tight")

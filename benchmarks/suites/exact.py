@@ -1,8 +1,8 @@
 """Exact sums: what they cost, and how many different results others give for the same numbers.
 
-For the second an array is permuted and cut at random, and its log-sum-exp and its softmax are taken
-of the parts, again and again: the softmax is permuted back, and the results that differ in any bit
-are counted.
+For the second an array is permuted, laid out and cut at random, and its log-sum-exp and its
+softmax are taken of the parts, again and again: the softmax is permuted back, and the results that
+differ in any bit are counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from hashlib import sha256
 from statistics import median
 from typing import Any
 
@@ -22,7 +23,8 @@ from ..case import Call, Case, Column, Measures, Sides, Suite
 
 DTYPES = ("float32", "float64")
 SIZE, SMALL, BLOCKS, TURNS = 10**8, 10**5, 16, 7
-SHORT, CHUNKINGS = 20_000, 200
+SHORT, LONG = 2000, 10**7
+CHUNKINGS, OF_OTHERS, OF_LONG = 100, 25, 2  # for each dtype
 
 Random = np.random.Generator
 Array = np.ndarray
@@ -44,6 +46,7 @@ OTHERS: dict[str, Callable[[Random, int], Array]] = {
     "1 NaN": lambda rng, n: np.where(np.arange(n) == 7, np.nan, rng.standard_normal(n)),
     "1 inf": lambda rng, n: np.where(np.arange(n) == 7, np.inf, rng.standard_normal(n)),
 }
+EQUAL = "equal"
 
 
 def made(name: str, n: int, dtype: str) -> Array:
@@ -98,20 +101,44 @@ RESULTS = {"results": Column("different results", digits=0)}
 
 def chunks(rng: Random, n: int) -> tuple[int, ...]:
     """Some chunks, of whole twentieths: JAX compiles for each length."""
-    cuts = np.sort(rng.choice(np.arange(1, 20), rng.integers(0, 12), replace=False))
+    cuts = np.sort(rng.choice(np.arange(1, 20), rng.integers(0, 8), replace=False))
     return tuple((np.diff(cuts, prepend=0, append=20) * (n // 20)).tolist())
+
+
+def laid_out(rng: Random, x: Array) -> Array:
+    """The same numbers: one beside the other, every second of an array, or from its end on."""
+    layout = rng.integers(3)
+    if layout == 1:
+        return np.repeat(x, 2)[::2]
+    return x[::-1].copy()[::-1] if layout == 2 else x
+
+
+def normalizer(rng: Random, x: da.Array) -> Any:
+    """d, of the tree or of a chain of the parts in any order."""
+    import dsoftmax
+
+    if rng.random() < 0.5:
+        return dsoftmax.Normalizer.of(x, exact=True).d
+    chain = dsoftmax.Normalizer.identity(exact=True)
+    parts = np.split(np.asarray(x), np.cumsum(x.chunks[0])[:-1])
+    for k in rng.permutation(len(parts)):
+        chain = chain.update(parts[k])
+    return chain.d
 
 
 def dsoftmaxes(exact: bool, rng: Random, x: Array, parts: tuple[int, ...]) -> Any:
     import dsoftmax
 
     first, *others = parts
-    lazy = da.from_array(x, chunks=((first - 2, 1, 0, 1, *others),))
+    lazy = da.from_array(laid_out(rng, x), chunks=((first - 2, 1, 0, 1, *others),))
     options: dict[str, Any] = {"exact": exact, "split_every": int(rng.integers(2, 9))}
     found = [f(lazy, **options) for f in (dsoftmax.softmax, dsoftmax.logsumexp)]
     if exact:
-        found.append(dsoftmax.Normalizer.of(lazy, exact=True).d)
-    return dask.compute(*found, scheduler="threads", num_workers=int(rng.integers(1, 5)))
+        found.append(normalizer(rng, lazy))
+    threads = int(rng.integers(0, 5))
+    if threads == 0:
+        return dask.compute(*found, scheduler="sync")
+    return dask.compute(*found, scheduler="threads", num_workers=threads)
 
 
 def of_parts(logsumexp: Callable[[Any], Any], exp: Any, asarray: Any) -> Any:
@@ -154,37 +181,45 @@ def counted(results: Callable[..., Any], x: Array, times: int) -> Measures:
             p, *others = results(rng, x[order], chunks(rng, x.size))
             back = np.empty_like(p)
             back[order] = p
-            found.add((back.tobytes(), *(y.tobytes() for y in others)))
+            bits = [np.asarray(y).tobytes() for y in (back, *others)]
+            found.add(tuple(sha256(y).digest() for y in bits))
     return {"results": float(len(found))}
 
 
 def result_sides(name: str, dtype: str, size: int, times: int, scope: ExitStack) -> Sides:
     x = made(name, size, dtype)
 
-    def side(make: Callable[[], Any]) -> Callable[[], Call]:
+    def side(make: Callable[[], Any], times: int) -> Callable[[], Call]:
         return lambda: partial(counted, make(), x, times)
 
-    return {
-        "dsoftmax, exact": side(lambda: partial(dsoftmaxes, True)),
-        "dsoftmax": side(lambda: partial(dsoftmaxes, False)),
-        "SciPy": side(of_scipy),
-        "torch": side(of_torch),
-        "JAX": side(of_jax),
+    few = min(times, OF_OTHERS)
+    ours = {
+        "dsoftmax, exact": side(lambda: partial(dsoftmaxes, True), times),
+        "dsoftmax": side(lambda: partial(dsoftmaxes, False), few),
+    }
+    if size > SHORT:
+        return ours
+    return ours | {
+        "SciPy": side(of_scipy, few),
+        "torch": side(of_torch, few),
+        "JAX": side(of_jax, few),
     }
 
 
 def results(quick: bool) -> Iterator[Case]:
-    size, times = (500, 3) if quick else (SHORT, CHUNKINGS)
+    size, times, long = (500, 3, SHORT + 500) if quick else (SHORT, CHUNKINGS, LONG)
     for dtype in DTYPES:
         for name in DATA | OTHERS:
             sides = partial(result_sides, name, dtype, size, times)
             yield Case(f"{dtype}-{name}", f"{dtype}, {name}", sides)
+        sides = partial(result_sides, EQUAL, dtype, long, OF_LONG)
+        yield Case(f"{dtype}-many equal", f"{dtype}, 10^7 equal", sides)
 
 
 SUITE = Suite("exact", "Exact sums beside inexact ones", costs, COST, rounds=1, seconds=0.0)
 BITS = Suite(
     "bits",
-    f"How many results {CHUNKINGS} cuts and permutations of 20,000 numbers give",
+    f"How many results {CHUNKINGS} cuts and permutations give (without exact sums: {OF_OTHERS})",
     results,
     RESULTS,
     rounds=1,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._algebra.exact import CLASSES, LIMBS, LOWEST, RADIX, SPACING
+from ..._algebra.exact import CLASSES, LIMBS, LOWEST, PLACES, RADIX, SLICE_BYTES, SPACING
 from .exp import SCALE
 from .memory import inlined, pointer, reinterpret
 
@@ -123,3 +123,52 @@ def limbs(working: Any) -> tuple[Callable[..., Any], ...]:
         words[0] += int64(value * r0) * times
 
     return first_of, beyond, put
+
+
+def writing(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`write` and `close_without`: the record of a slice at an address."""
+    top_at, anchors_at, rest_at = (PLACES[name] for name in ("top", "anchor", "rest"))
+
+    @inlined
+    def write(held: int, at_top: int, m: Any, w: int, out: int) -> None:
+        """Write the record of classes, of the sum of the w elements at the maximum m, and of these.
+
+        All limbs are to be normal.
+        """
+        record, kept_anchors = pointer(out, int64), pointer(out + anchors_at, float64)
+        anchors = pointer(held + ANCHORS_AT, float64)
+        record[0] = 0
+        pointer(out, working)[0] = m
+        record[1] = w
+        move(at_top, out + top_at)
+        rest, sum_at_top = pointer(held, int64), pointer(at_top, int64)
+        only_top = True
+        for j in range(LIMBS):
+            rest[j] -= sum_at_top[j]
+        carry(held, 1)
+        for j in range(LIMBS):
+            only_top &= rest[j] == 0
+        for k in range(CLASSES):
+            kept_anchors[k] = anchors[k + only_top]
+            move(held + SUM_BYTES * (k + only_top), out + rest_at + SUM_BYTES * k)
+
+    @inlined
+    def close_without(out: int, m: Any, w: int) -> None:
+        """Write the record of a slice that has no sums."""
+        record, kept_anchors = pointer(out, int64), pointer(out + anchors_at, float64)
+        for j in range(SLICE_BYTES // 8):
+            record[j] = 0
+        for k in range(CLASSES):
+            kept_anchors[k] = -np.inf
+        pointer(out, working)[0] = m
+        record[1] = w
+
+    return write, close_without
+
+
+@inlined
+def move(source: int, target: int) -> None:
+    """Copy a sum."""
+    words, copies = pointer(source, int64), pointer(target, int64)
+    for j in range(LIMBS):
+        copies[j] = words[j]

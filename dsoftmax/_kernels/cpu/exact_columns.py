@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.exact import SLICE_BYTES
+from .exact_classes import writing
 from .exact_lanes import LANES_AT, PANEL, ROWS, lanes_of
-from .exact_tile import taking
 from .masks import count, masking
 from .memory import convert, copy, inlined, pointer
 from .protocol import TILE_BYTES, WORK
@@ -31,7 +31,7 @@ def exact_columns(working: Any, masked: bool) -> Callable[..., None]:
     """
     field, n = WORK, lanes_in_vector(working)
     begin, take, finish, put, group_bytes = lanes_of(working)
-    *_, close_without = taking(working)
+    _, close_without = writing(working)
     _, overwrite = masking(working)
     infinity, nan = working(np.inf), working(np.nan)
     spare_at = 2 * TILE_BYTES

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._algebra.exact import SLICE_BYTES
-from .exact_classes import ANCHORS_AT
+from .exact_classes import ANCHORS_AT, writing
 from .exact_tile import taking
 from .masks import count as count_in
 from .memory import pointer
@@ -28,7 +28,8 @@ def exact_rows(working: Any, masked: bool) -> Callable[..., None]:
     tile_size = TILE_BYTES // item
     infinity, nan = working(np.inf), working(np.nan)
     fetch, vectors_of = tiles(working, masked)
-    begin, take, close, _, close_without = taking(working)
+    begin, take, close = taking(working)
+    _, close_without = writing(working)
     spare_at = 2 * TILE_BYTES
 
     def kernel(work: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._algebra.exact import CLASSES, LIMBS, PLACES, SLICE_BYTES, SPACING
+from ..._algebra.exact import LIMBS, SPACING
 from .exact_classes import (
     ANCHORS_AT,
     HELD,
@@ -23,6 +23,7 @@ from .exact_classes import (
     clear,
     limbs,
     slot_for,
+    writing,
 )
 from .exact_steps import SPANS, exponentials, others, summing, unit_above
 from .memory import inlined, pointer
@@ -61,7 +62,7 @@ SUMS_BYTES = NUMBERS_AT + 8 * FIELDS.end
 
 
 def taking(working: Any) -> tuple[Callable[..., Any], ...]:
-    """`begin`, `take`, `close`, `write`, `close_without`: the sums of a slice at an address."""
+    """`begin`, `take` and `close`: the sums of a slice at an address."""
     infinity = working(np.inf)
     fewest, *_ = SPANS[working]
     sums_fewest, sums_middle, sums_most = (summing(working, level) for level in SPANS[working])
@@ -69,8 +70,8 @@ def taking(working: Any) -> tuple[Callable[..., Any], ...]:
     of_class, of_two, left_below = exponentials(working)
     scan, count_of, exponential = others(working)
     first_of, _, put = limbs(working)
+    write, _ = writing(working)
     field = FIELDS
-    top_at, anchors_at, rest_at = (PLACES[name] for name in ("top", "anchor", "rest"))
 
     @inlined
     def begin(held: int) -> None:
@@ -271,46 +272,4 @@ def taking(working: Any) -> tuple[Callable[..., Any], ...]:
         m = working(pointer(held + NUMBERS_AT, float64)[field.m])
         write(held, held + AT_TOP, m, pointer(held + NUMBERS_AT, int64)[field.w], out)
 
-    @inlined
-    def write(held: int, at_top: int, m: Any, w: int, out: int) -> None:
-        """Write the record of classes, of the sum of the w elements at the maximum m, and of these.
-
-        All limbs are to be normal.
-        """
-        record, kept_anchors = pointer(out, int64), pointer(out + anchors_at, float64)
-        anchors = pointer(held + ANCHORS_AT, float64)
-        record[0] = 0
-        pointer(out, working)[0] = m
-        record[1] = w
-        move(at_top, out + top_at)
-        rest, sum_at_top = pointer(held, int64), pointer(at_top, int64)
-        only_top = True
-        for j in range(LIMBS):
-            rest[j] -= sum_at_top[j]
-        carry(held, 1)
-        for j in range(LIMBS):
-            only_top &= rest[j] == 0
-        for k in range(CLASSES):
-            kept_anchors[k] = anchors[k + only_top]
-            move(held + SUM_BYTES * (k + only_top), out + rest_at + SUM_BYTES * k)
-
-    @inlined
-    def close_without(out: int, m: Any, w: int) -> None:
-        """Write the record of a slice that has no sums."""
-        record, kept_anchors = pointer(out, int64), pointer(out + anchors_at, float64)
-        for j in range(SLICE_BYTES // 8):
-            record[j] = 0
-        for k in range(CLASSES):
-            kept_anchors[k] = -np.inf
-        pointer(out, working)[0] = m
-        record[1] = w
-
-    return begin, take, close, write, close_without
-
-
-@inlined
-def move(source: int, target: int) -> None:
-    """Copy a sum."""
-    words, copies = pointer(source, int64), pointer(target, int64)
-    for j in range(LIMBS):
-        copies[j] = words[j]
+    return begin, take, close
