@@ -16,7 +16,7 @@ from .._algebra.dtypes import dtypes_for
 from .._algebra.moments import Moments, scaled
 from .._algebra.normalizer import State, log_d, quiet, scaled_rest
 from .._algebra.states import mapped
-from .choose import SMALL, can_compile
+from .choose import FEWEST_LABELLED, can_compile
 from .cpu import group_calls as on_cpu
 from .cpu.compiler import CannotCompileError
 from .factorize import Labels, Numbered, Together, find, numbered, numbered_together
@@ -119,7 +119,7 @@ def merge(*parts: Groups) -> Groups:
         numbers = [(k - first)[:, None] * columns + np.arange(columns) for k in numbers]
         numbers, first, count = list(map(np.ravel, numbers)), 0, count * columns
     states = [mapped(np.ravel, part.state) for part in parts]
-    large = sum(map(len, numbers)) >= SMALL
+    large = sum(map(len, numbers)) >= FEWEST_LABELLED
     if large and one.state.m.dtype == np.float64 and can_compile():
         try:
             present = on_cpu.merged(states, numbers, first, count)
@@ -156,11 +156,14 @@ def _added(numbers: Array, terms: Array, count: int) -> Array:
     return total
 
 
-def table(groups: Groups, logarithm: bool) -> Table:
-    """What the elements of groups are mapped with, to their softmax or its logarithm."""
+def table(groups: Groups, logarithm: bool, most: int = 0) -> Table:
+    """What the elements of groups are mapped with, to their softmax or its logarithm.
+
+    It may have as many rows as suit ``most`` labels, or those that there are.
+    """
     state, labels = groups.state, groups.labels
     count, columns = len(state.m), math.prod(state.m.shape[1:])
-    in_range = range_of(labels[0]) if len(labels) == 1 else None
+    in_range = range_of(labels[0], most) if len(labels) == 1 else None
     places, first = in_range or (slice(None), None)
     size = count if in_range is None else int(in_range[0][-1]) + 1
     rows = np.full((1 + size * columns, 2), np.nan, state.m.dtype)
@@ -283,4 +286,4 @@ def _map(x: Array, numbers: Array, first: int, rows: Array, logarithm: bool) -> 
 
 
 def _is_for_the_cpu(x: Array) -> bool:
-    return x.size >= SMALL and x.dtype in (np.float32, np.float64) and can_compile()
+    return x.size >= FEWEST_LABELLED and x.dtype in (np.float32, np.float64) and can_compile()
