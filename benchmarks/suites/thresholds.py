@@ -177,7 +177,7 @@ def near_in_groups(quick: bool) -> Iterator[NearInGroups]:
 
 
 def cases(quick: bool) -> list[Case]:
-    every = (*near(quick), *near_in_groups(quick))
+    every: list[Near | NearInGroups] = [*near(quick), *near_in_groups(quick)]
     found = sorted(every, key=lambda one: one.threshold)  # a table for each
     return [one.case(dtype) for one in found for dtype in DTYPES]
 

@@ -25,6 +25,9 @@ from .integers import integers_of, range_of
 Array = np.ndarray
 
 
+_FEW = 1 << 15  # groups that are worked on together in NumPy
+
+
 class Labelled(NamedTuple):
     """A block and the labels along one of its axes, of one or more keys."""
 
@@ -164,12 +167,16 @@ def table(groups: Groups, logarithm: bool, most: int = 0) -> Table:
     state, labels = groups.state, groups.labels
     count, columns = len(state.m), math.prod(state.m.shape[1:])
     in_range = range_of(labels[0], most) if len(labels) == 1 else None
-    places, first = in_range or (slice(None), None)
-    size = count if in_range is None else int(in_range[0][-1]) + 1
+    places, first = in_range or (None, None)
+    size = count if places is None else int(places[-1]) + 1
     rows = np.full((1 + size * columns, 2), np.nan, state.m.dtype)
     own = rows[1:].reshape(size, columns, 2)
-    for i, field in enumerate((state.m, _factors(state, logarithm))):
-        own[places, :, i] = field.reshape(count, columns)
+    for start in range(0, count, _FEW):  # so that what is between is small
+        here = slice(start, start + _FEW)
+        part = mapped(lambda field, here=here: field[here], state)
+        at = here if places is None else places[here]
+        for i, field in enumerate((part.m, _factors(part, logarithm))):
+            own[at, :, i] = field.reshape(len(field), columns)
     return Table(labels, rows, first)
 
 
