@@ -214,5 +214,5 @@ def _found(sought: tuple[Labels, ...], number: Array, states: Groups) -> Groups:
 def _rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
     *keys, states = others
     block = as_labelled(x, *keys, **options)
-    table = groups.table(groups.merge(*states), logarithm)
+    table = groups.table(groups.merge(*states), logarithm, len(block.keys[0]))
     return of_dtype(groups.rescale(block, table, options["axis"], logarithm), result)

@@ -54,7 +54,7 @@ def softmax(
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most. The default is Dask's
         ``split_every`` setting, else 16, or 4 where a chunk may have so many groups that its
-        partial result exceeds 1 MiB.
+        partial result exceeds 1 MiB, and 2 where that exceeds 16 MiB.
     reread : bool or "auto", optional
         Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
 
@@ -87,8 +87,8 @@ def softmax(
 
     For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
     and one per chunk for the result. A group takes 32 bytes of a partial result, and the task that
-    merges the last of them holds all groups. Partial results that may exceed 128 MiB are merged in
-    eight parts, by a hash of the labels; see ``docs/groups.md``.
+    merges the last of them holds all groups. Where partial results may exceed 128 MiB, groups are
+    in parts, and no task holds all of them; see ``docs/groups.md``.
 
     References
     ----------
@@ -199,7 +199,7 @@ def logsumexp(
         The logarithm for each, in the dtype of x if that is floating, else float64. With
         ``expected_groups`` it has an axis for each key, as long as there are labels, and is -inf
         for an empty group. Lazy if x or by is a Dask array; of a length that is not known (nan)
-        without ``expected_groups``.
+        without ``expected_groups``, and of several chunks where there may be very many groups.
 
     Raises
     ------

@@ -80,6 +80,42 @@ class Near(NamedTuple):
         return partial(repeated, getattr(dsoftmax, self.function), x, self.axis, values=values)
 
 
+class NearInGroups(NamedTuple):
+    """The same of a vector in so many groups; the function is one of `grouped`, or merge."""
+
+    threshold: str
+    function: str
+    size: int
+    groups: int
+    ways: dict[str, dict[str, int]]
+
+    def case(self, dtype: str) -> Case:
+        return Case(
+            f"{self.threshold}-{self.function}-{dtype}-{self.size}-{self.groups}",
+            f"{self.function} {dtype}, {self.size} in {self.groups} groups",
+            partial(self.sides, dtype),
+            elements=CALLS * self.size,
+            cores="one",
+            heading=f"{self.threshold}",
+        )
+
+    def sides(self, dtype: str, scope: ExitStack) -> Sides:
+        return {f"dsoftmax {way}": partial(self.make, dtype, way) for way in self.ways}
+
+    def make(self, dtype: str, way: str) -> Call:
+        from dsoftmax import grouped
+        from dsoftmax._kernels import groups
+
+        rng, values = np.random.default_rng(0), self.ways[way]
+        x = rng.standard_normal(self.size, dtype=np.dtype(dtype).type)
+        by = rng.integers(self.groups, size=self.size)
+        if self.function != "merge":
+            return partial(repeated, getattr(grouped, self.function), x, by, values=values)
+        parts = zip(np.split(x, 4), np.split(by, 4), strict=True)
+        states = [groups.of_block(groups.Labelled(part, (labels,)), 0) for part, labels in parts]
+        return lambda: repeated(groups.merge, *states, values=values)[1].m
+
+
 def repeated(function: Callable[..., Any], *arguments: Any, values: dict[str, int]) -> Any:
     with tuned(**values):
         for _ in range(CALLS - 1):
@@ -124,8 +160,25 @@ def near(quick: bool) -> Iterator[Near]:
             yield Near("LARGE", function, (2**power,), 0, ways)
 
 
+def near_in_groups(quick: bool) -> Iterator[NearInGroups]:
+    some, shift = (1, 8) if quick else (None, 0)
+    for power in (8, 10, 11, 12, 13, 14)[:some]:
+        ways = alternatives("FEWEST_LABELLED", "compiled", "in NumPy")
+        for function in ("softmax", "logsumexp", "merge"):
+            yield NearInGroups("FEWEST_LABELLED", function, 1 << power, 1 << power - 3, ways)
+    tables = {f"{rows} rows": {"NEAR": rows} for rows in (1 << 12, 1 << 13, 1 << 14, 1 << 15)}
+    for power in (13, 14, 15, 16, 18)[:some]:
+        ways = tables | {"all rows": {"NEAR": NEVER}}
+        yield NearInGroups("NEAR", "logsumexp", SIZE >> shift, 1 << power - shift, ways)
+    ways = {f"{parts} parts": {"MOST_PARTS": parts} for parts in (1 << 6, 1 << 8, 1 << 10)}
+    yield NearInGroups("MOST_PARTS", "logsumexp", 1 << 22 - shift, 1 << 23 - shift, ways)
+    ways = {f"{rows} rows": {"MERGED": rows} for rows in (1 << 8, 1 << 10, 1 << 12, 1 << 14)}
+    yield NearInGroups("MERGED", "merge", SIZE >> shift, 1 << 18 - shift, ways)
+
+
 def cases(quick: bool) -> list[Case]:
-    found = sorted(near(quick), key=lambda one: one.threshold)  # a table for each
+    every: list[Near | NearInGroups] = [*near(quick), *near_in_groups(quick)]
+    found = sorted(every, key=lambda one: one.threshold)  # a table for each
     return [one.case(dtype) for one in found for dtype in DTYPES]
 
 

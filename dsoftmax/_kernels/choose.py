@@ -13,7 +13,7 @@ from .cuda import block as on_cuda
 Array = Any
 
 # Groups of fewer elements are not worth a compiled kernel.
-SMALL = 1 << 12
+FEWEST_LABELLED = 1 << 12
 
 
 def kernels_for(*blocks: Array) -> ModuleType:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .choose import SMALL, can_compile
+from .choose import FEWEST_LABELLED, can_compile
 from .cpu import kernels
 from .cpu.call import address_of
 from .cpu.compiler import CannotCompileError, compiled
@@ -22,7 +22,7 @@ def distinct(labels: Array) -> tuple[Array, Array]:
     if labels.dtype.kind in "OT":
         return _of_objects(labels)
     hashed = labels.dtype.kind != "f" or labels.dtype.itemsize <= 8
-    if hashed and labels.size >= SMALL and can_compile():
+    if hashed and labels.size >= FEWEST_LABELLED and can_compile():
         try:
             return _hashed(labels)
         except CannotCompileError:
@@ -69,7 +69,7 @@ def _hashed(labels: Array) -> tuple[Array, Array]:
             break
         count *= 8
     different = labels[firsts[: groups[0]]]
-    order = np.argsort(different, kind="stable")
+    order = np.argsort(different)  # of numbers by vectors, which no stable one is
     if (order[1:] > order[:-1]).all():  # they came in order
         return different, numbers
     rank = np.empty_like(order)

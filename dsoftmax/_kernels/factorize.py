@@ -14,8 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .choose import FEWEST_LABELLED, can_compile
+from .cpu import group_calls as on_cpu
+from .cpu.compiler import CannotCompileError
 from .distinct import distinct, is_missing
-from .integers import as_integers, in_one_range, is_small
+from .integers import as_integers, as_words, in_one_range, is_small
 
 Array = np.ndarray
 Labels = tuple[Any, ...]  # arrays, or `Coded`
@@ -108,17 +111,40 @@ class Together(NamedTuple):
 
 def numbered_together(parts: Sequence[Labels]) -> Together:
     """Number labels of several parts, in each of which they are sorted and differ."""
-    if len(parts[0]) == 1 and (ranges := in_one_range([labels for (labels,) in parts])):
-        integers, least, greatest = ranges
-        labels_of = _of_integers(parts[0][0].dtype, np.int64, 0)
-        return Together(integers, least, greatest - least + 1, labels_of)
+    if len(parts[0]) == 1:
+        labels = [own for (own,) in parts]
+        if ranges := in_one_range(labels):
+            integers, least, greatest = ranges
+            labels_of = _of_integers(labels[0].dtype, np.int64, 0)
+            return Together(integers, least, greatest - least + 1, labels_of)
+        if joined := _in_order(labels):
+            return joined
     found = numbered(tuple(map(_joined, zip(*parts, strict=True))))
     ends = np.cumsum([len(labels[0]) for labels in parts])[:-1]
     return Together(np.split(found.numbers, ends), *found[1:])
 
 
+def _in_order(parts: Sequence[Any]) -> Together | None:
+    """The same of numbers in many places, which need no hash."""
+    words = as_words(parts)
+    if words is None or sum(map(len, words)) < FEWEST_LABELLED or not can_compile():
+        return None
+    try:
+        numbers, union = on_cpu.joined(words)
+    except CannotCompileError:
+        return None
+    labels = (
+        union.view(parts[0].dtype)
+        if parts[0].dtype.kind in "Mm"
+        else union.astype(parts[0].dtype, copy=False)
+    )
+    return Together(
+        numbers, 0, len(labels), lambda at: (labels if len(at) == len(labels) else labels[at],)
+    )
+
+
 def find(labels: Labels, sought: Labels) -> Array:
-    """The places of labels among others, which are sorted and differ; -1 where there is none."""
+    """The places of labels among others, -1 where there is none; both are sorted and differ."""
     count = len(labels[0])
     if len(labels) > 1:
         both = numbered(tuple(map(_joined, zip(labels, sought, strict=True)))).from_zero
@@ -131,6 +157,10 @@ def find(labels: Labels, sought: Labels) -> Array:
     if own.dtype == np.int64 == other.dtype and int(own[-1]) - int(own[0]) == count - 1:
         inside = (other >= own[0]) & (other <= own[-1])  # in a row
         return np.where(inside, other - own[0], -1)
+    if own.dtype == other.dtype and (joined := _in_order([own, other])):
+        places = np.full(joined.size, -1)
+        places[joined.of_parts[0]] = np.arange(count)
+        return places[joined.of_parts[1]]
     places = np.minimum(np.searchsorted(own, other), count - 1)
     return np.where(own[places] == other, places, -1)
 

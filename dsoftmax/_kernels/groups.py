@@ -16,13 +16,16 @@ from .._algebra.dtypes import dtypes_for
 from .._algebra.moments import Moments, scaled
 from .._algebra.normalizer import State, log_d, quiet, scaled_rest
 from .._algebra.states import mapped
-from .choose import SMALL, can_compile
+from .choose import FEWEST_LABELLED, can_compile
 from .cpu import group_calls as on_cpu
 from .cpu.compiler import CannotCompileError
 from .factorize import Labels, Numbered, Together, find, numbered, numbered_together
 from .integers import integers_of, range_of
 
 Array = np.ndarray
+
+
+_FEW = 1 << 15  # groups that are worked on together in NumPy
 
 
 class Labelled(NamedTuple):
@@ -119,7 +122,7 @@ def merge(*parts: Groups) -> Groups:
         numbers = [(k - first)[:, None] * columns + np.arange(columns) for k in numbers]
         numbers, first, count = list(map(np.ravel, numbers)), 0, count * columns
     states = [mapped(np.ravel, part.state) for part in parts]
-    large = sum(map(len, numbers)) >= SMALL
+    large = sum(map(len, numbers)) >= FEWEST_LABELLED
     if large and one.state.m.dtype == np.float64 and can_compile():
         try:
             present = on_cpu.merged(states, numbers, first, count)
@@ -156,17 +159,24 @@ def _added(numbers: Array, terms: Array, count: int) -> Array:
     return total
 
 
-def table(groups: Groups, logarithm: bool) -> Table:
-    """What the elements of groups are mapped with, to their softmax or its logarithm."""
+def table(groups: Groups, logarithm: bool, most: int = 0) -> Table:
+    """What the elements of groups are mapped with, to their softmax or its logarithm.
+
+    It may have as many rows as suit ``most`` labels, or those that there are.
+    """
     state, labels = groups.state, groups.labels
     count, columns = len(state.m), math.prod(state.m.shape[1:])
-    in_range = range_of(labels[0]) if len(labels) == 1 else None
-    places, first = in_range or (slice(None), None)
-    size = count if in_range is None else int(in_range[0][-1]) + 1
+    in_range = range_of(labels[0], most) if len(labels) == 1 else None
+    places, first = in_range or (None, None)
+    size = count if places is None else int(places[-1]) + 1
     rows = np.full((1 + size * columns, 2), np.nan, state.m.dtype)
     own = rows[1:].reshape(size, columns, 2)
-    for i, field in enumerate((state.m, _factors(state, logarithm))):
-        own[places, :, i] = field.reshape(count, columns)
+    for start in range(0, count, _FEW):  # so that what is between is small
+        here = slice(start, start + _FEW)
+        part = mapped(lambda field, here=here: field[here], state)
+        at = here if places is None else places[here]
+        for i, field in enumerate((part.m, _factors(part, logarithm))):
+            own[at, :, i] = field.reshape(len(field), columns)
     return Table(labels, rows, first)
 
 
@@ -283,4 +293,4 @@ def _map(x: Array, numbers: Array, first: int, rows: Array, logarithm: bool) -> 
 
 
 def _is_for_the_cpu(x: Array) -> bool:
-    return x.size >= SMALL and x.dtype in (np.float32, np.float64) and can_compile()
+    return x.size >= FEWEST_LABELLED and x.dtype in (np.float32, np.float64) and can_compile()

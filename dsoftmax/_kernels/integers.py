@@ -33,33 +33,43 @@ def _stored(labels: Array) -> Array:
     return labels.astype(np.uint64 if kind == "u" and dtype.itemsize == 8 else np.int64, copy=False)
 
 
-def range_of(labels: Any) -> tuple[Array, int] | None:
+def range_of(labels: Any, most: int = 0) -> tuple[Array, int] | None:
     """The places from 0 of labels in a small range of integers, and the first; None for others.
 
-    The labels are sorted, differ, and none is missing.
+    The labels are sorted, differ, and none is missing. There may be as many as ``most``, or as they
+    are, in a range that is small.
     """
-    found = in_one_range([labels])
+    found = in_one_range([labels], most)
     if found is None:
         return None
     (integers,), least, _ = found
     return integers - least, least
 
 
-def in_one_range(parts: Sequence[Any]) -> tuple[list[Array], int, int] | None:
+def in_one_range(parts: Sequence[Any], most: int = 0) -> tuple[list[Array], int, int] | None:
     """Labels of several parts as integers, the least and the greatest, if these are a small range.
 
-    In each part they are sorted, and differ, and none is missing.
+    In each part they are sorted, and differ, and none is missing. See `range_of` for ``most``.
     """
-    if not all(isinstance(a, np.ndarray) and _is_integer(a.dtype) for a in parts):
+    if not _are_alike(parts) or not _is_integer(parts[0].dtype):
         return None
     integers = [_stored(labels) for labels in parts]
     ends = [int(end) for labels in integers if labels.size for end in (labels[0], labels[-1])]
     least, greatest = min(ends, default=0), max(ends, default=0)
     if not ends or least == np.iinfo(np.int64).min:
         return None
-    return (
-        (integers, least, greatest) if is_small(greatest - least, sum(map(len, integers))) else None
-    )
+    small = is_small(greatest - least, max(most, sum(map(len, integers))))
+    return (integers, least, greatest) if small else None
+
+
+def as_words(parts: Sequence[Any]) -> list[Array] | None:
+    """Labels of several parts as int64, uint64 or float64 in their order; None for all others."""
+    if not _are_alike(parts) or parts[0].dtype.kind not in "biufMm":
+        return None
+    if parts[0].dtype.kind == "f":
+        wide = parts[0].dtype.itemsize <= 8
+        return [labels.astype(np.float64, copy=False) for labels in parts] if wide else None
+    return [_stored(labels) for labels in parts]
 
 
 def integers_of(labels: Any, dtype: Any, missing: int) -> Array | None:
@@ -71,6 +81,10 @@ def integers_of(labels: Any, dtype: Any, missing: int) -> Array | None:
     data = np.ma.getdata(labels).astype(labels.dtype.newbyteorder("="), copy=False)
     integers, mask = _stored(data), np.ma.getmask(labels)
     return integers if mask is np.ma.nomask else np.where(mask, missing, integers)
+
+
+def _are_alike(parts: Sequence[Any]) -> bool:
+    return all(isinstance(a, np.ndarray) and a.dtype == parts[0].dtype for a in parts)
 
 
 def _is_integer(dtype: Any) -> bool:

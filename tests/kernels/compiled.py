@@ -32,6 +32,7 @@ STORED = (("float16", 4), ("bfloat16", 4), ("float32", 4), ("float64", 8))
 def every_kernel():
     """The arguments of `compiled` for each kernel."""
     yield from ((kernels.group_labels, word) for word in (np.uint8, np.uint32, np.uint64))
+    yield from ((kernels.group_join, word) for word in (np.int64, np.uint64, np.float64))
     yield (kernels.random_bits,)
     yield (kernels.gumbel_noise,)
     yield (kernels.in_turns,)
@@ -230,7 +231,9 @@ def call_grouped(dtype, count):
     x, by = rng.normal(size=size).astype(dtype), rng.integers(0, count, size)
     d = np.bincount(by, np.exp(x.astype("f8")))
     halves = slice(size // 2), slice(size // 2, None)
-    for labels in (by * 10**10, by.astype("U5"), by.astype("S5")):  # words of 8, 4 and 1 bytes
+    # Words of 8, 4 and 1 bytes, and of 8 that are joined in other ways.
+    kinds = by * 10**10, by.astype("U5"), by.astype("S5"), by / 3, by.astype("u8") << np.uint64(44)
+    for labels in kinds:
         for moments in (False, True):
             parts = (groups.Labelled(x[half], (labels[half],)) for half in halves)
             found = groups.merge(*(groups.of_block(part, 0, moments) for part in parts))

@@ -429,6 +429,12 @@ def test_the_fan_in_follows_from_the_bytes(lazily):
     assert merges(many) == 16 + 4 + 1
     assert merges(many.astype("i1")) == merges(many, expected_groups=range(9)) == 4 + 1
     assert merges(many, split_every=64) == 1
+    x = da.zeros(16 * 600_000, chunks=600_000)
+    many = da.zeros(x.size, chunks=600_000, dtype=int)
+    assert merges(many) == 8 + 4 + 2 + 1
+    assert merges(many, split_every=4) == 4 + 1
+    with dask.config.set(split_every=4):
+        assert merges(many) == 4 + 1
 
 
 def test_statistics_share_one_pass(lazily):

@@ -28,6 +28,7 @@ def needed(names: Iterable[str]) -> list[Needed]:
         found[factory,] = None
     found[kernels.noisy_candidates, np.float64] = None  # of other dtypes, and with masks
     found |= dict.fromkeys((kernels.group_labels, w) for w in (np.uint8, np.uint32, np.uint64))
+    found |= dict.fromkeys((kernels.group_join, w) for w in (np.int64, np.uint64, np.float64))
     for kernel in (kernels.group_merge, kernels.group_present):
         found |= dict.fromkeys((kernel, moments) for moments in (False, True))
     return list(found)

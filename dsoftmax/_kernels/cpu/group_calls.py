@@ -108,6 +108,20 @@ def merged(
     return present[:size], tuple(field[:size] for field in found)
 
 
+def joined(parts: Sequence[Array]) -> tuple[list[Array], Array]:
+    """The numbers of labels of several parts, in order in each, and those of all, in order."""
+    labels = [np.ascontiguousarray(part) for part in parts]
+    numbers = [np.empty(len(own), np.int64) for own in labels]
+    given = [
+        [*map(address_of, pair), len(pair[0]), 0] for pair in zip(labels, numbers, strict=True)
+    ]
+    records, found = np.array(given, np.int64), np.empty(1, np.int64)
+    union = np.empty(sum(map(len, labels)), labels[0].dtype)
+    addresses = address_of(records), len(given), address_of(union), address_of(found)
+    compiled(kernels.group_join, union.dtype.type)(*addresses)
+    return numbers, union[: found[0]]
+
+
 def mapped(x: Array, numbers: Array, first: int, rows: Array, logarithm: bool) -> Array:
     """The softmax of elements whose groups have m and 1 / d, or its logarithm with log d.
 

@@ -70,6 +70,37 @@ def labels(word: Any) -> Callable[..., None]:
     return kernel
 
 
+def join(word: Any) -> Callable[..., None]:
+    """The kernel that numbers labels of several parts, each of which are in order and differ.
+
+    Parameters of the kernel: the address of 4 integers for each part, and how many parts there are;
+    the address for the labels of all, in order, and for how many these are. The integers of a part
+    are addresses of its labels and for their numbers, how many there are, and 0.
+    """
+
+    def kernel(parts: int, part_count: int, labels: int, number: int) -> None:
+        given, union, found = pointer(parts, np.int64), pointer(labels, word), 0
+        while True:
+            least, there = word(0), False
+            for part in range(0, 4 * part_count, 4):
+                if given[part + 3] < given[part + 2]:
+                    label = pointer(given[part], word)[given[part + 3]]
+                    least = label if (label < least) | (not there) else least
+                    there = True
+            if not there:
+                break
+            for part in range(0, 4 * part_count, 4):
+                i = given[part + 3]
+                if i < given[part + 2]:
+                    pointer(given[part + 1], np.int64)[i] = found  # or soon another
+                    given[part + 3] = i + (pointer(given[part], word)[i] == least)
+            union[found] = least
+            found += 1
+        pointer(number, np.int64)[0] = found
+
+    return kernel
+
+
 def scatter(element: Any) -> Callable[..., None]:
     """The kernel that brings elements of neighbouring groups together, in their order.
 

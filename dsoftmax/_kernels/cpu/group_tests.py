@@ -29,6 +29,18 @@ def group_labels(kernel: Function, address: Address, word: Any) -> bool:
     return same and np.array_equal(labels[found[numbers]], labels)
 
 
+def group_join(kernel: Function, address: Address, word: Any) -> bool:
+    labels = [np.array(one, word) for one in ([1, 5, 9], [], [0, 5, 8, 11], [9])]
+    numbers = [np.zeros(len(own), np.int64) for own in labels]
+    given = [[*map(place_of, pair), len(pair[0]), 0] for pair in zip(labels, numbers, strict=True)]
+    parts, union, found = np.array(given, np.int64), np.zeros(8, word), np.zeros(1, np.int64)
+    kernel(place_of(parts), len(parts), place_of(union), place_of(found))
+    expected = np.unique(np.concatenate(labels))
+    places = np.concatenate([np.searchsorted(expected, own) for own in labels])
+    same = np.array_equal(np.concatenate(numbers), places)
+    return same and found[0] == 6 and np.array_equal(union[:6], expected)
+
+
 def group_states(kernel: Function, address: Address, element: Any, moments: bool) -> bool:
     x, numbers = _grouped(element)
     table = np.zeros((_SLICES + 1, GROUP_MOMENTS if moments else GROUP_STATE))

@@ -143,6 +143,13 @@ def group_labels(word: Scalar) -> Any:
     return group_labels.labels(word)
 
 
+def group_join(word: Scalar) -> Any:
+    """From labels of several parts, in order in each, to numbers of groups."""
+    from . import group_labels
+
+    return group_labels.join(word)
+
+
 def group_scatter(element: Scalar) -> Any:
     """Elements of neighbouring groups together."""
     from . import group_labels

@@ -221,6 +221,7 @@ _TESTS: dict[Callable[..., Any], Callable[..., bool]] = {
     kernels.exact_columns: exact_test.columns,
     kernels.exact_finish: exact_test.finish,
     kernels.exact_rows: exact_test.rows,
+    kernels.group_join: groups.group_join,
     kernels.group_labels: groups.group_labels,
     kernels.group_map: groups.group_map,
     kernels.group_merge: groups.group_merge,
