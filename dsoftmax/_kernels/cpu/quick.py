@@ -1,4 +1,4 @@
-"""Calls on small arrays that lie in memory as C has them: a look-up, and a call of a kernel or two.
+"""Calls on arrays that lie in memory as C has them and take one thread: a look-up, and a kernel.
 
 Of the time of a call on a few elements little else may be left: SciPy takes 5 us for it.
 """
@@ -21,7 +21,7 @@ from .compiler import CannotCompileError, compiled
 from .log_calls import LANES
 from .plan import plan
 from .protocol import Work
-from .tuning import SHORT_ROW
+from .tuning import LARGE_ROWS, SHORT_ROW
 
 Array = np.ndarray
 
@@ -43,7 +43,9 @@ def result(output: str, x: Array, axis: Any, keepdims: bool = False) -> Any:
 
     Among these are arguments that may be wrong.
     """
-    if x.size >= LARGE or not x.flags.c_contiguous or not (axis is None or type(axis) is int):
+    if x.size >= max(LARGE, LARGE_ROWS) or not (axis is None or type(axis) is int):
+        return None
+    if not x.flags.c_contiguous:
         return None
     known = _known(output, x.dtype, x.shape, axis, keepdims)
     at = address_of(x)
@@ -110,7 +112,7 @@ def _known(
         return None
     if found.outer or few_columns(like, axes) or (y and not found.at_once):
         return None
-    if not found.in_order:
+    if not found.in_order or (like.size >= LARGE and found.work.width):
         return None
     work = Work.from_buffer_copy(found.work)
     work.mode = mode
