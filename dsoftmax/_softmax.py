@@ -97,12 +97,12 @@ def softmax(
     for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
     one task per chunk and no other.
 
-    A NumPy array of 2^18 elements or more is computed by as many threads as Dask's setting
-    ``num_workers`` says, by default one for each core that the process may use; and by one in a
-    thread that is not the first of the process, in a process that another started, and where Dask's
-    scheduler is set to be synchronous. Dask's setting ``dsoftmax.threads`` overrides all but the
-    first of these. The number does not change a bit of the result. The same holds for all functions
-    that take one array and an axis.
+    A NumPy array of 2^18 elements or more, or of 2^20 where slices run through memory, is computed
+    by as many threads as Dask's setting ``num_workers`` says, by default one for each core that the
+    process may use; and by one in a thread that is not the first of the process, in a process that
+    another started, and where Dask's scheduler is set to be synchronous. Dask's setting
+    ``dsoftmax.threads`` overrides all but the first of these. The number does not change a bit of
+    the result. The same holds for all functions that take one array and an axis.
 
     References
     ----------

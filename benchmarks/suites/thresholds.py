@@ -20,6 +20,7 @@ from ..operation import DTYPES
 
 SIZE = 1 << 19  # elements of most arrays: in the second- and third-level caches
 ALWAYS, NEVER = 0, 10**12
+OF_THREADS = ("LARGE", "LARGE_ROWS", "PIECE")
 CALLS = 10  # for one setting of a threshold, which takes the plan of the array anew
 
 
@@ -32,7 +33,8 @@ def tuned(**values: int) -> Iterator[None]:
         plan.plan.cache_clear()
         quick.forget()
 
-    modules = [m for name, m in sys.modules.items() if name.startswith("dsoftmax._kernels.")]
+    loaded = {name.removeprefix("dsoftmax._kernels."): m for name, m in sys.modules.items()}
+    modules = [m for name, m in loaded.items() if name.startswith(("cpu.", "in_memory", "topk"))]
     places = [(m, name) for m in modules for name in values if hasattr(m, name)]
     before = [getattr(module, name) for module, name in places]
     try:
@@ -56,7 +58,7 @@ class Near(NamedTuple):
     ways: dict[str, dict[str, int]]
 
     def case(self, dtype: str) -> Case:
-        on_all = self.threshold == "LARGE"
+        on_all = self.threshold in OF_THREADS
         return Case(
             f"{self.threshold}-{self.function}-{dtype}-{'x'.join(map(str, self.shape))}",
             f"{self.function} {dtype}, shape {self.shape}, axis {self.axis}",
@@ -154,10 +156,23 @@ def near(quick: bool) -> Iterator[Near]:
             ways = {"folded": {"LONG": 1}, "as it is": {"LONG": NEVER}}
             for function in ("softmax", "logsumexp"):
                 yield Near("LONG", function, shape, 0, ways)
+
+
+def near_threads(quick: bool) -> Iterator[Near]:
+    some = 1 if quick else None
     for power in (16, 17, 18, 19, 20)[:some]:
-        ways = {"on all cores": {"LARGE": ALWAYS, "PIECE": 1 << 14}, "on one": {"LARGE": NEVER}}
+        pieces = {"LARGE": ALWAYS, "PIECE": 2**power // 4}  # as the smallest array that is cut
+        ways = {"on all cores": pieces, "on one": {"LARGE": NEVER}}
         for function in ("softmax", "logsumexp"):
-            yield Near("LARGE", function, (2**power,), 0, ways)
+            yield Near("LARGE", function, (2**power // 8, 8), 1, ways)
+    for power in (18, 19, 20, 21, 22)[:some]:
+        ways = alternatives("LARGE_ROWS", "on all cores", "on one")
+        for function in ("softmax", "logsumexp"):
+            yield Near("LARGE_ROWS", function, (2**power,), 0, ways)
+    for power in (20, 22, 24)[:some]:
+        ways = {f"in pieces of 2^{n}": {"PIECE": 2**n} for n in (14, 15, 16, 17)}
+        for function in ("softmax", "logsumexp"):
+            yield Near("PIECE", function, (2**power,), 0, ways)
 
 
 def near_in_groups(quick: bool) -> Iterator[NearInGroups]:
@@ -177,7 +192,7 @@ def near_in_groups(quick: bool) -> Iterator[NearInGroups]:
 
 
 def cases(quick: bool) -> list[Case]:
-    every: list[Near | NearInGroups] = [*near(quick), *near_in_groups(quick)]
+    every: list[Near | NearInGroups] = [*near(quick), *near_threads(quick), *near_in_groups(quick)]
     found = sorted(every, key=lambda one: one.threshold)  # a table for each
     return [one.case(dtype) for one in found for dtype in DTYPES]
 

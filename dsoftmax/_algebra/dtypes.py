@@ -74,14 +74,17 @@ def _dtypes(name: str) -> Dtypes:
 
 def dtype_name(dtype: Any) -> str:
     """The name of a dtype of any library: 'float32' for np.dtype('>f4') and torch.float32."""
-    if isinstance(dtype, (np.dtype, type)):
-        return _numpy_name(dtype)
+    if isinstance(dtype, np.dtype):
+        name = _names.get(dtype)
+        if name is None:
+            name = _names[dtype] = dtype.name
+        return name
+    if isinstance(dtype, type):
+        return np.dtype(dtype).name
     return str(dtype).rsplit(".", 1)[-1]
 
 
-@cache
-def _numpy_name(dtype: Any) -> str:
-    return np.dtype(dtype).name  # NumPy builds the name anew each time, in 4 us
+_names: dict[np.dtype, str] = {}  # NumPy builds the name anew each time, in 4 us
 
 
 def type_name(x: Any) -> str:

@@ -73,7 +73,10 @@ def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     if o is None:
         o = _by_panels(x, shift, v, masked, accumulator)
     o = o[..., None, :]
-    normalizer = (xp.broadcast_to(a[..., None], (*o.shape[:-1], 1)) for a in (m, w, s))
+    shape = (*o.shape[:-1], 1)
+    normalizer = [a[..., None] for a in (m, w, s)]
+    if normalizer[0].shape != shape:
+        normalizer = [xp.broadcast_to(a, shape) for a in normalizer]
     return Attended(State(*normalizer), o)
 
 

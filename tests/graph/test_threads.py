@@ -13,6 +13,8 @@ from dask.system import CPU_COUNT
 import dsoftmax
 from dsoftmax._graph.threads import threads_here
 from dsoftmax._kernels import in_memory
+from dsoftmax._kernels.cpu import plan, quick
+from dsoftmax._kernels.cpu.tuning import LARGE_ROWS
 
 SETTINGS = {"scheduler": None, "num_workers": 3}
 SHAPES = {
@@ -26,6 +28,21 @@ SHAPES = {
     "axes apart": ((30, 40, 300), (0, 2)),
     "everything": ((300, 1000), None),
 }
+
+
+@pytest.fixture(params=[0, LARGE_ROWS], ids=["all cut", "as they are"])
+def cut(request, monkeypatch):
+    """Whether slices that take one thread little are cut as well."""
+
+    def forget():
+        plan.plan.cache_clear()
+        quick.forget()
+
+    for module in (plan, quick):
+        monkeypatch.setattr(module, "LARGE_ROWS", request.param)
+    forget()
+    yield
+    forget()
 
 
 def everything(x, axis):
@@ -55,7 +72,7 @@ def everything(x, axis):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layout", SHAPES)
-def test_the_bits_are_those_of_one_thread(layout, dtype):
+def test_the_bits_are_those_of_one_thread(layout, dtype, cut):
     shape, axis = SHAPES[layout]
     x = np.random.default_rng(0).normal(size=shape).astype(dtype)
     found = []
@@ -66,7 +83,7 @@ def test_the_bits_are_those_of_one_thread(layout, dtype):
 
 
 @pytest.mark.parametrize("layout", SHAPES)
-def test_what_is_cut_is_as_exact(layout):
+def test_what_is_cut_is_as_exact(layout, cut):
     shape, axis = SHAPES[layout]
     x = np.random.default_rng(0).normal(size=shape)
     wide = x.astype("g")
@@ -91,7 +108,7 @@ def threads_used(monkeypatch):
 
 
 def test_settings_are_followed(threads_used):
-    x = np.zeros(in_memory.LARGE)
+    x = np.zeros(LARGE_ROWS)
     for settings, threads in (
         ({"num_workers": 3}, 3),
         ({"num_workers": 1}, 1),
@@ -113,7 +130,7 @@ def test_settings_are_followed(threads_used):
 def test_a_setting_that_is_no_number_of_threads(setting):
     message = f"dsoftmax.threads is {setting!r}; use an int of at least 1"
     with dask.config.set({"dsoftmax.threads": setting}), pytest.raises(ValueError, match=message):
-        dsoftmax.softmax(np.zeros(in_memory.LARGE))
+        dsoftmax.softmax(np.zeros(LARGE_ROWS))
 
 
 def test_other_threads_use_only_themselves():
@@ -127,7 +144,7 @@ def test_other_threads_use_only_themselves():
 
 
 def test_tasks_of_the_threaded_scheduler_use_only_their_own(threads_used):
-    x = da.zeros((2, 300_000), chunks=(1, -1))
+    x = da.zeros((2, 1_100_000), chunks=(1, -1))
     with dask.config.set(SETTINGS | {"scheduler": "threads"}):
         dsoftmax.softmax(x, 1).compute()
         x.map_blocks(dsoftmax.softmax, axis=1, meta=x._meta).compute()
@@ -137,7 +154,7 @@ def test_tasks_of_the_threaded_scheduler_use_only_their_own(threads_used):
 
 
 def test_no_stage_uses_more_than_its_own_in_the_first_thread_either(threads_used, monkeypatch):
-    x = da.zeros((2, 300_000), chunks=(1, -1))
+    x = da.zeros((2, 1_100_000), chunks=(1, -1))
     y = dsoftmax.softmax(x, 1)
     with dask.config.set(SETTINGS):
         y.compute(scheduler="synchronous")

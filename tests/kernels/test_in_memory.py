@@ -7,9 +7,13 @@ import sys
 import threading
 from concurrent.futures import Future
 
+import dask
+import numpy as np
 import pytest
 
+import dsoftmax
 from dsoftmax._kernels import in_memory
+from dsoftmax._kernels.cpu import call
 from dsoftmax._kernels.cpu.pieces import cut
 from dsoftmax._kernels.cpu.protocol import Work
 from dsoftmax._kernels.cpu.tuning import MOST_PIECES, PIECE
@@ -179,7 +183,7 @@ def test_pieces_are_all_of_it_and_of_about_one_size(count, length, width, side_b
 FORK = """
 import os, signal, numpy as np, dsoftmax, dask
 dask.config.set(num_workers=3)
-x = np.random.default_rng(0).normal(size=400_000)
+x = np.random.default_rng(0).normal(size=1_200_000)
 expected = dsoftmax.softmax(x).tobytes()
 from dsoftmax._kernels import in_memory
 assert in_memory._pool is not None
@@ -227,3 +231,16 @@ def test_it_is_about_one_thread():
         other.start()
         other.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1 << 19,), 0), ((1 << 12, 100), 1)])
+def test_cheap_slices_are_not_cut_where_one_thread_is_as_fast(shape, axis, monkeypatch):
+    """And the ways to the same result, with a look-up or without, give the same bits."""
+    monkeypatch.setattr(call, "take_turns", None)
+    x = np.random.default_rng(0).normal(size=shape)
+    assert x.size >= in_memory.LARGE
+    with dask.config.set({"dsoftmax.threads": 3}):
+        for function in (dsoftmax.softmax, dsoftmax.log_softmax, dsoftmax.logsumexp):
+            everywhere = function(x, axis, where=np.True_)
+            assert function(x, axis).tobytes() == function(x, (axis,)).tobytes()
+            np.testing.assert_allclose(function(x, axis), everywhere, rtol=1e-13)

@@ -84,3 +84,13 @@ def test_top_k_has_the_same_bits_for_any_number_of_threads(threads):
             found = dsoftmax.softmax_topk(x, 3, axis=0)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1,), (20,), (5, 7), (4097,)])
+def test_a_normalizer_of_one_slice_whether_x_is_contiguous_or_not(shape, dtype):
+    x = scores(dtype, shape)
+    n = dsoftmax.Normalizer.of(x)
+    apart = np.stack([x, x], axis=-1)[..., 0]
+    assert not apart.flags.c_contiguous or x.size == 1
+    assert n.softmax(x).tobytes() == n.softmax(apart).tobytes()

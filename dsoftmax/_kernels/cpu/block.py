@@ -25,11 +25,12 @@ from ..._algebra.sums import Sums
 from .. import portable
 from ..layout import fits, joint_name, reduced_axes, reduced_in
 from ..modes import APPLY, LOGARITHM, REDUCE
+from . import kernels
 from .call import Call
-from .compiler import CannotCompileError
+from .compiler import CannotCompileError, compiled
 from .log_calls import LANES, few_log_sums, many_log_sums
 from .merging import MERGES, merged
-from .plan import Kind, codec
+from .plan import Kind
 from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
 Array = np.ndarray
@@ -42,7 +43,7 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
 _LARGE, _LARGE_32 = 2.0**900, 2.0**100
 
-_SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
+SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
 
 
 def supports(x: Any) -> bool:
@@ -52,13 +53,13 @@ def supports(x: Any) -> bool:
         and dtype_name(x.dtype) in NAMES
         and x.size > 0
         and x.flags.aligned
-        and not any(stride % x.itemsize for stride in x.strides)
+        and (x.flags.c_contiguous or not any(stride % x.itemsize for stride in x.strides))
     )
 
 
 def compile_something() -> None:
     """Raise what is raised where kernels cannot be compiled, at little cost where they can."""
-    codec(np.dtype(np.float32), np.float32)
+    compiled(kernels.load, "float32", False, np.float32)
 
 
 def _or_portable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,7 +170,7 @@ def rescale(x: Array, m: Array, d: Array, where: Array | None = None) -> Array:
     # The kernels multiply by 1 / d, which has to be finite; only weights make d so small.
     if not fits(x, m, d):
         return portable.rescale(x, m, d, where)
-    small = np.abs(d) < _SMALLEST[m.dtype.type]
+    small = np.abs(d) < SMALLEST[m.dtype.type]
     if (small if where is None else small & (m > -np.inf)).any():
         return portable.rescale(x, m, d, where)
     return _apply(x, m, d, APPLY, where)
@@ -194,7 +195,7 @@ def log_sum(state: State) -> Array:
     if unusable:  # the other results keep their bits
         with quiet():
             d = state.d
-        usable = (d >= _SMALLEST[np.float64]) & (d < np.inf)
+        usable = (d >= SMALLEST[np.float64]) & (d < np.inf)
         result = np.where(usable, result, portable.log_sum(state))
     return result
 

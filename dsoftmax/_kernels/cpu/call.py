@@ -115,6 +115,9 @@ class Call:
         given = np.zeros(len(WORK), np.int64)
         given[: len(ARRAYS) + len(states)] = (*self.addresses, *states)
         given[WORK.mode] = mode
+        if not plan.outer:
+            self._take_turns(given + plan.pieces)
+            return
         passes, first = self.offsets(), 0
         while offsets := list(itertools.islice(passes, MOST_PASSES)):
             moved = np.zeros((len(offsets), 1, len(WORK)), np.int64)

@@ -48,9 +48,10 @@ def merged(kind: Kind, state: tuple[Array, ...], axes: Axes) -> tuple[Array, ...
     if not axes:
         return state
     kept = tuple(1 if i in axes else n for i, n in enumerate(state[0].shape))
-    rows = [
-        np.moveaxis(field, axes, range(len(axes))).reshape(-1, math.prod(kept)) for field in state
-    ]
+    first = tuple(range(len(axes)))
+    if axes != first:
+        state = tuple(np.moveaxis(field, axes, first) for field in state)
+    rows = [field.reshape(-1, math.prod(kept)) for field in state]
     while (n := len(rows[0])) > 1:
         size = math.ceil(n / _MERGED_AT_ONCE)
         missing = -n % size

@@ -16,7 +16,7 @@ from . import kernels
 from .compiler import address, compiled
 from .pieces import ARRAYS, Piece, cut, whole
 from .protocol import ADDRESSES, LANE_BYTES, WORK, Work
-from .tuning import CACHE_BYTES, FEW, MANY, RUN
+from .tuning import CACHE_BYTES, FEW, LARGE_ROWS, MANY, RUN
 
 Axes = tuple[int, ...]
 Strides = tuple[int, ...]
@@ -120,6 +120,8 @@ def plan(
     work = _columns(plane, row, column, runs) if side_by_side else _rows(column, row)
     _set_codecs(work, dtypes, working, kind, column if side_by_side else row)
     times = math.prod(loop.length for loop in outer)
+    cheap = kind == "plain" and not side_by_side and math.prod(shape) < LARGE_ROWS
+    in_pieces = in_pieces and not cheap
     pieces, parts = cut(work, item, side_by_side, times) if in_pieces else (whole(work), 1)
     states = plane.length * runs.length * column.length
     of_state = (record_dtype(working).itemsize if kind == "exact" else item, 8, 8, 8, 8)

@@ -1,4 +1,4 @@
-"""Calls on small arrays that lie in memory as C has them: a look-up, and a call of a kernel or two.
+"""Calls on arrays that lie in memory as C has them and take one thread: a look-up, and a kernel.
 
 Of the time of a call on a few elements little else may be left: SciPy takes 5 us for it.
 """
@@ -15,17 +15,21 @@ import numpy as np
 from ..in_memory import LARGE, InMemory, may_compile
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
-from .block import few_columns
+from .block import SMALLEST, few_columns
 from .call import address_of, scratch_address
 from .compiler import CannotCompileError, compiled
 from .log_calls import LANES
 from .plan import plan
 from .protocol import Work
-from .tuning import SHORT_ROW
+from .tuning import LARGE_ROWS, SHORT_ROW
 
 Array = np.ndarray
 
-_MODES = {"softmax": REDUCE | APPLY, "log_softmax": REDUCE | APPLY | LOGARITHM}
+_MODES = {
+    "softmax": REDUCE | APPLY,
+    "log_softmax": REDUCE | APPLY | LOGARITHM,
+    "applied": APPLY,
+}
 _DTYPES = frozenset([np.dtype(np.float32), np.dtype(np.float64)])
 
 
@@ -43,7 +47,9 @@ def result(output: str, x: Array, axis: Any, keepdims: bool = False) -> Any:
 
     Among these are arguments that may be wrong.
     """
-    if x.size >= LARGE or not x.flags.c_contiguous or not (axis is None or type(axis) is int):
+    if x.size >= max(LARGE, LARGE_ROWS) or not (axis is None or type(axis) is int):
+        return None
+    if not x.flags.c_contiguous:
         return None
     known = _known(output, x.dtype, x.shape, axis, keepdims)
     at = address_of(x)
@@ -55,6 +61,22 @@ def result(output: str, x: Array, axis: Any, keepdims: bool = False) -> Any:
         return _log_sum(known, x.dtype, work)
     y = np.empty(known.shape, x.dtype)
     work.y = address_of(y)
+    known.kernel(work.address)
+    return y
+
+
+def applied(x: Array, m: Array, d: Array) -> Array | None:
+    """exp(x - m) / d of an array that is one slice; None for what takes more than that."""
+    if x.size >= LARGE or not x.flags.c_contiguous or m.dtype != x.dtype or d.dtype != np.float64:
+        return None
+    known = _known("applied", x.dtype, x.shape, None, False)
+    at = address_of(x)
+    if known is None or at % x.itemsize or abs(d) < SMALLEST[x.dtype.type]:
+        return None
+    y = np.empty(known.shape, x.dtype)
+    work = Work.from_buffer_copy(known.work)
+    work.x, work.y, work.scratch = at, address_of(y), scratch_address()
+    work.m, work.s = address_of(m), address_of(d)
     known.kernel(work.address)
     return y
 
@@ -110,7 +132,7 @@ def _known(
         return None
     if found.outer or few_columns(like, axes) or (y and not found.at_once):
         return None
-    if not found.in_order:
+    if not found.in_order or (like.size >= LARGE and found.work.width):
         return None
     work = Work.from_buffer_copy(found.work)
     work.mode = mode

@@ -34,6 +34,11 @@ SHORTEST_RUN = 128
 # many at most; slices are cut, too, where their number gives fewer than ENOUGH for many cores.
 PIECE, MOST_PIECES, ENOUGH = 1 << 16, 64, 16
 
+# Plain slices along the fastest axis take so little, 0.3 to 0.9 ns an element, that one thread is
+# done with fewer elements than LARGE_ROWS before two are: these have to be woken up, and what their
+# pieces give is to be merged.
+LARGE_ROWS = 1 << 20
+
 # A thread takes as many pieces, before it is back in Python, as have MOST_AT_A_TIME elements, which
 # take 5 ms; and records are made for as many passes of the outer loops at a time as MOST_PASSES.
 MOST_AT_A_TIME, MOST_PASSES = 1 << 23, 1 << 10
