@@ -64,6 +64,7 @@ def _draw_bits(records: list[dict[str, Any]], path: Path) -> None:
                 axes.plot(count, at, linestyle="", **style(name), zorder=3)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_yticks(range(len(records)), [record["title"] for record in reversed(records)])
     axes.set_xlabel("different results of the same numbers, cut and permuted")
     entries = [Line2D([], [], **style(n), linestyle="", label=n) for n in names]

@@ -101,7 +101,7 @@ RESULTS = {"results": Column("different results", digits=0)}
 
 def chunks(rng: Random, n: int) -> tuple[int, ...]:
     """Some chunks, of whole twentieths: JAX compiles for each length."""
-    cuts = np.sort(rng.choice(np.arange(1, 20), rng.integers(0, 8), replace=False))
+    cuts = np.sort(rng.choice(np.arange(1, 20), rng.integers(0, 6), replace=False))
     return tuple((np.diff(cuts, prepend=0, append=20) * (n // 20)).tolist())
 
 
