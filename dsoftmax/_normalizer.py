@@ -33,6 +33,7 @@ from ._algebra.moments import Moments
 from ._algebra.moments import identity as identity_of_moments
 from ._algebra.namespace import array_namespace
 from ._algebra.normalizer import State, identity
+from ._algebra.prefix import after
 from ._algebra.states import copied, dropped, equal, expanded, frozen, joined, unwrap_scalar
 from ._arguments import (
     Array,
@@ -52,6 +53,7 @@ from ._graph.tree import SplitEvery, map_blocks
 from ._html import html_of
 from ._kernels import exact as exactly
 from ._kernels.exact import Exact
+from ._kernels.running import cumulative_logsumexp as running_sums
 from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
 from ._normalizer_dict import from_dict, to_dict
 from ._reread import check_reread
@@ -818,6 +820,61 @@ class Normalizer:
         kernels = exactly if self.exact else _kernels
         return self._apply("log-softmax", kernels.log_rescale, x, reread)
 
+    def cumulative_logsumexp(self, x: Any) -> Array:
+        """Running log-sum-exps of the next block of a stream, which go on from this normalizer.
+
+        Parameters
+        ----------
+        x : array_like
+            What comes after the data of this normalizer: of one dimension if these are one slice,
+            else of the same shape, except along ``axis``. In memory, as is the normalizer.
+
+        Returns
+        -------
+        array
+            The logarithm of the sum of exponentials of those data and of x up to each element; as
+            of `dsoftmax.cumulative_logsumexp`.
+
+        Raises
+        ------
+        TypeError
+            If x or the normalizer is lazy or complex, or x has no exponential.
+        ValueError
+            If slices run along several axes, or the shapes do not match.
+
+        Examples
+        --------
+        >>> import dsoftmax
+        >>> n = dsoftmax.Normalizer.identity()
+        >>> for block in ([0.0, 0.0], [0.0]):
+        ...     print(n.cumulative_logsumexp(block).round(4))
+        ...     n = n.update(block)
+        [0.     0.6931]
+        [1.0986]
+        """
+        function = "Normalizer.cumulative_logsumexp"
+        x = as_array(x, function)
+        if self._lazy or isinstance(x, da.Array):
+            what = "the normalizer" if self._lazy else "x"
+            raise TypeError(
+                f"{function}: {what} is lazy; compute it first, or pass the whole as one Dask "
+                "array to dsoftmax.cumulative_logsumexp"
+            )
+        axes = self._axes_of(function, x)
+        if len(axes) != 1:
+            raise ValueError(
+                f"{function}: x has shape {tuple(x.shape)} and slices along axes {axes}, but "
+                "running sums go along one axis; use one-dimensional blocks, or a normalizer of "
+                "one axis"
+            )
+        before = None
+        if not self._neutral:
+            check_same_library(function, x, self._states.m)
+            states = exactly.finish(self._states) if self.exact else self._states
+            state = State(states.m, states.w, states.s)
+            before = after(None, expanded(state, 1) if self._of_one_slice else state)
+        return running_sums(x, before, axes[0], reverse=False, include_initial=False)
+
     def _field(self, name: str, dtype: Any) -> Array:
         if self._lazy:
             return map_blocks(
@@ -831,18 +888,7 @@ class Normalizer:
         function = f"Normalizer.{name.replace('-', '_')}"
         x = as_array(x, function)
         reread = check_reread(reread, function)
-        if is_complex(self.dtype):
-            raise TypeError(f"{function}: this normalizer is of complex data, which has no softmax")
-        axes = self.axis
-        if axes is None:
-            axes = tuple(range(x.ndim))
-        elif x.ndim != self._ndim or not all(
-            i in axes or _agree(x.shape[i], n) for i, n in enumerate(self.shape)
-        ):
-            raise ValueError(
-                f"{function}: x has shape {tuple(x.shape)} and the normalizer {self.shape}; they "
-                f"may differ along axis {self.axis} only"
-            )
+        axes = self._axes_of(function, x)
         if self._lazy or isinstance(x, da.Array):
             kind = self._kind(self.statistics, self.exact)
             return rescaled_blocks(name, function, kernel, x, self._states, axes, reread, kind)
@@ -854,6 +900,21 @@ class Normalizer:
         state = expanded(self._states, x.ndim) if self._of_one_slice else self._states
         with _kernels.InMemory(x.shape, threads_here, wait=True):
             return unwrap_scalar(kernel(x, state))
+
+    def _axes_of(self, function: str, x: Array) -> Axes:
+        """The axes along which slices of x run, whose shape has to match."""
+        if is_complex(self.dtype):
+            raise TypeError(f"{function}: this normalizer is of complex data, which has no softmax")
+        if self.axis is None:
+            return tuple(range(x.ndim))
+        if x.ndim != self._ndim or not all(
+            i in self.axis or _agree(x.shape[i], n) for i, n in enumerate(self.shape)
+        ):
+            raise ValueError(
+                f"{function}: x has shape {tuple(x.shape)} and the normalizer {self.shape}; they "
+                f"may differ along axis {self.axis} only"
+            )
+        return self.axis
 
 
 def _is_exact(exact: bool | None, statistics: bool, function: str) -> bool:

@@ -2,15 +2,16 @@
 
 import weakref
 
+import array_api_strict
 import dask.array as da
 import mpmath
 import numpy as np
 import pytest
 from scipy import special
 
-from dsoftmax import Normalizer, logsumexp
+from dsoftmax import Normalizer, cumulative_logsumexp, logsumexp
 
-from ..compare import assert_allclose
+from ..compare import assert_allclose, assert_array_equal
 from ..oracle import EPS
 from .kinds import KINDS, X
 
@@ -150,3 +151,56 @@ class TestStreams:
             Normalizer.from_blocks(1.0)
         with pytest.raises(TypeError, match=r"blocks is a Array; .*Dask array to Normalizer.of"):
             Normalizer.from_blocks(da.ones(3))
+
+
+class TestRunningSums:
+    """A normalizer is where the running log-sum-exps of the next block go on from."""
+
+    @pytest.mark.parametrize("kind", [{}, {"exact": True}, {"statistics": True}], ids=str)
+    def test_of_a_stream(self, kind):
+        x = np.random.default_rng(0).normal(size=900) * 9
+        n, found = Normalizer.identity(**kind), []
+        for block in np.split(x, [0, 1, 7, 500]):
+            found.append(n.cumulative_logsumexp(block))
+            n = n.update(block)
+        expected = cumulative_logsumexp(x)
+        assert np.max(np.abs(np.concatenate(found) - expected) / np.abs(expected)) <= 8 * EPS
+
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_of_several_slices(self, axis):
+        masked = np.ma.masked_less(X, -5)
+        for x in (X, X.astype("f4"), masked, array_api_strict.asarray(X)):
+            first, rest = (x[:2, :], x[2:, :]) if axis == 0 else (x[:, :2], x[:, 2:])
+            expected = cumulative_logsumexp(x, axis)
+            found = Normalizer.of(first, axis).cumulative_logsumexp(rest)
+            assert (type(found), found.dtype) == (type(expected), expected.dtype)
+            expected = expected[2:, :] if axis == 0 else expected[:, 2:]
+            if x is masked:
+                assert_array_equal(found.mask, expected.mask)
+                found, expected = found.compressed(), expected.compressed()
+            assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        ("before", "expected"),
+        [(-np.inf, [-np.inf, 1]), (np.inf, [np.inf] * 2), (np.nan, [np.nan] * 2), (1, [1, 1.6931])],
+    )
+    def test_what_came_before(self, before, expected):
+        found = Normalizer.of([before]).cumulative_logsumexp([-np.inf, 1])
+        assert_allclose(found, expected, atol=1e-4)
+
+    def test_errors(self):
+        n = Normalizer.of(X, axis=0)
+        for x, message in (
+            (X[:, 1:], r"x has shape \(6, 3\) and the normalizer \(1, 4\)"),
+            (X[0], r"x has shape \(4,\) and the normalizer \(1, 4\)"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                n.cumulative_logsumexp(x)
+        with pytest.raises(ValueError, match=r"shape \(6, 4\) and slices along axes \(0, 1\), but"):
+            Normalizer.identity().cumulative_logsumexp(X)
+        with pytest.raises(TypeError, match="cumulative_logsumexp: x is lazy; compute it first"):
+            n.cumulative_logsumexp(da.ones((2, 4)))
+        with pytest.raises(TypeError, match="cumulative_logsumexp: the normalizer is lazy"):
+            Normalizer.of(da.ones((2, 4)), 0).cumulative_logsumexp(X)
+        with pytest.raises(TypeError, match="arrays of different libraries"):
+            n.cumulative_logsumexp(array_api_strict.asarray(X))
