@@ -8,6 +8,7 @@ from typing import Any
 from ..case import Case, Suite
 from ..operation import Operation, suite
 from . import (
+    bits,
     dashboard,
     draws,
     exact,
@@ -69,7 +70,7 @@ SUITES = {
         draws.SUITE,
         tails.SUITE,
         exact.SUITE,
-        exact.BITS,
+        bits.SUITE,
         memory.SUITE,
         lazy.SUITE,
         readme.SUITE,
