@@ -157,9 +157,7 @@ def reported(filename: str | None) -> Iterator[None]:
 def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = False) -> list[Any]:
     """The values of the jobs, as one graph, with a progress bar unless ``quiet``."""
     try:
-        if not client.scheduler_info()["workers"]:
-            _wait_for_a_worker(client, quiet)
-        check_software(client)
+        _prepare(client, quiet)
         futures = client.compute(jobs)
         if not quiet:
             with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
@@ -184,12 +182,16 @@ def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = 
         raise JobError(problem or f"{operation} failed: {kind}: {one_line(error)}") from error
 
 
-def _wait_for_a_worker(client: Client, quiet: bool) -> None:
-    if not quiet:
-        click.echo("the scheduler has no workers; waiting for one (Ctrl-C gives up)", err=True)
+def _prepare(client: Client, quiet: bool) -> None:
+    """Wait for a worker, and ask whether there is what the job needs."""
     try:
-        client.wait_for_workers(1)
-    except TimeoutError as error:  # of the scheduler, since a worker has all the time it needs
+        if not client.scheduler_info()["workers"]:
+            if not quiet:
+                message = "the scheduler has no workers; waiting for one (Ctrl-C gives up)"
+                click.echo(message, err=True)
+            client.wait_for_workers(1)
+        check_software(client)
+    except OSError as error:  # time is out for the scheduler; a worker has all that it needs
         raise JobError(_LOST) from error
 
 
