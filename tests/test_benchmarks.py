@@ -500,9 +500,8 @@ def test_what_is_generated_is_read_once():
         assert record["failed"] == {}
         taken = record["samples"]["dsoftmax"]
         assert taken["loads"] == [1]
-        if "spilled" in taken:  # by workers; the other case's process may have compiled before
-            assert taken["peak"][0] > 4 * CHUNK
-            assert taken["spilled"] == [0]
+        assert taken["peak"][0] > 4 * CHUNK
+        assert taken.get("spilled", [0]) == [0]
 
 
 def test_the_tails_of_few_draws():

@@ -17,6 +17,7 @@ from typing import Any
 
 import dask
 import dask.array as da
+import psutil
 
 from .. import machine
 from ..case import Case, Measures, Sides, Suite
@@ -42,7 +43,7 @@ def on_threads(function: Callable[[da.Array], Any], source: Source) -> Measures:
     """What a reduction took in this process."""
     warm_up()
     dask.compute(*function(da.zeros(10 * K, dtype="f4", chunks=5 * K)))  # compiled, or loaded
-    idle, begun = machine.peak_memory(), time.process_time()
+    idle, begun = psutil.Process().memory_info().rss, time.process_time()
     source.log.write_bytes(b"")
     start = time.perf_counter()
     dask.compute(*function(source.lazy()), scheduler="threads")

@@ -14,14 +14,15 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from dsoftmax._kernels import exact, groups, gumbel, philox, portable, running, weights
+from dsoftmax._kernels import exact, groups, gumbel, noise, philox, portable, running, weights
 from dsoftmax._kernels.blocks import Terms
-from dsoftmax._kernels.cpu import attention_calls, kernels, random_bits, weight_calls
+from dsoftmax._kernels.cpu import attention_calls, compiler, kernels, random_bits, weight_calls
 from dsoftmax._kernels.cpu import block as cpu
 from dsoftmax._kernels.cpu import running as running_cpu
 from dsoftmax._kernels.cpu import topk as topk_cpu
 from dsoftmax._kernels.cpu.compiler import compiled
 from dsoftmax._kernels.cpu.exact import can_fuse
+from dsoftmax._kernels.in_memory import InMemory
 
 SMALL = ("bool", "int8", "uint8", "int16", "uint16", "float16", "bfloat16", "float32")
 LARGE = ("int32", "uint32", "int64", "uint64", "float64")
@@ -173,9 +174,9 @@ def call(dtype, weights, axis, shape):
         np.testing.assert_allclose(actual, expected, rtol=1e-14, atol=1e-14)
     if b is None:
         index = np.arange(x.size) << 20
-        np.testing.assert_array_equal(
-            random_bits.of_indices(index, (1, 2)), philox.bits(index, (1, 2))
-        )
+        bits = philox.bits(index, (1, 2))
+        np.testing.assert_array_equal(random_bits.of_indices(index, (1, 2)), bits)
+        np.testing.assert_array_equal(random_bits.noise(bits), noise.noise(bits))
         if dtype in TOLERANCES:
             _draw(x.ravel())
             if can_fuse():
@@ -246,6 +247,14 @@ def call_grouped(dtype, count):
         np.testing.assert_allclose(y, np.exp(x) / d[by], rtol=TOLERANCES[dtype])
 
 
+def call_large():
+    """Compare a softmax of an array that is cut in pieces."""
+    x = np.random.default_rng(4).normal(size=(2**15, 8))
+    with InMemory(x.shape, lambda: 2):
+        found = cpu.softmax(x, (1,))
+    np.testing.assert_allclose(found, portable.softmax(x, (1,)), rtol=1e-13)
+
+
 def call_some(seed):
     """Call in random order, a few."""
     for arguments in random.Random(seed).sample(list(every_call()), 2):
@@ -253,8 +262,12 @@ def call_some(seed):
 
 
 def call_all(seed, *dtypes):
-    """Call all, or those of blocks and weights of some dtypes; print whether Numba was needed."""
-    calls = [
+    """Call all, or those of blocks and weights of some dtypes.
+
+    Print whether Numba was needed, and how many kernels were.
+    """
+    calls = [call_large] if not dtypes else []
+    calls += [
         partial(call, *one)
         for one in every_call()
         if not dtypes or (one[0] in dtypes and one[1] in (None, *dtypes))
@@ -267,4 +280,4 @@ def call_all(seed, *dtypes):
     ]
     for one in random.Random(seed).sample(calls, len(calls)):
         one()
-    print("numba" in sys.modules)
+    print("numba" in sys.modules, len(compiler._kernels))

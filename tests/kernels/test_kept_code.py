@@ -79,7 +79,7 @@ def test_the_kernels_for_some_dtypes_are_all_that_these_need(folder, tmp_path):
     (tmp_path / "dsoftmax").mkdir()
     for kernel in every.needed(dtypes):
         shutil.copy(folder / "dsoftmax" / f"{name_of(*kernel)}.o", tmp_path / "dsoftmax")
-    assert run(calling(call_all, 0, *dtypes), tmp_path).split() == ["False"]
+    assert run(calling(call_all, 0, *dtypes), tmp_path).split()[0] == "False"
 
 
 def test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c(folder):
@@ -132,7 +132,7 @@ def test_processes_that_fill_a_folder_together(folder, tmp_path):
     assert all(whole[name] == content for name, content in kept.items())
     for name in whole.keys() - kept.keys():
         (tmp_path / "dsoftmax" / name).write_bytes(whole[name])
-    assert run(calling(call_all, 4), tmp_path).split() == ["False"]
+    assert run(calling(call_all, 4), tmp_path).split() == ["False", str(len(KERNELS))]
     assert files(tmp_path) == whole
 
 
