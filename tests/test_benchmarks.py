@@ -19,10 +19,11 @@ import dsoftmax
 from benchmarks import operation, report, runner, suites, timing
 from benchmarks.__main__ import DOCUMENTS, main
 from benchmarks.case import Case, Suite, faster, within
+from benchmarks.generated import CHUNK
+from benchmarks.layouts import LAYOUTS
 from benchmarks.process import Process
 from benchmarks.runner import Settings, compare, measure
 from benchmarks.suites import SUITES, first, graphs, memory, readme
-from benchmarks.suites.memory import CHUNK
 
 ROOT = Path(__file__).parent.parent
 QUICK = Settings(quick=True, rounds=1)
@@ -197,7 +198,7 @@ def test_names_are_unique_and_chunks_are_several():
         for quick in (False, True):
             names = [case.name for case in suite.cases(quick)]
             assert len(set(names)) == len(names) > 0 or suite.name == "others"
-    for layout in operation.LAYOUTS.values():
+    for layout in LAYOUTS.values():
         assert np.prod(layout.blocks) in (8, 16)
         for shape in filter(None, (layout.shape, layout.small)):
             assert all(n % m == 0 for n, m in zip(shape, layout.blocks, strict=True))
@@ -205,7 +206,7 @@ def test_names_are_unique_and_chunks_are_several():
 
 @pytest.mark.parametrize("name", ["fortran", "transposed", "every-second"])
 def test_layouts_in_memory_are_those_of_blocks_and_of_the_whole(name):
-    layout = operation.LAYOUTS[name]
+    layout = LAYOUTS[name]
     layout = replace(layout, shape=tuple(2 * n for n in layout.blocks))
     data = operation.Data(operation.normal(layout, "float64"), layout)
     (chunked,), (whole,) = data.chunked, data.whole
