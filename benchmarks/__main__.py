@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from . import machine, report
-from .runner import Record, Settings, against, run
+from .against import against
+from .runner import Record, Settings, run
 from .suites import DEFAULT, SUITES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from . import dataframe as dataframe
 from . import xarray as xarray
 from ._arguments import Axis
 from ._arguments import Omitted as _Omitted
-from ._compile import compile as compile  # noqa: A004
+from ._compile import compile as compile  # noqa: A004  # Python has one, too
 from ._graph.choose import Reread
 from ._graph.tree import SplitEvery
 from ._kernels.inversion import Method

@@ -11,7 +11,7 @@ from ._kernels.cpu.compiler import CannotCompileError
 from ._kernels.cpu.every import compile_all
 
 
-def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A001
+def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A001  # as re has one
     """Compile the kernels for blocks of some dtypes, and keep their code on disk.
 
     Without it, each kernel is compiled by the first process that needs it, in seconds, in which

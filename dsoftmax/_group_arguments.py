@@ -104,7 +104,8 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
     if several and not by:
         raise ValueError(f"{function}: by is an empty tuple; pass labels, or a tuple of keys")
     names = [f"by[{i}]" for i in range(len(by))] if several else ["by"]
-    read = [_as_key(key, function, name) for key, name in zip(by if several else (by,), names)]  # noqa: B905
+    given = zip(by if several else (by,), names, strict=True)
+    read = [_as_key(key, function, name) for key, name in given]
     keys, categories = (tuple(column) for column in zip(*read, strict=True))
     for key, name in zip(keys, names, strict=True):
         _check_length(function, x, axis, key, name)
@@ -117,9 +118,9 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
                 f"{function}: expected_groups is a {type_name(expected_groups)}, and by has "
                 f"{len(by)} keys; pass a tuple with the labels of each"
             )
-        given = expected_groups if several else (expected_groups,)
+        groups = expected_groups if several else (expected_groups,)
         expected = tuple(
-            _as_expected(*one, function) for one in zip(given, keys, categories, strict=True)
+            _as_expected(*one, function) for one in zip(groups, keys, categories, strict=True)
         )
     return Grouping(function, x, keys, axis, expected, categories)
 

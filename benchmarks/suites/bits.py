@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
+from pkgutil import resolve_name
 from typing import Any
 
 import dask
@@ -18,6 +19,7 @@ import dask.array as da
 import numpy as np
 
 from ..case import Call, Case, Column, Measures, Sides, Suite
+from ..process import imported
 from .exact import DATA, DTYPES, Array, Kind, Random, made
 
 SHORT, LONG = 2000, 10**7
@@ -29,8 +31,11 @@ OTHERS: dict[str, Kind] = {
     "1 NaN": lambda rng, n: np.where(np.arange(n) == 7, np.nan, rng.standard_normal(n)),
     "1 inf": lambda rng, n: np.where(np.arange(n) == 7, np.inf, rng.standard_normal(n)),
 }
-
-
+LIBRARIES = {  # what takes the log-sum-exp, exponentials, and an array of NumPy
+    "SciPy": ("scipy.special:logsumexp", "numpy:exp", "numpy:asarray"),
+    "torch": ("torch:logsumexp", "torch:exp", "torch:asarray"),
+    "JAX": ("jax.nn:logsumexp", "jax.numpy:exp", "jax.numpy:asarray"),
+}
 RESULTS = {"results": Column("different results", digits=0)}
 
 
@@ -76,36 +81,20 @@ def dsoftmaxes(exact: bool, rng: Random, x: Array, parts: tuple[int, ...]) -> An
     return dask.compute(*found, scheduler="threads", num_workers=threads)
 
 
-def of_parts(logsumexp: Callable[[Any], Any], exp: Any, asarray: Any) -> Any:
+def of_parts(library: str) -> Callable[..., Any]:
     """A library's log-sum-exp of those of parts, and the softmax of each part."""
+    logsumexp, exp, asarray = map(resolve_name, LIBRARIES[library])
+    if library == "JAX":
+        imported("jax:config.update", "jax_enable_x64", True)
 
     def results(rng: Random, x: Array, parts: tuple[int, ...]) -> Any:
         pieces = [asarray(piece) for piece in np.split(x, np.cumsum(parts)[:-1])]
-        sums = [np.asarray(logsumexp(piece)) for piece in pieces]
-        whole = logsumexp(asarray(np.array(sums, x.dtype)))
+        sums = [np.asarray(logsumexp(piece, 0)) for piece in pieces]
+        whole = logsumexp(asarray(np.array(sums, x.dtype)), 0)
         p = [np.asarray(exp(piece - whole)) for piece in pieces]
         return np.concatenate(p), np.asarray(whole)
 
     return results
-
-
-def of_scipy() -> Any:
-    from scipy.special import logsumexp
-
-    return of_parts(logsumexp, np.exp, np.asarray)
-
-
-def of_torch() -> Any:
-    import torch
-
-    return of_parts(partial(torch.logsumexp, dim=0), torch.exp, torch.asarray)
-
-
-def of_jax() -> Any:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    return of_parts(jax.nn.logsumexp, jax.numpy.exp, jax.numpy.asarray)
 
 
 def counted(results: Callable[..., Any], x: Array, times: int) -> Measures:
@@ -132,13 +121,8 @@ def result_sides(name: str, dtype: str, size: int, times: int, scope: ExitStack)
         "dsoftmax, exact": side(lambda: partial(dsoftmaxes, True), times),
         "dsoftmax": side(lambda: partial(dsoftmaxes, False), few),
     }
-    if size > SHORT:
-        return ours
-    return ours | {
-        "SciPy": side(of_scipy, few),
-        "torch": side(of_torch, few),
-        "JAX": side(of_jax, few),
-    }
+    others = {name: side(partial(of_parts, name), few) for name in LIBRARIES}
+    return ours if size > SHORT else ours | others
 
 
 def results(quick: bool) -> Iterator[Case]:

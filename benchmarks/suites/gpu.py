@@ -13,14 +13,14 @@ one, up to half of a millisecond would be the host's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
 from ..case import Call, Case, Sides, Suite, Target, faster, within
-from ..process import imported
+from ..device import SECOND, block, device, finished, passes, with_torch
 from .topk import figure
 
 VECTOR = "one-vector-1e9-float32"
@@ -37,80 +37,19 @@ REPEAT = 4  # calls in a row
 BANDWIDTH, OVER_SAFE = (0.8, 1.3)  # of a copy, which accesses each element twice; times as fast
 
 
-def device() -> Any:
-    """CuPy, if it finds a device; else ImportError."""
-    try:
-        import cupy
-
-        why = "" if cupy.cuda.runtime.getDeviceCount() > 0 else "CuPy finds no device"
-    except ImportError:
-        why = "CuPy is not installed"
-    except Exception as error:  # no driver, one that is too old, ...
-        why = str(error)
-    if why:
-        raise ImportError(
-            f"{why}; this benchmark needs a CUDA device, and CuPy: pip install '.[gpu]' for CUDA "
-            "12, '.[gpu-cuda13]' for CUDA 13"
-        )
-    return cupy
-
-
-def block(shape: tuple[int, ...], dtype: str) -> Any:
-    """Standard normal numbers on the device."""
-    drawn = "float64" if dtype == "float64" else "float32"
-    x = device().random.default_rng(0).standard_normal(shape, dtype=drawn)
-    return x.astype(dtype, copy=False)
-
-
-def finished(calls: Mapping[str, Callable[[], Call]], repeat: int = REPEAT) -> Sides:
-    """Each call so many times in a row, until the device has finished."""
-    synchronize = device().cuda.Device().synchronize
-
-    def prepare(make: Callable[[], Call]) -> Call:
-        call = make()
-
-        def run() -> Any:
-            for _ in range(repeat):
-                result = call()
-            synchronize()
-            return result
-
-        return run
-
-    return {name: partial(prepare, make) for name, make in calls.items()}
-
-
-def passes(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Sides:
-    from dsoftmax import _kernels
-
-    cupy, x = device(), block(shape, dtype)
-    to, state = cupy.empty_like(x), _kernels.of_block(x, (axis,))
-    return finished(
-        {
-            "copy": lambda: partial(cupy.copyto, to, x),
-            "dsoftmax: state": lambda: partial(_kernels.of_block, x, (axis,)),
-            "dsoftmax: softmax from a state": lambda: partial(_kernels.rescale, x, state),
-            "dsoftmax: log-softmax from a state": lambda: partial(_kernels.log_rescale, x, state),
-        }
-    )
+def both_passes(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Sides:
+    return finished(passes(block(shape, dtype), axis, *SECOND), REPEAT)
 
 
 def everyone(x: Any, axis: int, name: str, other: Call) -> Sides:
     """The softmax of each library."""
-
-    def torch() -> Call:
-        if not imported("torch.cuda:is_available"):
-            raise ImportError("this torch has no CUDA")
-        return partial(resolve_name("torch:softmax"), imported("torch:from_dlpack", x), axis)
-
-    return finished(
-        {
-            "dsoftmax": lambda: partial(resolve_name("dsoftmax:softmax"), x, axis=axis),
-            "cupyx": lambda: partial(resolve_name("cupyx.scipy.special:softmax"), x, axis=axis),
-            "torch": torch,
-            name: lambda: other,
-        }
-    )
+    calls: dict[str, Callable[[], Call]] = {
+        "dsoftmax": lambda: partial(resolve_name("dsoftmax:softmax"), x, axis=axis),
+        "cupyx": lambda: partial(resolve_name("cupyx.scipy.special:softmax"), x, axis=axis),
+        "torch": lambda: with_torch("softmax", x, axis),
+        name: lambda: other,
+    }
+    return finished(calls, REPEAT)
 
 
 def whole(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Sides:
@@ -155,7 +94,7 @@ OVER_COPY = (
     within(1 / BANDWIDTH, "copy", of="dsoftmax: log-softmax from a state"),
 )
 EXACT: dict[str, Any] = {"rounds": 9, "seconds": 1.0}
-PASSES = Suite("gpu-passes", "Passes on a device", partial(cases, passes, OVER_COPY), **EXACT)
+PASSES = Suite("gpu-passes", "Passes on a device", partial(cases, both_passes, OVER_COPY), **EXACT)
 WHOLE = Suite("gpu", "softmax on a device", partial(cases, whole, ()), **EXACT)
 FIGURE = partial(figure, paper, "softmax on a device", faster(OVER_SAFE, "safe"), repeat=REPEAT)
 PAPER = Suite("gpu-paper", "The figure of the paper on a device", FIGURE, **EXACT)

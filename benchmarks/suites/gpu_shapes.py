@@ -14,8 +14,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from ..case import Call, Case, Sides, Suite, Target, within
-from ..process import imported
-from .gpu import block, device, finished
+from ..device import block, copied, finished, passes, with_torch
 
 ELEMENTS, FEW, REPEAT = 25 * 10**7, 2000, 10
 RESULTS = ("softmax", "log_softmax", "logsumexp")
@@ -33,16 +32,9 @@ CALLS = 100
 ROWS, LONG_ROWS, READS = 0.9, 0.62, 0.85
 
 
-def with_torch(name: str, x: Any, axis: int) -> Call:
-    if not imported("torch.cuda:is_available"):
-        raise ImportError("this torch has no CUDA")
-    return partial(resolve_name(f"torch:{name}"), imported("torch:from_dlpack", x), axis)
-
-
 def results(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Sides:
-    cupy, x = device(), block(shape, dtype)
-    to = cupy.empty_like(x)
-    calls: dict[str, Callable[[], Call]] = {"copy": lambda: partial(cupy.copyto, to, x)}
+    x = block(shape, dtype)
+    calls: dict[str, Callable[[], Call]] = {"copy": lambda: copied(x)}
     for name in RESULTS:
         ours = resolve_name(f"dsoftmax:{name}")
         calls[f"dsoftmax: {name}"] = partial(partial, ours, x, axis=axis)
@@ -50,19 +42,8 @@ def results(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> 
     return finished(calls, REPEAT)
 
 
-def passes(shape: tuple[int, ...], axis: int, dtype: str, scope: ExitStack) -> Sides:
-    from dsoftmax import _kernels
-
-    cupy, x = device(), block(shape, dtype)
-    to, state = cupy.empty_like(x), _kernels.of_block(x, (axis,))
-    return finished(
-        {
-            "copy": lambda: partial(cupy.copyto, to, x),
-            "dsoftmax: state": lambda: partial(_kernels.of_block, x, (axis,)),
-            "dsoftmax: softmax from a state": lambda: partial(_kernels.rescale, x, state),
-        },
-        REPEAT,
-    )
+def of_columns(shape: tuple[int, ...], scope: ExitStack) -> Sides:
+    return finished(passes(block(shape, "float32"), 0, "softmax"), REPEAT)
 
 
 def calls(count: int, scope: ExitStack) -> Sides:
@@ -103,7 +84,7 @@ def columns(quick: bool) -> list[Case]:
         Case(
             f"{count}-columns",
             f"{count:,}",
-            partial(passes, (total // count, count), 0, "float32"),
+            partial(of_columns, (total // count, count)),
             REPEAT * (total // count * count),
         )
         for count in (COLUMNS[2:4] if quick else COLUMNS)

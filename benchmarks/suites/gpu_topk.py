@@ -16,8 +16,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from ..case import Call, Case, Sides, Suite, Target, faster, within
-from ..process import imported
-from .gpu import block, device, finished
+from ..device import block, copied, device, finished, tensor
 
 LONG = (4000, 32_000)
 CASES: dict[str, tuple[tuple[int, ...], int, float]] = {  # shape, k, times as fast as torch
@@ -43,18 +42,15 @@ def ours(x: Any, k: int) -> Call:
 
 
 def torch(x: Any, k: int) -> Call:
-    if not imported("torch.cuda:is_available"):
-        raise ImportError("this torch has no CUDA")
-    tensor = imported("torch:from_dlpack", x)
+    same = tensor(x)
     # The probabilities: rounded, they may be equal where elements are not, and in any order.
-    return lambda: (tensor.softmax(-1).topk(k, dim=-1)[0],)
+    return lambda: (same.softmax(-1).topk(k, dim=-1)[0],)
 
 
 def one_reading(shape: tuple[int, ...], k: int, worst: bool, scope: ExitStack) -> Sides:
     cupy, x = device(), block(shape, "float32")
-    to = cupy.empty_like(x)
     calls: dict[str, Callable[[], Call]] = {
-        "copy": lambda: partial(cupy.copyto, to, x),
+        "copy": lambda: copied(x),
         "dsoftmax": lambda: ours(x, k),
         "torch": lambda: torch(x, k),
     }

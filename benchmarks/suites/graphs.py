@@ -1,8 +1,7 @@
 """What a graph costs per chunk, whatever its chunks hold.
 
 The chunks have eight elements, so that all that is measured is Dask: to build a graph, to send it
-and to run it on two workers, or on threads; and what a scheduler without workers takes to receive
-it.
+and to run it on two workers or on threads, and what a scheduler alone takes to receive it.
 """
 
 from __future__ import annotations
@@ -18,14 +17,12 @@ import dask.array as da
 import numpy as np
 import psutil
 
-from .. import machine
+from .. import by_hand, machine
 from ..case import Case, Column, Measures, Sides, Suite
 from ..process import alone, cluster, imported
 from .memory import Function, ours, scipy
-from .speed import softmax as by_hand
 
 ELEMENTS = 8  # of a chunk
-
 COLUMNS = {
     "build": Column("build, µs", unit=1e-6),
     "wire": Column("send, bytes", 0),
@@ -34,15 +31,13 @@ COLUMNS = {
     "run": Column("run, µs", 0, 1e-6),
     "memory": Column("memory, bytes", 0),
 }
-
-
 logsumexp = partial(imported, "dsoftmax:logsumexp")
 FUNCTIONS: dict[str, Function] = {
     # As "auto" has it of larger arrays: every chunk is made twice.
     "dsoftmax": partial(ours, reread=True),
     "dsoftmax.logsumexp": logsumexp,
     "SciPy on Dask": scipy,
-    "by hand on Dask": partial(by_hand, axis=0),
+    "by hand on Dask": partial(by_hand.softmax, axis=0),
 }
 FAN_IN: dict[str, Function] = {
     f"dsoftmax.logsumexp, split_every={n}": partial(logsumexp, split_every=n) for n in (4, 16, 64)
@@ -95,8 +90,9 @@ def on_a_scheduler(lazy: Any, chunks: int, _: None) -> Measures:
     with cluster(n_workers=0, processes=False, protocol="tcp") as client:
         before, start = psutil.Process().memory_info().rss, time.perf_counter()
         future = client.compute(lazy)
+        count = partial(client.run_on_scheduler, lambda dask_scheduler: len(dask_scheduler.tasks))
         # It answers when it has made all tasks of a graph, and knows what to do first.
-        while not (tasks := client.run_on_scheduler(count)):
+        while not (tasks := count()):
             time.sleep(0.1)
         seconds = time.perf_counter() - start
         used = psutil.Process().memory_info().rss - before
@@ -119,16 +115,10 @@ WAYS: dict[str, Callable[..., Measures]] = {
 }
 
 
-def count(dask_scheduler: Any) -> int:
-    return len(dask_scheduler.tasks)
-
-
 def check(result: Any, chunks: int) -> None:
     """What was computed is right: a logarithm of zeros, or nothing."""
-    if result.ndim == 0:
-        np.testing.assert_allclose(result, np.log(ELEMENTS * chunks), rtol=1e-6)
-    else:
-        assert result.shape == (0,)
+    right = [] if result.ndim else np.log(ELEMENTS * chunks)
+    np.testing.assert_allclose(result, right, rtol=1e-6)
 
 
 def sides(functions: dict[str, Function], chunks: int, way: str, scope: ExitStack) -> Sides:
@@ -145,17 +135,16 @@ def case(way: str, n: int, functions: dict[str, Function] = FUNCTIONS) -> Case:
 
 
 def usual(quick: bool) -> list[Case]:
-    if quick:
-        return [*(case(way, 50) for way in WAYS), case("workers", 50, FAN_IN)]
-    sizes = (("workers", 1000), ("workers", 10_000), ("optimised", 10**6), ("threads", 10_000))
-    several = [case(*size) for size in (*sizes, ("scheduler", 10_000))]
-    return [*several, case("workers", 1000, FAN_IN)]
+    sizes = [(way, 50) for way in WAYS] if quick else SIZES
+    return [*(case(*size) for size in sizes), case("workers", 50 if quick else 1000, FAN_IN)]
 
 
 def huge(quick: bool) -> list[Case]:
     return [case(way, 100 if quick else 10**6) for way in ("threads", "scheduler")]
 
 
+LARGE = (("optimised", 10**6), ("threads", 10**4), ("scheduler", 10**4))
+SIZES = [("workers", 10**3), ("workers", 10**4), *LARGE]
 TITLE = "What a graph costs per chunk of 8 elements"
 SUITE = Suite("graphs", TITLE, usual, COLUMNS, seconds=0.0)
 HUGE = Suite("huge-graphs", TITLE, huge, COLUMNS, rounds=1, seconds=0.0)

@@ -8,7 +8,8 @@ import dask.array as da
 import numpy as np
 
 from ..case import faster, within
-from ..operation import Layout, Operation, normal, suite
+from ..layouts import Layout
+from ..operation import Operation, normal, suite
 
 LAYOUT = "labels-1e7"
 

@@ -6,7 +6,6 @@ generation of the numbers; and the running log-sum-exps of 4 GB, on two workers 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,8 +20,9 @@ import psutil
 
 from .. import machine
 from ..case import Case, Measures, Sides, Suite
+from ..generated import Source
 from ..process import alone, imported
-from .memory import CHUNK, COLUMNS, MIB, Source, job, warm_up
+from .memory import COLUMNS, MIB, job, warm_up
 
 ELEMENTS, K = 10**9, 1000
 
@@ -44,14 +44,14 @@ def on_threads(function: Callable[[da.Array], Any], source: Source) -> Measures:
     warm_up()
     dask.compute(*function(da.zeros(10 * K, dtype="f4", chunks=5 * K)))  # compiled, or loaded
     idle, begun = psutil.Process().memory_info().rss, time.process_time()
-    source.log.write_bytes(b"")
+    source.forget()
     start = time.perf_counter()
     dask.compute(*function(source.lazy()), scheduler="threads")
     return {
         "seconds": time.perf_counter() - start,
         "cpu": time.process_time() - begun,
         "peak": machine.peak_memory() - idle,
-        "loads": source.log.stat().st_size / math.ceil(source.shape[0] / CHUNK),
+        "loads": source.loads(),
     }
 
 

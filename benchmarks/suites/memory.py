@@ -6,7 +6,6 @@ block and written nowhere.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -21,13 +20,12 @@ import dask.array as da
 import numpy as np
 import psutil
 
-from .. import machine
+from .. import by_hand, machine
 from ..case import Case, Column, Measures, Sides, Suite
+from ..generated import CHUNK, Nowhere, Source, zarr_array
 from ..process import cluster, imported
-from .speed import softmax as by_hand
 
 MIB = 2**20
-CHUNK = 5 * 10**6  # elements of float32: 20 MB
 TIMEOUT = 900.0  # seconds after which a job has failed
 
 COLUMNS = {
@@ -39,40 +37,6 @@ COLUMNS = {
     "deaths": Column("workers killed", 0, of=max),
     "loads": Column("readings per chunk", 2, of=max),
 }
-
-
-class Source:
-    """An array, stored or drawn where it is read, that notes each reading of a chunk in a file."""
-
-    dtype, ndim = np.dtype("f4"), 1
-
-    def __init__(self, elements: int, log: Path, array: Any = None) -> None:
-        self.shape, self.log, self.array = (elements,), log, array
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        with self.log.open("ab") as log:
-            log.write(b".")
-        if self.array is not None:
-            return self.array[index]
-        start, stop, _ = index[0].indices(self.shape[0])
-        return np.random.default_rng(start).standard_normal(stop - start, dtype="f4")
-
-    def lazy(self) -> da.Array:
-        return da.from_array(self, chunks=CHUNK, meta=np.empty(0, "f4"))
-
-
-class Nowhere:
-    """A target that forgets what is written to it."""
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        pass
-
-
-def zarr_array(path: Path, elements: int) -> Any:
-    """Uncompressed: normal numbers would not get smaller."""
-    options = {"dtype": "f4", "compressors": None, "overwrite": True}
-    return imported("zarr:create_array", path, shape=(elements,), chunks=(CHUNK,), **options)
-
 
 ours = partial(imported, "dsoftmax:softmax")
 scipy = partial(imported, "scipy.special:softmax")
@@ -87,7 +51,7 @@ STORED: dict[str, Function] = {
     "dsoftmax": ours,
     "dsoftmax, reread=False": partial(ours, reread=False),
     "SciPy on Dask": scipy,
-    "by hand on Dask": partial(by_hand, axis=0),
+    "by hand on Dask": partial(by_hand.softmax, axis=0),
 }
 GENERATED: dict[str, Function] = {"dsoftmax": ours, "dsoftmax.softmax_topk": best}
 
@@ -96,18 +60,17 @@ def job(
     function: Function, folder: Path, source: Source, memory_limit: int = 768 * MIB
 ) -> Measures:
     """What one job took, over both workers."""
-    (elements,) = source.shape
-    target = Nowhere() if source.array is None else zarr_array(folder / "target", elements)
+    target = Nowhere() if source.array is None else zarr_array(folder / "target", source.shape)
     with cluster(memory_limit=memory_limit, local_directory=str(folder)) as client:
         client.run(warm_up)
         before = client.run(used).values()
-        source.log.write_bytes(b"")
+        source.forget()
         start = time.perf_counter()
         writing = da.store(function(source.lazy()), target, lock=False, compute=False)
         client.compute(writing).result(timeout=TIMEOUT)
         seconds = time.perf_counter() - start
         after = client.run(used).values()
-    loads = source.log.stat().st_size / math.ceil(elements / CHUNK)
+    loads = source.loads()
     if source.array is not None:
         check(source.array, target)
     taken = {name: sum(w[name] for w in after) for name in ("cpu", "highest", "spilled")}
@@ -154,7 +117,7 @@ def sides(elements: int, stored: bool, scope: ExitStack) -> Sides:
     folder = Path(scope.enter_context(TemporaryDirectory(prefix="dsoftmax-memory-")))
     source = Source(elements, folder / "reads")
     if stored:
-        array = zarr_array(folder / "source", elements)
+        array = zarr_array(folder / "source", source.shape)
         da.store(source.lazy(), array, lock=False)
         source = Source(elements, folder / "reads", array)
     functions = STORED if stored else GENERATED

@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import machine
 from ..case import Case, Column, Measures, Sides, Suite
+from ..generated import zarr_array
 from ..process import alone, imported
 
 Function = Callable[[da.Array], Any]
@@ -60,16 +61,9 @@ FUNCTIONS: dict[str, dict[str, Function]] = {
 }
 
 
-def zarr_array(path: Path, rows: int, columns: int) -> Any:
-    """Uncompressed: normal numbers would not get smaller."""
-    options: dict[str, Any] = {"dtype": "f4", "compressors": None, "overwrite": True}
-    chunks = (min(CHUNK, rows), min(CHUNK, columns))
-    return imported("zarr:create_array", path, shape=(rows, columns), chunks=chunks, **options)
-
-
 def draw(path: Path, rows: int, columns: int) -> None:
     drawn = da.random.default_rng(0).normal(size=(rows, columns), chunks=CHUNK).astype("f4")
-    da.store(drawn, zarr_array(path, rows, columns), lock=False)
+    da.store(drawn, zarr_array(path, drawn.shape, CHUNK), lock=False)
 
 
 def job(function: Function, folder: Path) -> Measures:
@@ -77,7 +71,7 @@ def job(function: Function, folder: Path) -> Measures:
     small = function(da.ones((400, 400), dtype="f4", chunks=200))
     da.asarray(small).compute()
     x = da.from_zarr(folder / "source")
-    target = zarr_array(folder / "target", *x.shape)
+    target = zarr_array(folder / "target", x.shape, CHUNK)
     start = time.perf_counter()
     y = function(x)
     if y.ndim:

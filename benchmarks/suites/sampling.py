@@ -57,7 +57,7 @@ def beside(ours: Callable[..., Any], theirs: Callable[..., Any]) -> Measures:
 
 def sides(scope: ExitStack) -> Sides:
     def make() -> Call:
-        import dynesty  # noqa: F401
+        import dynesty  # noqa: F401  # missing, it is named
         from scipy.special import logsumexp
 
         import dsoftmax

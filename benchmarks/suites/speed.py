@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import dask.array as da
-
+from .. import by_hand
 from ..case import Target, faster, within
-from ..operation import DTYPES, LAYOUTS, MOST, Function, Operation, suite
+from ..layouts import LAYOUTS
+from ..operation import DTYPES, MOST, Function, Operation, suite
 
 BY_DASK = ("SciPy on Dask", "by hand on Dask")
 LIBRARIES = ("torch", "JAX", "SciPy on Dask")
@@ -35,26 +34,10 @@ TARGETS = {
 IN_MEMORY = (Target(1, ("torch", "JAX"), at_least=True, of="dsoftmax on NumPy"),)
 
 
-def softmax(x: da.Array, axis: int) -> da.Array:
-    e = da.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
-def log_softmax(x: da.Array, axis: int) -> da.Array:
-    shifted = x - x.max(axis=axis, keepdims=True)
-    return shifted - da.log(da.exp(shifted).sum(axis=axis, keepdims=True))
-
-
-def logsumexp(x: da.Array, axis: int) -> da.Array:
-    m = x.max(axis=axis, keepdims=True)
-    return da.log(da.exp(x - m).sum(axis=axis)) + m.squeeze(axis)
-
-
-def operation(by_hand: Callable[..., Any], jax: str, **options: Any) -> Operation:
-    name = by_hand.__name__
+def operation(name: str, jax: str, **options: Any) -> Operation:
     peers: dict[str, Function] = {
         "SciPy on Dask": f"scipy.special:{name}",
-        "by hand on Dask": by_hand,
+        "by hand on Dask": getattr(by_hand, name),
         "torch": f"torch:{name}",
         "JAX": f"{jax}:{name}",
         "SciPy on NumPy": f"scipy.special:{name}",
@@ -72,8 +55,8 @@ ALL = tuple(name for name in LAYOUTS if name != "labels-1e7")  # for groups
 ROWS = ("row-1e6", "row-1e7", "row-1e8")
 SMALLER = tuple(name for name in ALL if name != "row-5e8")
 OPERATIONS = (
-    operation(softmax, "jax.nn", writes=True, layouts=ALL, each=(*ROWS, "long-rows")),
-    operation(log_softmax, "jax.nn", writes=True, layouts=SMALLER, each=ROWS[:2]),
-    operation(logsumexp, "jax.scipy.special", layouts=ALL, each=ROWS),
+    operation("softmax", "jax.nn", writes=True, layouts=ALL, each=(*ROWS, "long-rows")),
+    operation("log_softmax", "jax.nn", writes=True, layouts=SMALLER, each=ROWS[:2]),
+    operation("logsumexp", "jax.scipy.special", layouts=ALL, each=ROWS),
 )
 SUITE = suite("speed", "softmax, log_softmax, logsumexp", OPERATIONS)

@@ -7,20 +7,17 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from ..case import faster, within
-from ..operation import Layout, Operation, normal, suite
+from .. import by_hand
+from ..case import Target, faster, within
+from ..layouts import Layout
+from ..operation import DTYPES, Operation, normal, suite
 
 ROW = "row-1e8"
 ONE = (ROW, "long-rows")
 
 
-def softmax_by_hand(x: da.Array, axis: int) -> da.Array:
-    e = da.exp(x - x.max(axis=axis, keepdims=True))
-    return e / e.sum(axis=axis, keepdims=True)
-
-
 def entropy_by_hand(x: da.Array, axis: int) -> da.Array:
-    p = softmax_by_hand(x, axis)
+    p = by_hand.softmax(x, axis)
     return -(p * da.log(p)).sum(axis=axis)
 
 
@@ -31,7 +28,7 @@ def entropy_of_torch(x: Any, axis: int) -> Any:
 
 
 def size_by_hand(x: da.Array, axis: int) -> da.Array:
-    return 1 / (softmax_by_hand(x, axis) ** 2).sum(axis=axis)
+    return 1 / (by_hand.softmax(x, axis) ** 2).sum(axis=axis)
 
 
 def together(x: Any, axis: int) -> tuple[Any, Any, Any]:
@@ -42,9 +39,7 @@ def together(x: Any, axis: int) -> tuple[Any, Any, Any]:
 
 
 def together_by_hand(x: da.Array, axis: int) -> tuple[Any, Any, Any]:
-    m = x.max(axis=axis, keepdims=True)
-    log_sum = da.log(da.exp(x - m).sum(axis=axis)) + m.squeeze(axis)
-    return log_sum, entropy_by_hand(x, axis), size_by_hand(x, axis)
+    return by_hand.logsumexp(x, axis), entropy_by_hand(x, axis), size_by_hand(x, axis)
 
 
 def two(layout: Layout, dtype: str) -> tuple[da.Array, ...]:
@@ -60,7 +55,7 @@ def masked(layout: Layout, dtype: str) -> tuple[da.Array, ...]:
 
 
 def expectation_by_hand(x: da.Array, v: da.Array, axis: int) -> da.Array:
-    return (softmax_by_hand(x, axis) * v).sum(axis=axis)
+    return (by_hand.softmax(x, axis) * v).sum(axis=axis)
 
 
 def expectation_of_softmax(x: da.Array, v: da.Array, axis: int) -> da.Array:
@@ -97,6 +92,10 @@ def logsumexp_filled(x: da.Array, where: da.Array, axis: int) -> da.Array:
     return dsoftmax.logsumexp(da.where(where, x, np.array(-np.inf, x.dtype)), axis)
 
 
+def on_the_row(*targets: Target) -> dict[tuple[str, str], tuple[Target, ...]]:
+    return {(dtype, ROW): targets for dtype in DTYPES}
+
+
 OPERATIONS = (
     Operation(
         "statistics",
@@ -104,10 +103,7 @@ OPERATIONS = (
         peers={"by hand on Dask": together_by_hand, "logsumexp": "dsoftmax:logsumexp"},
         yardsticks=("logsumexp",),
         layouts=ONE,
-        targets={
-            (dtype, ROW): (within(1.4, "logsumexp"), faster(5, "by hand on Dask"))
-            for dtype in ("float32", "float64")
-        },
+        targets=on_the_row(within(1.4, "logsumexp"), faster(5, "by hand on Dask")),
     ),
     Operation(
         "entropy",
@@ -132,10 +128,7 @@ OPERATIONS = (
         yardsticks=("read both",),
         layouts=ONE,
         inputs=two,
-        targets={
-            (dtype, ROW): (within(1.3, "read both"), faster(3, "by hand on Dask"))
-            for dtype in ("float32", "float64")
-        },
+        targets=on_the_row(within(1.3, "read both"), faster(3, "by hand on Dask")),
     ),
     Operation(
         "where",
@@ -144,9 +137,7 @@ OPERATIONS = (
         yardsticks=("all",),
         layouts=ONE,
         inputs=masked,
-        targets={
-            (dtype, ROW): (within(1.4, "all"), faster(3, "b")) for dtype in ("float32", "float64")
-        },
+        targets=on_the_row(within(1.4, "all"), faster(3, "b")),
     ),
 )
 SUITE = suite("statistics", "What rides on the normalizer", OPERATIONS)

@@ -1,7 +1,8 @@
 """NumPy as an array-API namespace, without the layers: for small arrays these are all the time.
 
 It is `array_api_compat.numpy`, with the same results, but that what reductions and casts go through
-on their way to NumPy's ufuncs is left out: 1 us of 1.7 for the maximum of 1000 numbers.
+on their way to NumPy's ufuncs is left out: 1 us of 1.7 for the maximum of 1000 numbers. The names
+are those of the standard, and of Python's built-in functions.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ def _log(x: Array) -> Array:
     less, more = (xp.astype(off, xp.float64) for off in (y < SQRT_HALF, y >= 2 * SQRT_HALF))
     k = k + more - less
     f = y * (1.0 + less - 0.5 * more) - 1.0
+    return log_of(f, k)
+
+
+def log_of(f: Any, k: Any) -> Any:
+    """log((1 + f) 2**k), of arrays; `cpu.philox` compiles it for numbers."""
     z = f / (f + 2.0)
     z2 = z * z
     z4 = z2 * z2

@@ -36,14 +36,19 @@ def integer_weights(t: Array, k: Array) -> Array:
     xp = array_namespace(t)
     t = xp.where(t > LOWEST, t, LOWEST)
     n = (t * LOG2_E + ROUND) - ROUND
+    exp = exp_of(t, n)
+    powers = xp.asarray(_POWERS, dtype=xp.float64, device=device(t))
+    exponent = xp.reshape(xp.astype(n, xp.int64) + (k - _FIRST_POWER), (-1,))
+    scaled = exp * xp.reshape(xp.take(powers, exponent), exp.shape)
+    return xp.astype(xp.round(scaled), xp.int64)
+
+
+def exp_of(t: Any, n: Any) -> Any:
+    """exp(t) / 2**n for the integer n next to t / log 2; `cpu.weights` compiles it for numbers."""
     r = (t - n * LOG_2_HIGH) - n * LOG_2_LOW
     r2 = r * r
     r4 = r2 * r2
     low = r + (B2 + B3 * r) * r2
     middle = (B4 + B5 * r) + (B6 + B7 * r) * r2
     high = (B8 + B9 * r) + (B10 + B11 * r) * r2
-    exp = 1.0 + ((high * r4 + middle) * r4 + low)
-    powers = xp.asarray(_POWERS, dtype=xp.float64, device=device(t))
-    exponent = xp.reshape(xp.astype(n, xp.int64) + (k - _FIRST_POWER), (-1,))
-    scaled = exp * xp.reshape(xp.take(powers, exponent), exp.shape)
-    return xp.astype(xp.round(scaled), xp.int64)
+    return 1.0 + ((high * r4 + middle) * r4 + low)

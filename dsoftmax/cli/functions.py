@@ -154,12 +154,10 @@ def _along(axes: Axes | None) -> Any:
     return axes[0] if axes and len(axes) == 1 else axes
 
 
+# Of the commands that do not give one number per slice, or do it in another way than most.
 FUNCTIONS = {
     "softmax": Function(_normalized),
     "log-softmax": Function(_normalized),
-    "logsumexp": Function(_number),
-    "entropy": Function(_number),
-    "effective-sample-size": Function(_number),
     "expectation": Function(_number, broadcasts=True),
     "cross-entropy": Function(_labelled, beside="integer"),
     "cumulative-logsumexp": Function(_running),
@@ -178,3 +176,8 @@ WITHIN_GROUPS = {
     "entropy": Function(_of_groups, axis=-1, beside="label"),
     "effective-sample-size": Function(_of_groups, axis=-1, beside="label"),
 }
+
+
+def function_of(key: str, by: bool) -> Function:
+    """The function of a command; within groups, if there are labels beside x."""
+    return WITHIN_GROUPS[key] if by else FUNCTIONS.get(key, Function(_number))

@@ -203,7 +203,7 @@ class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed
         self.bar = bar
         self.tenth = -1
 
-    def _draw_bar(self, remaining: int, all: int, **kwargs: Any) -> None:  # noqa: A002
+    def _draw_bar(self, remaining: int, all: int, **kwargs: Any) -> None:  # noqa: A002  # Dask has these
         percent = 100 * (all - remaining) // max(all, 1)
         if self.bar.file.isatty():
             self.bar.update(percent - self.bar.pos)

@@ -17,7 +17,7 @@ from .._algebra.dtypes import dtype_name, is_complex, supported
 from .._arguments import Axes, check_axis
 from .._kernels.factorize import KINDS
 from .._terms import check_broadcast
-from .functions import FUNCTIONS, WITHIN_GROUPS, Arrays, Found, Function
+from .functions import Arrays, Found, Function, function_of
 from .storage import StorageError, StoredArray, default_limit, plan_chunks
 from .words import in_words
 
@@ -74,7 +74,7 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
     StorageError
         If an array has a dtype that the function does not take.
     """
-    source, function = sources.x, (WITHIN_GROUPS if options.get("by") else FUNCTIONS)[key]
+    source, function = sources.x, function_of(key, bool(options.get("by")))
     _check_dtypes(function, sources)
     if sources.where is not None:
         _check_mask(sources.where, source)

@@ -39,7 +39,8 @@ def test_every_operation_is_a_command():
     kinds = {one.key: kind(one) for one in OPERATIONS} | dict.fromkeys(DRAWS, "few")
     kinds[CUMULATIVE_LOGSUMEXP.key] = "map"
     assert {command.key: command.kind for command in COMMANDS} == kinds, "see COMMANDS"
-    assert FUNCTIONS.keys() == kinds.keys(), "see FUNCTIONS"
+    assert {kinds[key] for key in kinds.keys() - FUNCTIONS.keys()} == {"number"}, "see FUNCTIONS"
+    assert FUNCTIONS.keys() < kinds.keys()
     assert set(main.commands) == {*kinds, "compile", "dashboard"}
     for operation in OPERATIONS:
         (command,) = (one for one in COMMANDS if one.key == operation.key)

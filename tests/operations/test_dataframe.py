@@ -21,7 +21,7 @@ import dsoftmax  # noqa: E402
 from dsoftmax import dataframe, grouped  # noqa: E402
 
 from ..strategies import floats  # noqa: E402
-from .test_grouped import ROUNDED  # noqa: E402
+from .grouped_data import ROUNDED  # noqa: E402
 
 WORDS = np.array(["", "a", "aa", "b", "ü", "z"], object)
 TIMES = pd.date_range("2026-10-25 00:30", periods=6, freq="30min")  # one hour comes twice in Oslo

@@ -13,7 +13,8 @@ from dsoftmax._group_arguments import grouping
 from dsoftmax._kernels import partition
 from dsoftmax._kernels.groups import Groups, Labelled, Table, of_block
 
-from .test_grouped import KINDS, names
+from .grouped_data import KINDS
+from .test_grouped_graphs import names
 
 
 @pytest.fixture

@@ -18,10 +18,7 @@ FLOORS = (
     {"_groups"},
     {"_frames", "operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict", "_replacement"},
-    {
-        *("_cross_entropy", "_cumulative", "_draws", "_normalizer", "_softmax"),
-        *("_softmax_matmul", "_statistics"),
-    },
+    set(),  # functions: the homes of public names that are on no other floor
     {"dataframe", "grouped"},
     {"_named"},
     {"xarray"},
@@ -29,7 +26,8 @@ FLOORS = (
     {"dashboard"},
     {"cli"},
 )
-LEVELS = {name: level for level, names in enumerate(FLOORS) for name in names}
+LEVELS = dict.fromkeys(dsoftmax._HOMES.values(), FLOORS.index(set()))
+LEVELS |= {name: level for level, names in enumerate(FLOORS) for name in names}
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
 LONGEST = 300
 

@@ -108,7 +108,7 @@ class Call:
             work = Work.from_buffer_copy(plan.work)
             work.scratch, work.mode = scratch_address(), mode
             work.x, work.b, work.where, work.y = self.addresses
-            for name, place in zip("mwstq", states):  # noqa: B905
+            for name, place in zip("mwstq", states):  # noqa: B905  # or m, w, s alone
                 setattr(work, name, place)
             plan.kernel(work.address)
             return

@@ -12,21 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..noise import (
-    ALL,
-    L1,
-    L2,
-    L3,
-    L4,
-    L5,
-    L6,
-    L7,
-    LOG_2_HIGH,
-    LOG_2_LOW,
-    SMALLEST,
-    SQRT_HALF,
-    UNIT,
-)
+from ..noise import ALL, SMALLEST, SQRT_HALF, UNIT, log_of
 from .memory import exp, inlined, pointer, reinterpret
 from .protocol import NOISE_ROUNDINGS as ROUNDINGS
 from .protocol import RANDOM_TILE as TILE
@@ -66,19 +52,15 @@ def random_bits() -> Callable[..., None]:
     return kernel
 
 
+_log_of = njit(inline="always")(log_of)
+
+
 @njit(inline="always")
 def _log(x: float) -> Any:
     bits = reinterpret(x, _u64) + (_ONE - _SQRT_HALF)
     k = reinterpret((bits >> _SHIFT) | _INTEGER, np.float64) - _BIASED
     f = reinterpret((bits & _MANTISSA) + _SQRT_HALF, np.float64) - 1.0
-    z = f / (f + 2.0)
-    z2 = z * z
-    z4 = z2 * z2
-    odd = z2 * (L1 + z4 * (L3 + z4 * (L5 + z4 * L7)))
-    even = z4 * (L2 + z4 * (L4 + z4 * L6))
-    half = f * f * 0.5
-    small = half - (z * (half + (odd + even)) + k * LOG_2_LOW)
-    return k * LOG_2_HIGH - (small - f)
+    return _log_of(f, k)
 
 
 def gumbel_noise() -> Callable[..., None]:

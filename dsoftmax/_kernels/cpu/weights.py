@@ -11,23 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..weights import (
-    B2,
-    B3,
-    B4,
-    B5,
-    B6,
-    B7,
-    B8,
-    B9,
-    B10,
-    B11,
-    LOG2_E,
-    LOG_2_HIGH,
-    LOG_2_LOW,
-    LOWEST,
-    ROUND,
-)
+from ..weights import LOG2_E, LOWEST, ROUND, exp_of
 from .memory import pointer, reinterpret
 
 _INTEGER = 2.0**52  # from here on all float64 are integers
@@ -74,18 +58,15 @@ def integer_weights(element: Any) -> Callable[..., None]:
     return kernel
 
 
+_exp_of = njit(inline="always")(exp_of)
+
+
 @njit(inline="always")
 def _weight(t: float, k: int) -> Any:
     t = t if t > LOWEST else LOWEST
     shifted = t * LOG2_E + ROUND
     n = shifted - ROUND
-    r = (t - n * LOG_2_HIGH) - n * LOG_2_LOW
-    r2 = r * r
-    r4 = r2 * r2
-    low = r + (B2 + B3 * r) * r2
-    middle = (B4 + B5 * r) + (B6 + B7 * r) * r2
-    high = (B8 + B9 * r) + (B10 + B11 * r) * r2
-    exp = 1.0 + ((high * r4 + middle) * r4 + low)
+    exp = _exp_of(t, n)
     bits = (reinterpret(shifted, np.int64) + k + 1023) << 52
     scaled = exp * reinterpret(bits, np.float64)
     rounded = (scaled + _INTEGER) - _INTEGER

@@ -50,7 +50,8 @@ def run(
 ) -> None:
     """Launch the kernel for a block; ``state`` is filled, or with APPLY alone read."""
     call = np.zeros(1, CALL)
-    arrays = {"x": x, "b": b, "y": y, "where": where} | dict(zip(FIELDS, state))  # noqa: B905
+    arrays = {"x": x, "b": b, "y": y, "where": where}
+    arrays |= dict(zip(FIELDS, state))  # noqa: B905  # or m, w, s
     for name, array in arrays.items():
         call[name] = 0 if array is None else device.address(array)
     for name, array in (("x_dtype", x), ("b_dtype", b)):

@@ -153,7 +153,7 @@ def _merged(states: Sequence[OnDevice], slices: int, parts: int) -> OnDevice:
     call["to"][0] = (*map(device.address, memory), slices)
     call["slices"], call["parts"], call["count"] = slices, parts, len(states)
     call["lanes"], call["team"] = shape.lanes, shape.team
-    for field, state in zip(call["from"][0], states):  # noqa: B905
+    for field, state in zip(call["from"][0], states):  # noqa: B905  # there is room for more
         _describe(field, state)
     device.launch(exact_merge_kernel(working), m, shape.grid, shape.threads, call)
     return whole

@@ -95,7 +95,7 @@ def _finished(state: Any, output: str) -> Array:
     y = device.empty(m, m.shape, "float64")
     call = np.zeros(1, ROWS)
     call["y"] = device.address(y)
-    for name, array in zip(FIELDS, fields):  # noqa: B905
+    for name, array in zip(FIELDS, fields):  # noqa: B905  # or m, w, s
         call[name] = device.address(array)
     call["rows"], call["gives"] = m.size, (*OUTPUTS, *OF_MOMENTS).index(output)
     grid = (-(-m.size // THREADS), 1)

@@ -27,7 +27,7 @@ def merged(
     whole = empty_states(kind, on, slices, working)
     shape = merge_plan(slices, parts)
     call = np.zeros(1, MERGE)
-    for name, part, total in zip(FIELDS, fields, whole):  # noqa: B905
+    for name, part, total in zip(FIELDS, fields, whole):  # noqa: B905  # or m, w, s
         call[name], call[f"to_{name}"] = device.address(part), device.address(total)
     call["slices"], call["parts"] = slices, parts
     call["lanes"], call["team"] = shape.lanes, shape.team

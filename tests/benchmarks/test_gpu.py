@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from benchmarks import report
-from benchmarks.runner import Settings, measure
+from benchmarks.runner import measure
 from benchmarks.suites import SUITES, gpu, gpu_shapes
 
-from . import fake_cupy
-from .emulator import COMPILER, Emulator
-
-QUICK = Settings(quick=True, rounds=1)
+from .. import fake_cupy
+from ..emulator import COMPILER, Emulator
+from .command import QUICK
 
 
 def absent(suite):
