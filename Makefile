@@ -57,7 +57,7 @@ lowest: ## The core with nothing but the required dependencies, at their lowest 
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(VENV)-lowest/bin/pip install --quiet --upgrade pip
 	$(VENV)-lowest/bin/python tests/lowest.py > $(VENV)-lowest/constraints.txt
-	$(VENV)-lowest/bin/pip install --quiet -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/pip install --quiet --no-compile -e ".[test-core]" --constraint $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python $(PYTEST) $(LOWEST) \
 		-W "ignore:the rational private module:DeprecationWarning"
 	$(VENV)-lowest/bin/python -m pytest tests/graph/test_schedulers.py \
@@ -73,7 +73,7 @@ release-check: $(VENV)/installed-release $(VENV)/installed-test-core ## Build sd
 	$(BIN)/twine check --strict $(RELEASE)/dist/*
 	DISTRIBUTIONS=$(RELEASE)/dist $(BIN)/python -m pytest tests/project/test_release.py
 	$(PYTHON) -m venv $(RELEASE)/venv
-	$(RELEASE)/venv/bin/pip install --quiet "$$(echo $(RELEASE)/dist/*.whl)[test-core]"
+	$(RELEASE)/venv/bin/pip install --quiet --no-compile "$$(echo $(RELEASE)/dist/*.whl)[test-core]"
 	mkdir $(RELEASE)/sdist $(RELEASE)/wheel
 	tar xzf $(RELEASE)/dist/*.tar.gz -C $(RELEASE)/sdist --strip-components 1
 	cp -r $(RELEASE)/sdist/tests $(RELEASE)/sdist/pyproject.toml $(RELEASE)/wheel
@@ -94,10 +94,11 @@ $(VENV)/installed-%: pyproject.toml
 $(VENV)-quick/installed-%: pyproject.toml
 	$(install)
 
+# Bytecode is made when a module is first imported: most of what is installed never is.
 define install
 $(PYTHON) -m venv $(@D)
 $(@D)/bin/pip install --quiet --upgrade pip
-$(@D)/bin/pip install --quiet -e ".[$*]"
+$(@D)/bin/pip install --quiet --no-compile -e ".[$*]"
 touch $@
 endef
 

@@ -236,6 +236,10 @@ class Normalizer:
                 "Normalizer.of: statistics are those of a softmax, which has no weights b; add "
                 "log(b) to x if they are positive"
             )
+        if b is None and where is None and split_every is None and not (statistics or exact):
+            quick = _kernels.quick_state(x, axis)
+            if quick is not None:
+                return cls(quick, axis if axis is None else (axis % x.ndim,), x.dtype, x.ndim)
         x = as_array(x, "Normalizer.of", complex_ok=not statistics)
         if exact:
             check_exactly(x, "Normalizer.of", b=b)
@@ -537,6 +541,9 @@ class Normalizer:
             if some were made with ``statistics``, or ``exact``, and some without.
         """
         parts = (self, *others)
+        if all(map(self._is_like, others)):
+            states, ndim = (p._states for p in parts), max(p._ndim for p in parts)
+            return Normalizer(_kernels.merge(*states), self.axis, self._dtype, ndim)
         for other in others:
             if not isinstance(other, Normalizer):
                 raise TypeError(f"merge takes Normalizers, not {type(other).__name__}")
@@ -610,6 +617,19 @@ class Normalizer:
         kind = {"statistics": self.statistics, "exact": self.exact}
         new = Normalizer.of(block, self.axis, b, where=where, **kind)
         return self.merge(new)
+
+    def _is_like(self, other: Any) -> bool:
+        """Whether the two are of one kind, in NumPy arrays: merging them takes no promotion."""
+        if type(other) is not Normalizer or self._neutral or other._neutral:
+            return False
+        mine, others = self._states, other._states
+        return (
+            type(mine) is type(others) is State
+            and type(mine.m) is type(others.m) is np.ndarray
+            and mine.m.shape == others.m.shape
+            and self.axis == other.axis
+            and self._dtype == other._dtype
+        )
 
     def _check_mergeable(self, other: Normalizer) -> None:
         """Raise ValueError if the two are known to have different slices."""

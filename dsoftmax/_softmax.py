@@ -297,9 +297,9 @@ def logsumexp(
     (np.float64(1.5413248546129181), np.float64(-1.0))
     """
     exact = check_exact(exact, "logsumexp")
-    if not (exact or return_sign) and b is None and where is None and split_every is None:
+    if not (exact or return_sign) and where is None and split_every is None:
         a = as_array(a, "logsumexp", "a", complex_ok=True) if type(a) is list else a
-        quick = quick_result("logsumexp", a, axis, bool(keepdims))
+        quick = quick_result("logsumexp", a, axis, bool(keepdims), b)
         if quick is not None:
             return quick
     x = as_array(a, "logsumexp", "a", complex_ok=True)

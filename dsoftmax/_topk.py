@@ -122,8 +122,7 @@ def softmax_topk(
     """
     exact = check_exact(exact, "softmax_topk")
     if where is None and split_every is None and not return_log and not exact:
-        only = -1 if axis is Omitted.OMITTED and getattr(x, "ndim", 0) == 1 else axis
-        quick = quick_result(x, k, only)
+        quick = quick_result(x, k, _of_vector(x, axis), normalized=True)
         if quick is not None:
             return TopK(*quick)
     x, terms, k, axes = _checked("softmax_topk", x, k, axis, split_every, where)
@@ -189,11 +188,20 @@ def topk(
     >>> dask.compute(*dsoftmax.topk(x, -3))
     (array([1, 1, 2]), array([1, 3, 6]))
     """
+    if split_every is None:
+        quick = quick_result(x, k, _of_vector(x, axis), normalized=False)
+        if quick is not None:
+            return TopK(*quick)
     x, _, k, axes = _checked("topk", x, k, axis, split_every)
     if isinstance(getattr(x, "_meta", x), np.ma.MaskedArray):
         raise TypeError("topk: x is masked; fill it with a value that comes last, e.g. -inf or 0")
     operation = best("topk", k, axes, getattr(x.dtype, "itemsize", 8))
     return TopK(*reduced(operation, x, axes, x.dtype, split_every=split_every))
+
+
+def _of_vector(x: Any, axis: Any) -> Any:
+    """The axis, or that of a vector if it is left out."""
+    return -1 if axis is Omitted.OMITTED and getattr(x, "ndim", 0) == 1 else axis
 
 
 def _checked(

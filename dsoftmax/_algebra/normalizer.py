@@ -101,6 +101,9 @@ def merge(*states: State) -> State:
     xp = common_namespace(*(state.m for state in states))
     small = xp is numpy_arrays and len(states) <= SMALL // max(first.m.size, 1)
     if small and len({(s.m.shape, s.m.dtype, s.w.dtype) for s in states}) == 1:
+        if first.m.size == 1 and first.w.dtype == np.float64:
+            numbers = ([x.item() for x in field] for field in zip(*states, strict=True))
+            return _merged_numbers(tuple(numbers), first.m.shape, first.m.dtype)
         return merged_together(State(*map(np.array, zip(*states, strict=True))))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
@@ -114,17 +117,31 @@ def merged_together(parts: State) -> State:
 
     For such as are small.
     """
+    if parts.m[0].size == 1 and parts.w.dtype == np.float64:
+        numbers = (field.reshape(-1).tolist() for field in parts)
+        return _merged_numbers(tuple(numbers), parts.m.shape[1:], parts.m.dtype)
     m = np.max(parts.m, axis=0)  # propagates NaN
     terms = np.empty((len(parts.m), 2, *m.shape), parts.w.dtype)
     with quiet():
         terms[:, 0] = np.where(parts.m == m, parts.w, 0.0)
         terms[:, 1] = scaled_rest(numpy_arrays, parts, m)
-        if m.size == 1 and terms.dtype == np.float64:
-            columns = terms.reshape(len(terms), 2).T.tolist()
-            total = np.array([_sum_of_floats(column) for column in columns]).reshape(2, *m.shape)
-        else:
-            total = compensated_sum(numpy_arrays, terms)
+        total = compensated_sum(numpy_arrays, terms)
     return State(m, total[0, ...], total[1, ...])
+
+
+def _merged_numbers(numbers: tuple[list[float], ...], shape: tuple[int, ...], dtype: Any) -> State:
+    """The same of one slice, in Python's floats.
+
+    They take a tenth of the time of arrays of one element.
+    """
+    maxima, w, s = numbers
+    m = max(maxima) if all(x == x for x in maxima) else math.nan
+    with quiet():
+        factors = np.exp([x - m for x in maxima]).tolist()
+    parts = list(zip([x == m for x in maxima], w, s, factors, strict=True))
+    total = _sum_of_floats([a if top else 0.0 for top, a, _, _ in parts])
+    rest = _sum_of_floats([b if top else (a + b) * factor for top, a, b, factor in parts])
+    return State(np.full(shape, m, dtype), np.full(shape, total), np.full(shape, rest))
 
 
 def scaled_rest(xp: Any, state: Any, m: Array) -> Array:
@@ -159,7 +176,7 @@ def compensated_sum(xp: Any, terms: Iterable[Array]) -> Array:
 
 
 def _sum_of_floats(terms: list[float]) -> float:
-    """The same of Python's floats, which take a tenth of the time of arrays of one element."""
+    """`compensated_sum` of Python's floats."""
     total, error = terms[0], 0.0
     for term in terms[1:]:
         new = total + term

@@ -43,6 +43,7 @@ __all__ = [
     "of_block",
     "quick_result",
     "quick_softmax",
+    "quick_state",
     "rescale",
     "softmax",
     "sums",
@@ -52,11 +53,11 @@ Array = Any
 Axes = tuple[int, ...]
 
 
-def quick_result(output: str, x: Any, axis: Any, keepdims: bool = False) -> Any:
+def quick_result(output: str, x: Any, axis: Any, keepdims: bool = False, b: Any = None) -> Any:
     """The result of an operation on an array of NumPy's or CuPy's; None for what takes more."""
     if type(x) is np.ndarray:
-        return quick_on_cpu.result(output, x, axis, keepdims)
-    return quick.result(output, x, axis, keepdims)
+        return quick_on_cpu.result(output, x, axis, keepdims, b)
+    return quick.result(output, x, axis, keepdims) if b is None else None
 
 
 def quick_softmax(x: Any, state: Any) -> Any:
@@ -64,6 +65,9 @@ def quick_softmax(x: Any, state: Any) -> Any:
     if type(x) is not np.ndarray or type(state.m) is not np.ndarray:
         return None
     return quick_on_cpu.applied(x, state.m, np.asarray(state.d))
+
+
+quick_state = quick_on_cpu.state  # of an array of NumPy's; None for what takes more
 
 
 def of_block(x: Array | Terms, axes: Axes) -> State:

@@ -27,6 +27,8 @@ from .._algebra.states import concatenated, mapped
 from . import exact as exactly
 from .blocks import laid_out
 from .choose import can_compile, kernels_for
+from .cpu import block as block_on_cpu
+from .cpu import quick as quick_on_cpu
 from .cpu import topk as topk_cpu
 from .cpu.compiler import CannotCompileError
 from .cpu.tuning import ENOUGH, MOST_PIECES, PIECE
@@ -36,8 +38,6 @@ from .in_memory import may_cut, share_out
 from .select import best_first, select, taken, turned_round
 
 Array = Any
-
-quick_result = quick_topk.result
 
 
 class Top(NamedTuple):
@@ -54,6 +54,25 @@ class Top(NamedTuple):
     lengths: tuple[int, ...]
     normalizer: Any  # a `State`, or None
     out: Any = None
+
+
+def quick_result(x: Any, k: Any, axis: Any, normalized: bool) -> tuple[Array, Array] | None:
+    """The k largest elements or probabilities of an array of NumPy's or CuPy's, and their indices.
+
+    None for what takes more; among these are arguments that may be wrong.
+    """
+    if type(x) is not np.ndarray:
+        return quick_topk.result(x, k, axis) if normalized else None
+    if normalized and x.dtype not in (np.float32, np.float64):
+        return None
+    found = topk_cpu.quick(x, k, axis, normalized)
+    if found is None or not normalized:
+        return found and found[:2]
+    values, indices, state = found
+    assert state is not None
+    quick = quick_on_cpu.applied if state.m.size == 1 else block_on_cpu.rescale
+    p = quick(values, state.m, state.d)
+    return None if p is None else (p, indices)
 
 
 def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: bool = False) -> Top:

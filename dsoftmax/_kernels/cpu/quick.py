@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._algebra.normalizer import State
 from ..in_memory import LARGE, InMemory, may_compile
 from ..modes import APPLY, LOGARITHM, REDUCE
 from . import kernels
@@ -30,6 +31,7 @@ _MODES = {
     "log_softmax": REDUCE | APPLY | LOGARITHM,
     "applied": APPLY,
 }
+_LOG_SUMS = ("logsumexp", "weighted")
 _DTYPES = frozenset([np.dtype(np.float32), np.dtype(np.float64)])
 
 
@@ -38,31 +40,63 @@ class _Quick(NamedTuple):
 
     kernel: Callable[..., None]
     work: Work
-    log_sums: Callable[..., None] | None  # what the result is made with, where it is one of states
+    log_sums: Callable[..., None] | None  # what a log-sum-exp is made with, of states
+    weighted: bool
     shape: tuple[int, ...]  # of the result
 
 
-def result(output: str, x: Array, axis: Any, keepdims: bool = False) -> Any:
+def result(output: str, x: Array, axis: Any, keepdims: bool = False, b: Any = None) -> Any:
     """The "softmax", "log_softmax" or "logsumexp" of an array; None for what takes more than that.
 
-    Among these are arguments that may be wrong.
+    Among these are arguments that may be wrong. Weights are those of a log-sum-exp.
     """
-    if x.size >= max(LARGE, LARGE_ROWS) or not (axis is None or type(axis) is int):
+    found = _prepared(output, x, axis, keepdims, b) if x.size < max(LARGE, LARGE_ROWS) else None
+    if found is None:
         return None
-    if not x.flags.c_contiguous:
-        return None
-    known = _known(output, x.dtype, x.shape, axis, keepdims)
-    at = address_of(x)
-    if known is None or at % x.itemsize:
-        return None
-    work = Work.from_buffer_copy(known.work)
-    work.x, work.scratch = at, scratch_address()
+    known, work = found
     if known.log_sums is not None:
         return _log_sum(known, x.dtype, work)
     y = np.empty(known.shape, x.dtype)
     work.y = address_of(y)
     known.kernel(work.address)
     return y
+
+
+def state(x: Array, axis: Any) -> State | None:
+    """The state (m, w, s) of an array, without axes for axis=None; None for what takes more."""
+    if type(x) is not np.ndarray or x.size >= LARGE:
+        return None
+    found = _prepared("state", x, axis, axis is not None)
+    if found is None:
+        return None
+    known, work = found
+    m, rest = np.empty(known.shape, x.dtype), np.empty((2, *known.shape))
+    work.m, work.w = address_of(m), address_of(rest)
+    work.s = work.w + rest.strides[0]
+    known.kernel(work.address)
+    return State(m, rest[0, ...], rest[1, ...])
+
+
+def _prepared(
+    output: str, x: Array, axis: Any, keepdims: bool, b: Any = None
+) -> tuple[_Quick, Work] | None:
+    """What is known of such a call, and a record that has all addresses but those of results."""
+    if not (axis is None or type(axis) is int) or not x.flags.c_contiguous:
+        return None
+    weighted = b is not None
+    if weighted and not (type(b) is np.ndarray and b.dtype == x.dtype and b.shape == x.shape):
+        return None
+    known = _known("weighted" if weighted else output, x.dtype, x.shape, axis, keepdims)
+    at = address_of(x)
+    if known is None or at % x.itemsize:
+        return None
+    work = Work.from_buffer_copy(known.work)
+    work.x, work.scratch = at, scratch_address()
+    if weighted:
+        work.b = address_of(b)
+        if not b.flags.c_contiguous or work.b % x.itemsize:
+            return None
+    return known, work
 
 
 def applied(x: Array, m: Array, d: Array) -> Array | None:
@@ -92,6 +126,8 @@ def _log_sum(known: _Quick, dtype: np.dtype, work: Work) -> Any:
     known.log_sums(work.m, work.w, work.s, y, unusable, padded)
     if sums[3, 0].view(np.int64):
         return None
+    if known.weighted and not np.isfinite(sums[1, :size]).all():  # weights may be too large
+        return None
     if not known.shape:
         return dtype.type(sums[2, 0])
     return sums[2, :size].astype(dtype).reshape(known.shape)
@@ -108,7 +144,7 @@ def _known(
         return None
     reduced = tuple(axis is None or i == axis % ndim for i in range(ndim))
     like = np.empty(shape, dtype)
-    mode = _MODES.get(output, REDUCE)
+    mode, weighted = _MODES.get(output, REDUCE), output == "weighted"
     layout = (dtype, like.strides)
     y = layout if mode & APPLY else None
     axes = tuple(i for i in range(ndim) if reduced[i])
@@ -118,16 +154,16 @@ def _known(
                 shape,
                 reduced,
                 layout,
-                None,
+                layout if weighted else None,
                 None,
                 y,
                 None,
-                "plain",
+                "weighted" if weighted else "plain",
                 SHORT_ROW,
                 False,
                 may_compile(),
             )
-            log_sums = None if y else compiled(kernels.log_sums, dtype.type)
+            log_sums = compiled(kernels.log_sums, dtype.type) if output in _LOG_SUMS else None
     except CannotCompileError:
         return None
     if found.outer or few_columns(like, axes) or (y and not found.at_once):
@@ -140,7 +176,7 @@ def _known(
         shape = tuple(n for i, n in enumerate(shape) if not reduced[i])
     elif y is None:
         shape = tuple(1 if reduced[i] else n for i, n in enumerate(shape))
-    return _Quick(found.kernel, work, log_sums, shape)
+    return _Quick(found.kernel, work, log_sums, weighted, shape)
 
 
 def _one() -> int:
