@@ -1,6 +1,8 @@
 """The command line as a process: what it writes and prints."""
 
 import io
+import os
+from unittest.mock import patch
 
 import click
 import dask
@@ -12,10 +14,12 @@ from distributed import Client
 from scipy import special
 
 import dsoftmax
+from dsoftmax._kernels.cpu import compiler, kernels
 from dsoftmax.cli import job
 from dsoftmax.cli.npy import NpyFile
 from dsoftmax.cli.output import range_of
 from dsoftmax.cli.plan import Sources, plan
+from dsoftmax.cli.workers import News
 
 from .command import run, summary
 
@@ -200,6 +204,45 @@ def test_a_bar_on_a_terminal(cluster):
     terminal = Terminal()
     with Client(cluster) as client, click.progressbar(length=100, file=terminal) as bar:
         futures = client.compute([da.ones(9, chunks=1).sum()])
-        client.sync(job.Progress(futures, bar).listen)
+        client.sync(job.Progress(futures, News(), bar).listen)
     assert "[####################################]  100%" in terminal.getvalue()
     assert " of " not in terminal.getvalue()
+
+
+def compiling(block, folder):
+    """A block, for which a small kernel is compiled that is neither loaded nor in the folder."""
+    compiler._kernels.pop((kernels.random_bits,), None)
+    with patch.dict(os.environ, {"NUMBA_CACHE_DIR": folder}):
+        compiler.compiled(kernels.random_bits)
+    return block
+
+
+def test_kernels_that_are_compiled(tmp_path, cluster, capsys):
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    errors = []
+    with Client(cluster) as client:
+        for folder, quiet in [(one, False), (one, False), (other, True)]:
+            x = da.ones(1).map_blocks(compiling, folder, meta=np.ones(1))
+            job.compute("softmax", client, [x], quiet)
+            errors.append(capsys.readouterr().err)
+    compiled, kept, quiet = errors
+    message = (
+        "compiling kernels, which takes seconds: only the first time, if their code can be kept"
+    )
+    assert compiled.count(message) == 1
+    assert "100% of" in kept
+    assert "compiling" not in kept
+    assert quiet == ""
+
+
+def test_kernels_that_are_compiled_on_a_terminal(cluster):
+    terminal, news = Terminal(), News()
+    with Client(cluster), click.progressbar(length=100, file=terminal) as bar:
+        progress = job.Progress([], news, bar)
+        news.hear((0.0, {}))
+        for remaining in (2, 1):
+            progress._draw_bar(remaining, 2)
+    _, told, after = terminal.getvalue().partition("\r\033[Kcompiling kernels")
+    assert told
+    assert "50%" in after
+    assert "compiling" not in after
