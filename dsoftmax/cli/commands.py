@@ -188,6 +188,7 @@ def _compile(dtypes: tuple[str, ...]) -> None:
     with interrupts_end_the_process():  # while compiling, too: what is on disk is complete
         from .. import compile as compile_kernels
         from .._kernels.cpu.compiler import listeners
+        from .words import in_words
 
         def tell() -> None:
             listeners.discard(tell)
@@ -197,7 +198,7 @@ def _compile(dtypes: tuple[str, ...]) -> None:
         try:
             count = compile_kernels(dtypes or ("float32", "float64"))
         except TypeError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(in_words("compile", str(error)) or str(error)) from error
         except RuntimeError as error:
             raise click.ClickException(str(error)) from error
         finally:

@@ -27,7 +27,7 @@ from .workers import CONNECT_TIMEOUT, JobError, News, check_software, listening
 
 _LOST = "the connection to the scheduler is lost, or the scheduler gave up the job"
 _COMPILING = (
-    "compiling kernels, which takes seconds: only the first time, if their code can be kept on disk"
+    "compiling kernels, which takes seconds; each only once, if its code can be kept on disk"
 )
 _CLEAR = "\r\033[K"  # the line of a terminal
 _SIGNALS = [
