@@ -16,7 +16,7 @@ from distributed import Client, Worker, WorkerPlugin
 from .. import __version__
 
 CONNECT_TIMEOUT = 10  # seconds
-_PARTING = 1  # second at most, at the end of a job
+_PARTING = 1  # second at the end of a job, at most
 
 
 class JobError(Exception):
@@ -98,7 +98,7 @@ def listening(client: Client) -> Iterator[News]:
         async def call() -> None:
             await asyncio.wait_for(method(*arguments), timeout)
 
-        with contextlib.suppress(TimeoutError):  # busy workers answer later
+        with contextlib.suppress(OSError):  # busy workers answer later, and lost ones never
             client.sync(call)
 
     client.subscribe_topic(topic, news.hear)
