@@ -65,8 +65,8 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         )
     if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
         raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array; pass an array, or a list as "
-            f"list({name}) makes of what is iterable"
+            f"{function}: {name} is of type {type_name(x)}, not an array; pass an array, or a "
+            f"list as list({name}) makes of what is iterable"
         )
     if not supported(dtype):
         raise TypeError(
@@ -100,13 +100,13 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
                 ) from error
     if _is_labelled(x):
         raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array, and the result would have no "
-            f"labels; pass {name}{_ARRAY_OF.get(type_name(x).split()[0], _NUMPY)}"
+            f"{function}: {name} is of type {type_name(x)}, not an array, and the result would "
+            f"have no labels; pass {name}{_ARRAY_OF.get(type_name(x).split()[0], _NUMPY)}"
         )
     if dask.is_dask_collection(x) and not isinstance(x, da.Array):
         raise TypeError(
-            f"{function}: {name} is a {type_name(x)}, not an array, and would be computed here; "
-            f"pass a Dask array: dask.array.from_delayed({name}, shape, dtype) for a delayed "
+            f"{function}: {name} is of type {type_name(x)}, not an array, and would be computed "
+            f"here; pass a Dask array: dask.array.from_delayed({name}, shape, dtype) for a delayed "
             "object, .to_dask_array(lengths=True) for a dask.dataframe"
         )
     block = x._meta if isinstance(x, da.Array) else x
@@ -273,9 +273,10 @@ def _check_items(x: Any, function: str, name: str) -> None:
         one = next(one for one in x if type(one) is item)
         if _is_labelled(one) or dask.is_dask_collection(one):
             raise TypeError(
-                f"{function}: {name} is a {kind} that holds a {type_name(one)}, which would be "
-                "computed here, or lose its labels; convert each to an array (.to_numpy(), .data, "
-                ".to_dask_array(lengths=True) or dask.array.from_delayed) and stack these"
+                f"{function}: {name} is a {kind} with an item of type {type_name(one)}, which "
+                "would be computed here, or lose its labels; convert each to an array "
+                "(.to_numpy(), .data, .to_dask_array(lengths=True) or dask.array.from_delayed) and "
+                "stack these"
             )
 
 

@@ -72,8 +72,8 @@ def columns(function: str, x: Any, by: Any) -> Columns:
     """
     if not _is_frame(x):
         raise TypeError(
-            f"{function}: x is a {type_name(x)}; pass a Series or DataFrame of pandas or Dask "
-            "(dsoftmax.grouped takes arrays)"
+            f"{function}: x is of type {type_name(x)}; pass a Series or DataFrame of pandas or "
+            "Dask (dsoftmax.grouped takes arrays)"
         )
     given = by if isinstance(by, (list, tuple)) else [by]
     if not given:
@@ -90,7 +90,7 @@ def _as_key(function: str, x: Frame, key: Any) -> Any:
     if isinstance(key, str) and x.ndim == 2 and list(x.columns).count(key) == 1:
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
-        what = repr(key) if isinstance(key, str) else f"a {type_name(key)}"
+        what = repr(key) if isinstance(key, str) else f"of type {type_name(key)}"
         if isinstance(key, str) and x.ndim == 1:
             what += ", but x is a Series and has no columns"
         raise TypeError(

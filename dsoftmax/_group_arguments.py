@@ -115,7 +115,7 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
     if expected_groups is not None:
         if several and not (isinstance(expected_groups, tuple) and len(expected_groups) == len(by)):
             raise TypeError(
-                f"{function}: expected_groups is a {type_name(expected_groups)}, and by has "
+                f"{function}: expected_groups is of type {type_name(expected_groups)}, and by has "
                 f"{len(by)} keys; pass a tuple with the labels of each"
             )
         groups = expected_groups if several else (expected_groups,)
@@ -137,7 +137,7 @@ def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
     key = as_any_array(by, function, name)
     if not isinstance(key, (np.ndarray, da.Array)):
         raise TypeError(
-            f"{function}: {name} is a {type_name(by)}; pass labels of NumPy or Dask, as "
+            f"{function}: {name} is of type {type_name(by)}; pass labels of NumPy or Dask, as "
             f"numpy.asarray({name})"
         )
     if key.ndim != 1:
@@ -243,8 +243,8 @@ def _as_expected(
 def _check_block(x: Array, function: str) -> None:
     if not isinstance(x, np.ndarray):
         raise TypeError(
-            f"{function}: x is a {type_name(x)}, and groups are of NumPy and Dask arrays of NumPy "
-            "blocks; convert it, as with numpy.asarray"
+            f"{function}: x is of type {type_name(x)}, and groups are of NumPy and Dask arrays of "
+            "NumPy blocks; convert it, as with numpy.asarray"
         )
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(

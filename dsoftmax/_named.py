@@ -71,7 +71,8 @@ def expectations(
     name = "xarray.expectation"
     if not isinstance(x, xr.DataArray):
         raise TypeError(
-            f"{name}: x is a {type_name(x)}; pass a DataArray of xarray (of a Dataset, a variable)"
+            f"{name}: x is of type {type_name(x)}; pass a DataArray of xarray (of a Dataset, a "
+            "variable)"
         )
     given = [x[one] if isinstance(one, str) and one in x.coords else one for one in values]
     data = tuple(_beside(x, one, name, "values") for one in given)
@@ -92,7 +93,9 @@ def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ..
     As in xarray's own functions, a variable is reduced over those of the dimensions that it has.
     """
     if not isinstance(x, (xr.DataArray, xr.Dataset)):
-        raise TypeError(f"{function}: x is a {type_name(x)}; pass a DataArray or Dataset of xarray")
+        raise TypeError(
+            f"{function}: x is of type {type_name(x)}; pass a DataArray or Dataset of xarray"
+        )
     names = _names(x, dim, function)
     if isinstance(x, xr.DataArray):
         return call(x, x.get_axis_num(names))
@@ -118,8 +121,8 @@ def _beside(x: Any, other: Any, function: str, name: str) -> Array:
         return None
     if not isinstance(other, xr.DataArray):
         raise TypeError(
-            f"{function}: {name} is a {type_name(other)}; pass a DataArray, whose dimensions are "
-            "among those of x"
+            f"{function}: {name} is of type {type_name(other)}; pass a DataArray, whose "
+            "dimensions are among those of x"
         )
     more = [dim for dim in other.dims if dim not in x.dims]
     if more:
@@ -202,7 +205,7 @@ def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int,
         elif isinstance(key, str) and key in x.coords:
             keys.append(x[key])
         else:
-            what = repr(key) if isinstance(key, str) else f"a {type_name(key)}"
+            what = repr(key) if isinstance(key, str) else f"of type {type_name(key)}"
             raise TypeError(
                 f"{function}: by is {what} and x has coordinates {tuple(x.coords)}; pass the name "
                 "of one, or a DataArray, or several of these in a list"

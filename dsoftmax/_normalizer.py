@@ -306,8 +306,8 @@ class Normalizer:
         """
         if isinstance(blocks, da.Array) or not isinstance(blocks, Iterable):
             raise TypeError(
-                f"Normalizer.from_blocks: blocks is a {type(blocks).__name__}; pass an iterable of "
-                "arrays (and a Dask array to Normalizer.of)"
+                f"Normalizer.from_blocks: blocks is of type {type(blocks).__name__}; pass an "
+                "iterable of arrays (and a Dask array to Normalizer.of)"
             )
         levels: list[list[Normalizer]] = []
         for block in blocks:

@@ -48,7 +48,9 @@ def from_dict(
 ) -> tuple[State | Moments | Exact, Axes | None, str | None, int, bool]:
     """The arguments that `to_dict` was given; TypeError or ValueError if they cannot be."""
     if not isinstance(kept, Mapping):
-        raise TypeError(f"{_NAME}: kept is a {type(kept).__name__}; pass what to_dict returned")
+        raise TypeError(
+            f"{_NAME}: kept is of type {type(kept).__name__}; pass what to_dict returned"
+        )
     kind = Moments if "t" in kept or "q" in kept else State  # with statistics
     names = EXACT_FIELDS if "top" in kept else kind._fields
     keys = ("version", "dtype", "identity", "axis", "ndim", "shape", *names)

@@ -101,7 +101,7 @@ MOMENTS = {
     "twice": {"first": "First Pass", "softmax": "Second Pass", "phone": "Second Pass"},
     "held": {"softmax": "Second Pass"},
 }
-PHONE = {"width": 390, "height": 1480, "deviceScaleFactor": 1, "mobile": True}
+PHONE = {"width": 390, "height": 1540, "deviceScaleFactor": 1, "mobile": True}
 
 
 @contextlib.contextmanager

@@ -80,7 +80,7 @@ def as_block(x: Any, ndim: int | None = None) -> Array:
     elif not is_array_api_obj(x) or is_sparse(x):
         hint = "lambda block: block.toarray()" if is_sparse(x) else "numpy.asarray"
         raise TypeError(
-            f"a block is a {type_name(x)}, not an array; make arrays of the blocks first, as "
+            f"a block is of type {type_name(x)}, not an array; make arrays of the blocks first, as "
             f"x.map_blocks({hint}) does"
         )
     if not supported(name := dtype_name(x.dtype)):

@@ -59,8 +59,8 @@ def unsupported(x: Array) -> str | None:
     on_device = exact_on_cuda.takes(x)
     if not on_device and not isinstance(x, (np.ndarray, np.generic)):
         return (
-            f"is a {type_name(x)}, and exact sums are for NumPy arrays, and for CuPy's on devices "
-            "that run CUDA kernels"
+            f"is of type {type_name(x)}, and exact sums are for NumPy arrays, and for CuPy's on "
+            "devices that run CUDA kernels"
         )
     name = dtype_name(x.dtype)
     if not (exact_on_cuda.knows(name) if on_device else name in on_cpu.NAMES):

@@ -187,13 +187,22 @@ def _compile(dtypes: tuple[str, ...]) -> None:
     """
     with interrupts_end_the_process():  # while compiling, too: what is on disk is complete
         from .. import compile as compile_kernels
+        from .._kernels.cpu.compiler import listeners
+        from .words import in_words
 
+        def tell() -> None:
+            listeners.discard(tell)
+            click.echo("compiling kernels, which may take minutes", err=True)
+
+        listeners.add(tell)
         try:
             count = compile_kernels(dtypes or ("float32", "float64"))
         except TypeError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(in_words("compile", str(error)) or str(error)) from error
         except RuntimeError as error:
             raise click.ClickException(str(error)) from error
+        finally:
+            listeners.discard(tell)
     click.echo(f"{count} {'kernel' if count == 1 else 'kernels'} on disk")
 
 

@@ -21,19 +21,18 @@ from distributed import Client, KilledWorker, LocalCluster, Security, performanc
 from distributed.comm import CommClosedError
 from distributed.diagnostics.progressbar import ProgressBar
 
-from .. import __version__
 from .storage import one_line
 from .words import in_words
+from .workers import CONNECT_TIMEOUT, JobError, News, check_software, listening
 
-CONNECT_TIMEOUT = 10  # seconds
 _LOST = "the connection to the scheduler is lost, or the scheduler gave up the job"
+_COMPILING = (
+    "compiling kernels, which takes seconds; each only once, if its code can be kept on disk"
+)
+_CLEAR = "\r\033[K"  # the line of a terminal
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
-
-
-class JobError(Exception):
-    """Why the job failed, in one sentence."""
 
 
 @contextlib.contextmanager
@@ -102,43 +101,6 @@ def check_scheduler(address: str, hint: str) -> None:
         raise JobError(f"no Dask scheduler answers at {address} ({problem}); {hint}")
 
 
-def check_software(client: Client) -> None:
-    """Raise JobError unless the scheduler and the workers there are have this version of dsoftmax.
-
-    Without it they would be waited for in vain: a worker that cannot read a task closes, and only
-    its log says why.
-    """
-
-    def version() -> str:  # a local function, which is pickled as code, and not by its name
-        try:
-            import dsoftmax
-        except ImportError:
-            return ""
-        return dsoftmax.__version__
-
-    async def ask() -> tuple[dict[str, str], str]:
-        asked = client.run(version, on_error="ignore"), client.run_on_scheduler(version)
-        return await asyncio.wait_for(asyncio.gather(*asked), CONNECT_TIMEOUT)
-
-    try:
-        found, there = client.sync(ask)
-    except TimeoutError:  # whoever is that busy has work that it can read
-        return
-    address = client.scheduler.address
-    for who, one in [("scheduler", {address: there}), ("worker", found)]:
-        others = [where for where, has in one.items() if has != __version__]
-        if others:
-            count = f" (as {len(others)} of {len(one)})" if len(one) > 1 else ""
-            raise JobError(
-                f"the {who} at {others[0]}{count} has {_named(one[others[0]])}, and this is "
-                f"{__version__}; install the same version on the scheduler and on all workers"
-            )
-
-
-def _named(version: str) -> str:
-    return f"dsoftmax {version}" if version else "no dsoftmax"
-
-
 @contextlib.contextmanager
 def reported(filename: str | None) -> Iterator[None]:
     """Write the performance report of a job that succeeds."""
@@ -158,11 +120,10 @@ def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = 
     """The values of the jobs, as one graph, with a progress bar unless ``quiet``."""
     try:
         _prepare(client, quiet)
-        futures = client.compute(jobs)
-        if not quiet:
-            with click.progressbar(length=100, label=operation, file=sys.stderr) as bar:
-                client.sync(Progress(futures, bar).listen)
-        return client.gather(futures)
+        with listening(client) as news, _bar(operation, quiet) as bar:
+            futures = client.compute(jobs)
+            client.sync(Progress(futures, news, bar).listen)
+            return client.gather(futures)
     except JobError:
         raise
     except KilledWorker as error:
@@ -195,17 +156,36 @@ def _prepare(client: Client, quiet: bool) -> None:
         raise JobError(_LOST) from error
 
 
-class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed
-    """Dask's count of finished tasks: on Click's bar in a terminal, else a line for each tenth."""
+def _bar(operation: str, quiet: bool) -> contextlib.AbstractContextManager[Any]:
+    if quiet:
+        return contextlib.nullcontext()
+    return click.progressbar(length=100, label=operation, file=sys.stderr)
 
-    def __init__(self, futures: list[Any], bar: Any) -> None:
+
+class Progress(ProgressBar):  # type: ignore[misc]  # distributed is not typed
+    """Dask's count of finished tasks: on Click's bar in a terminal, else a line for each tenth.
+
+    A line says that kernels are compiled. Without a bar nothing is drawn; and what workers say that
+    ends the job raises JobError, either way.
+    """
+
+    def __init__(self, futures: list[Any], news: News, bar: Any) -> None:
         super().__init__(futures)
+        self.news = news
         self.bar = bar
+        self.told = False
         self.tenth = -1
 
     def _draw_bar(self, remaining: int, all: int, **kwargs: Any) -> None:  # noqa: A002  # Dask has these
-        percent = 100 * (all - remaining) // max(all, 1)
-        if self.bar.file.isatty():
+        if self.news.problem:
+            raise JobError(self.news.problem)
+        if self.bar is None:
+            return
+        percent, terminal = 100 * (all - remaining) // max(all, 1), self.bar.file.isatty()
+        if self.news.compiling and not self.told:
+            self.told = True
+            click.echo(f"{_CLEAR if terminal else ''}{_COMPILING}", file=self.bar.file)
+        if terminal:
             self.bar.update(percent - self.bar.pos)
         elif percent // 10 > self.tenth:
             self.tenth = percent // 10

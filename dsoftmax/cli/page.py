@@ -9,8 +9,9 @@ import click
 from distributed import Client
 
 from .._install import how_to_install
-from .job import CONNECT_TIMEOUT, JobError, check_scheduler
+from .job import check_scheduler
 from .storage import one_line
+from .workers import CONNECT_TIMEOUT, JobError
 
 
 def dashboard_link(client: Client, own: bool) -> str:

@@ -15,11 +15,12 @@ from distributed import Client
 
 from .destination import Destination, commit
 from .formats import open_source
-from .job import Interrupted, JobError, compute, connected, interruptible, reported
+from .job import Interrupted, compute, connected, interruptible, reported
 from .output import MOST, Outcome, named, print_json, print_numbers, print_summary
 from .page import dashboard_link
 from .plan import Plan, Sources, plan, settled
 from .storage import MisuseError, StorageError
+from .workers import JobError
 
 
 def run(

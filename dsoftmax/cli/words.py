@@ -19,6 +19,8 @@ _WORDS = (
     (r"\buse exact=False \(or (.*?)\)", r"set \1 to False"),
     (r"\blabels have\b", "LABELS have"),
     (r"\bby has\b", "--by has"),
+    (r"\bdtypes has\b", "DTYPES has"),
+    (r"\bnames or (dtypes .*), such as .*", r"\1, as in dsoftmax compile float32 int16"),
     (r"\bx\b", "SRC"),
     (r"\bv\b", "V"),
 )

@@ -1,6 +1,8 @@
 """The command line as a process: what it writes and prints."""
 
 import io
+import os
+from unittest.mock import patch
 
 import click
 import dask
@@ -12,10 +14,12 @@ from distributed import Client
 from scipy import special
 
 import dsoftmax
+from dsoftmax._kernels.cpu import compiler, kernels
 from dsoftmax.cli import job
 from dsoftmax.cli.npy import NpyFile
 from dsoftmax.cli.output import range_of
 from dsoftmax.cli.plan import Sources, plan
+from dsoftmax.cli.workers import News, listening
 
 from .command import run, summary
 
@@ -200,6 +204,40 @@ def test_a_bar_on_a_terminal(cluster):
     terminal = Terminal()
     with Client(cluster) as client, click.progressbar(length=100, file=terminal) as bar:
         futures = client.compute([da.ones(9, chunks=1).sum()])
-        client.sync(job.Progress(futures, bar).listen)
+        client.sync(job.Progress(futures, News(), bar).listen)
     assert "[####################################]  100%" in terminal.getvalue()
     assert " of " not in terminal.getvalue()
+
+
+def compiling(block, folder):
+    """A block, for which a small kernel is compiled that is neither loaded nor in the folder."""
+    compiler._kernels.pop((kernels.random_bits,), None)
+    with patch.dict(os.environ, {"NUMBA_CACHE_DIR": folder}):
+        compiler.compiled(kernels.random_bits)
+    return block
+
+
+def test_workers_say_that_they_compile(tmp_path, cluster):
+    heard = []
+    for folder in ("one", "one", "other"):
+        x = da.ones(1).map_blocks(compiling, str(tmp_path / folder), meta=np.ones(1))
+        with Client(cluster) as client, listening(client) as news:
+            client.compute(x).result()
+            heard.append(news.compiling)
+    assert heard == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("file", "before"), [(io.StringIO(), ""), (Terminal(), "\r\033[K")], ids=["file", "terminal"]
+)
+def test_a_line_says_that_kernels_are_compiled(cluster, file, before):
+    with Client(cluster), click.progressbar(length=100, file=file) as bar:
+        progress = job.Progress([], News(), bar)
+        for remaining in (3, 2, 1):
+            progress._draw_bar(remaining, 4)
+            progress.news.hear((0.0, {}))
+    (line,) = (line for line in file.getvalue().splitlines(keepends=True) if "compil" in line)
+    assert line.endswith(
+        "kernels, which takes seconds; each only once, if its code can be kept on disk\n"
+    )
+    assert file.getvalue().count(f"{before}compiling kernels") == 1

@@ -3,16 +3,21 @@
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import dask.array as da
+import numpy as np
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, Event, LocalCluster
 
-from dsoftmax.cli import job
+import dsoftmax
+from dsoftmax.cli import job, workers
 
 from .command import run
 
 pytestmark = pytest.mark.system
+
+OPTIONS = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
 
 # A module that a worker loads before it starts.
 WITHOUT = """
@@ -30,8 +35,7 @@ sys.meta_path.insert(0, Missing())
 @pytest.fixture(scope="module")
 def cluster():
     """A scheduler in this process, without workers."""
-    options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
-    with LocalCluster(n_workers=0, **options) as cluster:
+    with LocalCluster(n_workers=0, **OPTIONS) as cluster:
         yield cluster
 
 
@@ -59,26 +63,69 @@ def test_a_worker_without_it(tmp_path, npy, cluster):
         done = run(tmp_path, "softmax", "x.npy", "y.npy", "--scheduler", address, "--quiet")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: the worker at tcp://127.0.0.1:")
-    assert f"has no dsoftmax, and this is {job.__version__}; install the same ver" in done.stderr
+    assert f"has no dsoftmax, and this is {workers.__version__}; install the same" in done.stderr
     assert not tmp_path.joinpath("y.npy").exists()
+
+
+@contextlib.contextmanager
+def begun(client):
+    """A job that a worker has begun and that does not end, as a future, while it is entered."""
+
+    def wait(block):
+        Event("begun").set()
+        Event("ended").wait()
+        return block
+
+    jobs = [da.ones(1).map_blocks(wait, meta=np.ones(1))]
+    with ThreadPoolExecutor(1) as threads:
+        future = threads.submit(job.compute, "softmax", client, jobs, quiet=True)
+        try:
+            Event("begun", client=client).wait(timeout=30)
+            yield future
+        finally:
+            Event("ended", client=client).set()
+
+
+def test_a_worker_without_it_that_comes_later(tmp_path):
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, **OPTIONS) as cluster,
+        Client(cluster) as client,
+        begun(client) as future,
+        worker(cluster.scheduler_address, tmp_path),
+        pytest.raises(workers.JobError, match=r"the worker at tcp://\S+ has no dsoftmax, and this"),
+    ):
+        future.result(timeout=30)
+
+
+def test_a_worker_of_another_version_that_comes_later(monkeypatch):
+    message = r"the worker at tcp://\S+ has dsoftmax 9\.8, and this is"
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, **OPTIONS) as cluster,
+        Client(cluster) as client,
+        begun(client) as future,
+    ):
+        monkeypatch.setattr(dsoftmax, "__version__", "9.8")
+        cluster.scale(2)
+        with pytest.raises(workers.JobError, match=message):
+            future.result(timeout=30)
 
 
 def test_a_scheduler_without_it(cluster, monkeypatch):
     monkeypatch.setitem(sys.modules, "dsoftmax", None)
     message = r"the scheduler at tcp://\S+ has no dsoftmax, and this is"
-    with Client(cluster) as client, pytest.raises(job.JobError, match=message):
-        job.check_software(client)
+    with Client(cluster) as client, pytest.raises(workers.JobError, match=message):
+        workers.check_software(client)
 
 
 def test_another_version(monkeypatch):
-    monkeypatch.setattr(job, "__version__", "9.8")
+    monkeypatch.setattr(workers, "__version__", "9.8")
     with job.connected(None, 1, dashboard=False) as client:
         message = r"the scheduler at \S+ has dsoftmax \S+, and this is 9\.8; install the same"
-        with pytest.raises(job.JobError, match=message):
+        with pytest.raises(workers.JobError, match=message):
             job.compute("softmax", client, [da.ones(3)], quiet=True)
 
 
 def test_a_cluster_that_has_no_time_to_answer(cluster, monkeypatch):
-    monkeypatch.setattr(job, "CONNECT_TIMEOUT", 0)
+    monkeypatch.setattr(workers, "CONNECT_TIMEOUT", 0)
     with Client(cluster) as client:
-        job.check_software(client)
+        workers.check_software(client)

@@ -120,3 +120,12 @@ def test_what_only_workers_can_tell(arguments, message):
 def test_other_errors_are_left_alone():
     for message in ("too many", "x: axis is None", "logsumexp: axis is None"):
         assert in_words("softmax", message) is None
+
+
+def test_dtypes_to_compile():
+    done = invoke("compile", "float3")
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == (
+        "Error: compile: DTYPES has 'float3', which has no compiled kernels; give dtypes of real "
+        "numbers, as in dsoftmax compile float32 int16"
+    )

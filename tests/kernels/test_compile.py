@@ -42,6 +42,10 @@ def test_code_is_on_disk_afterwards(fresh, monkeypatch):
     done = CliRunner().invoke(main, ["compile", "float32"], catch_exceptions=False)
     assert (done.exit_code, done.output) == (0, "1 kernel on disk\n")
     assert file.stat().st_mtime_ns == written
+    file.unlink()
+    compiler._kernels.clear()
+    done = CliRunner().invoke(main, ["compile", "float32"], catch_exceptions=False)
+    assert done.output == "compiling kernels, which may take minutes\n1 kernel on disk\n"
 
 
 def test_where_no_code_can_be_kept(fresh, monkeypatch):

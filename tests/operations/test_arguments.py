@@ -100,7 +100,7 @@ def test_unknown_chunks_that_may_not_agree(lazily):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_collections_that_are_not_arrays(function, lazily):
-    with pytest.raises(TypeError, match=r"is a dask Bag.*to_dask_array"):
+    with pytest.raises(TypeError, match=r"is of type dask Bag.*to_dask_array"):
         lazily(function, db.from_sequence([1, 2]))
 
 

@@ -367,8 +367,8 @@ def test_a_random_generator_below_is_warned_of():
 @pytest.mark.parametrize(
     ("x", "by", "error", "message"),
     [
-        ([1.0], [1], TypeError, "softmax: x is a list; pass a Series or DataFrame of pandas"),
-        ("u", np.zeros(50), TypeError, "by is a numpy ndarray; pass a Series with the in"),
+        ([1.0], [1], TypeError, "softmax: x is of type list; pass a Series or DataFrame of pandas"),
+        ("u", np.zeros(50), TypeError, "by is of type numpy ndarray; pass a Series with the in"),
         (
             "u",
             "market",

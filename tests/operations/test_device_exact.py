@@ -176,7 +176,9 @@ class TestErrors:
     def test_devices_that_are_too_old(self, cupy, host, monkeypatch):
         forget()
         monkeypatch.setattr(fake_cupy.Device, "compute_capability", "61")
-        with pytest.raises(TypeError, match="x is a cupy ndarray, and exact sums .* on devices"):
+        with pytest.raises(
+            TypeError, match="x is of type cupy ndarray, and exact sums .* on devices"
+        ):
             dsoftmax.softmax(on_device(cupy, host), exact=True)
         forget()
 

@@ -232,9 +232,11 @@ class TestErrors:
         xp = pytest.importorskip("array_api_strict")
         x = xp.zeros(3)
         for f in (dsoftmax.softmax, dsoftmax.log_softmax, Normalizer.of):
-            with pytest.raises(TypeError, match="x is a array_api_strict Array, and exact sums"):
+            with pytest.raises(
+                TypeError, match="x is of type array_api_strict Array, and exact sums"
+            ):
                 f(x, exact=True)
-        with pytest.raises(TypeError, match=r"softmax_topk: x is a .*exact=False"):
+        with pytest.raises(TypeError, match=r"softmax_topk: x is of type .*exact=False"):
             dsoftmax.softmax_topk(x, 1, exact=True)
 
     def test_blocks_that_are_not_what_their_array_says(self):

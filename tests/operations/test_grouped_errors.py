@@ -20,7 +20,7 @@ pd = pytest.importorskip("pandas", reason="has kinds of labels")
         (TypeError, (3.0, 3), "x has shape (); labels go along one axis"),
         (TypeError, ([1.0], [1j]), "by has dtype complex128, which has no order"),
         (TypeError, ([1.0], np.zeros(1, "V3")), "by has dtype"),
-        (TypeError, ([1.0], pd.Series([1])), "by is a pandas Series, not an array"),
+        (TypeError, ([1.0], pd.Series([1])), "by is of type pandas Series, not an array"),
         (TypeError, ([1j], [1]), "x has dtype complex128"),
         (TypeError, (["a"], [1]), "x has dtype <?"),
         (TypeError, (np.ma.array([1.0], mask=[1]), [1]), r"x is masked; pass x.filled\(-inf\)"),

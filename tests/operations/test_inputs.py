@@ -69,7 +69,7 @@ def test_labels_are_not_lost_without_a_word(name, function, lazily):
     if name in ("a Series of Dask", "a DataFrame of Dask"):
         array = r"\.to_dask_array\(lengths=True\)"
     argument = what.split()[1]
-    match = rf"^{what} is a {kind}, not an array.*labels; pass {argument}{array}"
+    match = rf"^{what} is of type {kind}, not an array.*labels; pass {argument}{array}"
     with pytest.raises(TypeError, match=match):
         lazily(call, LABELLED[name])
 
@@ -78,7 +78,8 @@ def test_labels_are_not_lost_without_a_word(name, function, lazily):
 def test_what_would_be_computed_here(x, function, lazily):
     what, call = function
     with pytest.raises(
-        TypeError, match=rf"^{what} is a dask \w+, not an array, and would be comp.*from_delayed"
+        TypeError,
+        match=rf"^{what} is of type dask \w+, not an array, and would be comp.*from_delayed",
     ):
         lazily(call, x)
 
@@ -87,7 +88,9 @@ def test_what_would_be_computed_here(x, function, lazily):
 @pytest.mark.parametrize("within", [lambda x: [x, x], lambda x: (x,), lambda x: [[x], [1.0]]])
 def test_nor_in_lists(name, within, function, lazily):
     what, call = function
-    with pytest.raises(TypeError, match=rf"^{what} is a (list|tuple) that holds a .*convert each"):
+    with pytest.raises(
+        TypeError, match=rf"^{what} is a (list|tuple) with an item of type .*convert each"
+    ):
         lazily(call, within(LABELLED.get(name, dask.delayed(X))))
 
 
@@ -125,7 +128,9 @@ def test_what_is_no_array_at_all(x, function):
     what, call = function
     if x is None and what == "logsumexp: b":
         return  # no weights
-    with pytest.raises(TypeError, match=rf"^{what} is a {type(x).__name__}, not an array; pass"):
+    with pytest.raises(
+        TypeError, match=rf"^{what} is of type {type(x).__name__}, not an array; pass"
+    ):
         call(x)
 
 
@@ -220,10 +225,10 @@ def test_blocks_of_another_width_than_announced():
     [
         (np.array([1.0, None]), "a block is an array of dtype object.*astype"),
         (["a", "b"], "a block is an array of dtype str"),
-        ({"a": 1}, "a block is a dict, not an array; make arrays"),
-        (pd.Series([1.0, 2.0]), "a block is a pandas Series, not an array"),
-        (scipy.sparse.coo_array([1.0, 2.0]), r"a block is a scipy coo_array.*toarray\(\)"),
-        (COO(), r"a block is a sparse COO.*toarray\(\)"),
+        ({"a": 1}, "a block is of type dict, not an array; make arrays"),
+        (pd.Series([1.0, 2.0]), "a block is of type pandas Series, not an array"),
+        (scipy.sparse.coo_array([1.0, 2.0]), r"a block is of type scipy coo_array.*toarray\(\)"),
+        (COO(), r"a block is of type sparse COO.*toarray\(\)"),
     ],
 )
 def test_blocks_that_cannot(block, message, function):

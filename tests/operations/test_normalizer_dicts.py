@@ -82,5 +82,5 @@ class TestDicts:
         del kept["w"]
         with pytest.raises(ValueError, match="kept has no 'w'; pass what to_dict returned"):
             Normalizer.from_dict(kept)
-        with pytest.raises(TypeError, match="kept is a list"):
+        with pytest.raises(TypeError, match="kept is of type list"):
             Normalizer.from_dict([])

@@ -147,9 +147,11 @@ class TestStreams:
             Normalizer.from_blocks([], axis=0)
 
     def test_from_what_is_no_stream(self):
-        with pytest.raises(TypeError, match="blocks is a float; pass an iterable"):
+        with pytest.raises(TypeError, match="blocks is of type float; pass an iterable"):
             Normalizer.from_blocks(1.0)
-        with pytest.raises(TypeError, match=r"blocks is a Array; .*Dask array to Normalizer.of"):
+        with pytest.raises(
+            TypeError, match=r"blocks is of type Array; .*Dask array to Normalizer.of"
+        ):
             Normalizer.from_blocks(da.ones(3))
 
 

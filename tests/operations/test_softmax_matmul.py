@@ -390,7 +390,7 @@ def test_wrong_split_every():
 def test_blocks_that_are_no_arrays():
     x = da.from_array(X, chunks=15).map_blocks(lambda block: {}, meta=np.empty((0, 0)))
     with pytest.raises(
-        TypeError, match="a block is a dict, not an array; make arrays of the blocks"
+        TypeError, match="a block is of type dict, not an array; make arrays of the blocks"
     ):
         softmax_matmul(x, V).compute()
 

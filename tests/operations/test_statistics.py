@@ -424,7 +424,7 @@ class TestErrors:
             function(x, split_every=1)
         with pytest.raises(TypeError, match=f"{name}: x has dtype complex128, and the softmax of"):
             function(x * 1j)
-        with pytest.raises(TypeError, match=f"{name}: x is a dict"):
+        with pytest.raises(TypeError, match=f"{name}: x is of type dict"):
             function({1: 2})
 
     def test_as_operations(self, x):

@@ -154,7 +154,7 @@ def test_masks_that_do_not_go_with_x():
         named.logsumexp(x, by=other)
     with pytest.raises(ValueError, match="where has the dimension 'place', and x has"):
         named.softmax(x, where=xr.DataArray([True], dims="place"))
-    with pytest.raises(TypeError, match="where is a numpy ndarray; pass a DataArray"):
+    with pytest.raises(TypeError, match="where is of type numpy ndarray; pass a DataArray"):
         named.softmax(x, "mode", where=np.ones(6, bool))
 
 
@@ -172,9 +172,9 @@ def test_expectation(x, lazily):
     np.testing.assert_allclose(one, (named.softmax(weights) * place).sum(), rtol=1e-13)
     assert (one.name, two.name) == ("place", "income")
     assert one.attrs == place.attrs
-    with pytest.raises(TypeError, match="values is a str; pass a DataArray"):
+    with pytest.raises(TypeError, match="values is of type str; pass a DataArray"):
         named.expectation(x, "nothing")
-    with pytest.raises(TypeError, match="x is a xarray Dataset; pass a DataArray"):
+    with pytest.raises(TypeError, match="x is of type xarray Dataset; pass a DataArray"):
         named.expectation(x.to_dataset(), "income")
 
 
@@ -253,7 +253,7 @@ def test_groups_along_the_first_dimension_of_a_dataset(x):
         ({"dim": ["mode", "mode"]}, ValueError, "each once, or None for all"),
         ({"dim": 2}, ValueError, "dim is 2 and x has dimensions"),
         ({"by": "place"}, TypeError, "by is 'place' and x has coordinates"),
-        ({"by": np.zeros(6)}, TypeError, "by is a numpy ndarray and x has coordinates"),
+        ({"by": np.zeros(6)}, TypeError, "by is of type numpy ndarray and x has coordinates"),
         ({"by": "cost"}, ValueError, "pass labels along one of the dimensions of x"),
         ({"by": ["kind", "income"]}, ValueError, "pass labels along one of the dimensions of x"),
         ({"by": "city"}, ValueError, "pass labels along one of the dimensions of x"),
@@ -268,7 +268,9 @@ def test_errors(options, error, message):
 
 
 def test_what_is_not_of_xarray():
-    with pytest.raises(TypeError, match="logsumexp: x is a numpy ndarray; pass a DataArray or Da"):
+    with pytest.raises(
+        TypeError, match="logsumexp: x is of type numpy ndarray; pass a DataArray or Da"
+    ):
         named.logsumexp(np.zeros(3))
     with pytest.raises(TypeError, match="softmax: x has dtype str160"):
         named.softmax(make()["mode"])

@@ -32,6 +32,8 @@ class Kernel(NamedTuple):
     address: int
 
 
+listeners: set[Callable[[], object]] = set()  # called before a kernel is compiled
+
 _kernels: dict[tuple[Any, ...], Kernel] = {}
 _not_kept: set[tuple[Any, ...]] = set()
 _failures: list[Exception] = []
@@ -134,6 +136,8 @@ def _load_or_compile(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
             continue
     if not may_compile() and _numba_is_installed():
         raise NotKeptError
+    for listener in tuple(listeners):
+        listener()
     code = machine_code.compile_function(factory(*parameters), name)
     kernel = usable(code)
     if fingerprint:
