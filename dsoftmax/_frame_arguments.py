@@ -15,6 +15,8 @@ import pandas as pd
 from ._algebra.dtypes import type_name
 from ._arguments import Array
 from ._group_arguments import Grouping, grouping
+from ._group_blocks import checked_order
+from ._kernels.distinct import UnorderedError
 from ._kernels.factorize import Coded, in_order
 
 Frame = Any  # a Series or DataFrame, of pandas or Dask
@@ -159,11 +161,15 @@ def as_arrays(x: Frame, *keys: Any, dtypes: Labels, function: str) -> tuple[Arra
     """Columns as NumPy arrays; ``dtypes`` are those that labels are announced to have."""
     for key in keys:
         _check_index(function, x, key)
-    labels = tuple(_as_labels(*one, function) for one in zip(keys, dtypes, strict=True))
+    names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
+    labels = []
+    for key, dtype, name in zip(keys, dtypes, names, strict=True):
+        with checked_order(function, name):
+            labels.append(_as_labels(key, dtype, function))
     if x.ndim == 1:
-        return _as_scores(x), labels
+        return _as_scores(x), tuple(labels)
     scores = [_as_scores(x.iloc[:, i]) for i in range(x.shape[1])]
-    return np.stack(scores, axis=1), labels
+    return np.stack(scores, axis=1), tuple(labels)
 
 
 def _as_scores(column: Any) -> Array:
@@ -194,19 +200,16 @@ def _as_labels(key: Any, announced: Any, function: str) -> Any:
         missing = key.isna().to_numpy()
         values = key.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
         return np.ma.array(values, mask=missing) if missing.any() else values
-    return _hashed(key, function)
+    return _hashed(key)
 
 
-def _hashed(key: Any, function: str) -> Coded:
+def _hashed(key: Any) -> Coded:
     """Words and other objects by their places in order: pandas hashes them fast."""
     try:
         codes, different = pd.factorize(key)
         labels, order = in_order(different.to_numpy(dtype=object))
     except TypeError as error:
-        raise TypeError(
-            f"{function}: labels in by have no order, or no hash ({error}); make them of one kind, "
-            "as with by.astype(str)"
-        ) from None
+        raise UnorderedError(*error.args) from None
     places = np.full(len(order) + 1, -1)
     places[order] = np.arange(len(order))
     return Coded(places[codes], labels)

@@ -18,7 +18,8 @@ from ._arguments import Array
 from ._frame_arguments import Columns, Frame, Labels, as_arrays
 from ._graph.dask_private import for_partitions
 from ._graph.tree import SplitEvery
-from ._group_parts import in_order, parts_of
+from ._group_parts import in_order
+from ._group_plan import parts_of
 from ._groups import (
     Statistic,
     rescaled,

@@ -10,15 +10,14 @@ that takes about one task more for each chunk, and not one for each chunk and pa
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 
 from ._algebra.dtypes import dtype_name
 from ._algebra.states import of_dtype
-from ._arguments import Array, check_split_every
+from ._arguments import Array
 from ._graph.alignment import join_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Stage
@@ -28,143 +27,15 @@ from ._graph.tree import (
     map_blocks,
     merge_runs,
     reduce_within_blocks,
-    slices_in_one_block,
     tree_reduce,
 )
-from ._group_arguments import Grouping, as_labelled, as_labels
+from ._group_arguments import Grouping
+from ._group_blocks import as_labelled, as_labels, checked_order, merged
+from ._group_plan import Parts
 from ._kernels import groups, partition
 from ._kernels.factorize import Labels
 from ._kernels.groups import Groups, Table
 from ._reread import second_reads
-
-# States that may be larger have parts: as many as keep one of all groups below PART_BYTES, but
-# never fewer or more than these.
-LARGE_STATE, PART_BYTES = 1 << 27, 1 << 30
-FEWEST, MOST = 8, 64
-# The groups of so many chunks are for one task, if each chunk has few or nobody knows.
-RUN = 16
-# States that may be larger are merged two at a time, so that a task holds three of them, and not
-# five. With 10^6 groups that takes 1.18 times as long; where states are small, tasks alone.
-_PAIRED = 1 << 24
-
-
-class Parts(NamedTuple):
-    """How groups are parted.
-
-    Attributes
-    ----------
-    number : int
-        Of parts.
-    width : int or None
-        How many labels each may have, which are places from 0 then; else a hash of a label says its
-        part.
-    steps : tuple of int
-        How many states are merged at a time, and then of these, before they are parted: all of a
-        run of neighbouring chunks.
-    state_bytes : float
-        Of a part of a run, at most; nan where only workers know.
-    """
-
-    number: int
-    width: int | None
-    steps: tuple[int, ...]
-    state_bytes: float
-
-    @property
-    def run(self) -> int:
-        """How many chunks a run has."""
-        return math.prod(self.steps)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What functions of `partition` take."""
-        return {"number": self.number, "width": self.width}
-
-    def lengths(self, total: int | None) -> tuple[float, ...]:
-        """How many of all labels are in each part, nan where only workers know."""
-        if total is None or self.width is None:
-            return (math.nan,) * self.number
-        return tuple(min(self.width, total - i * self.width) for i in range(self.number))
-
-
-def parts_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -> Parts | None:
-    """The parts of groups that there may be too many of for one task; else None."""
-    if not given.is_lazy:
-        return None
-    axis, each = given.axis, group_bytes(moments)
-    check_split_every(split_every, given.x.ndim, given.function)
-    if slices_in_one_block(given.x, (axis,)):
-        return None
-    known, total, chunks = _known(given), given.x.shape[axis], given.x.numblocks[axis]
-    many = each * (most_groups(given, total) if known is None else known)
-    if many <= LARGE_STATE:  # nan is not
-        return None
-    of_chunk = each * most_groups(given)
-    large = of_chunk > LARGE_STATE and not math.isnan(total)
-    steps = () if large else _steps(chunks, limits_of(given, split_every, of_chunk)[axis])
-    run = math.prod(steps)
-    if known is None and not large:
-        count = math.ceil(chunks / run)
-        return Parts(count, None, steps, of_chunk * run / count) if steps else None
-    count = max(FEWEST, min(math.ceil(many / PART_BYTES), MOST))
-    if known is None:
-        return Parts(count, None, steps, of_chunk / count)
-    # Whole rows of a result with several axes.
-    rows = known if given.shape is None else given.shape[0]
-    width = math.ceil(rows / count) * (known // rows)
-    return Parts(math.ceil(known / width), width, steps, of_chunk * run / count)
-
-
-def group_bytes(moments: bool) -> int:
-    """Of a group in a state: a label, m, w and s; and t and q."""
-    return 48 if moments else 32
-
-
-def _steps(chunks: int, limit: int) -> tuple[int, ...]:
-    """How the states of a run are merged, where one merge takes so many; of few chunks not at all.
-
-    There are as many parts as runs, and two tasks for each of both: one that takes a part of a run,
-    one that looks it up. In all these are one for each chunk, at most.
-    """
-    if chunks <= RUN:
-        return ()
-    run, steps = max(RUN, math.isqrt(2 * chunks - 1) + 1), []
-    while run > 1:
-        steps.append(min(limit, run))
-        run = -(-run // steps[-1])
-    return tuple(steps)
-
-
-def limits_of(given: Grouping, split_every: SplitEvery, state_bytes: float) -> dict[int, int]:
-    """How many states of so many bytes one merge takes."""
-    said = split_every is not None or dask.config.get("split_every", None) is not None
-    if state_bytes > _PAIRED and not said:
-        return {given.axis: 2}
-    return fan_in(given.x, (given.axis,), split_every, state_bytes)
-
-
-def _known(given: Grouping) -> int | None:
-    """How many labels there are that are places from 0, None if they are something else."""
-    if given.shape is not None:
-        return math.prod(given.shape)
-    (categories, *others) = given.categories
-    return len(categories) if categories is not None and not others else None
-
-
-def most_groups(given: Grouping, length: float | None = None) -> float:
-    """How many groups so many elements have at most, or a chunk, nan where only workers know."""
-    most = max(given.x.chunks[given.axis]) if length is None else length
-    if given.shape is not None:
-        return min(most, math.prod(given.shape)) if most == most else math.prod(given.shape)
-    known = 1
-    for key, categories in zip(given.keys, given.categories, strict=True):
-        if categories is not None:
-            known *= len(categories)
-        elif key.dtype.kind in "biu" and key.dtype.itemsize <= 2:
-            known *= 2 if key.dtype.kind == "b" else 256**key.dtype.itemsize
-        else:
-            return most
-    return min(known, most) if most == most else known
 
 
 def states_of_runs(
@@ -174,7 +45,7 @@ def states_of_runs(
     states = reduce_within_blocks(of_chunk, given.labelled, (given.axis,))
     if not parts.steps:
         return states
-    merge = Stage(f"{given.key}-merge", groups.merge, states.dtype)
+    merge = merging(given)
     split = Stage(f"{given.key}-split", partition.split, states.dtype, **parts.options)
     return map_blocks(split, merge_runs(merge, states, given.axis, parts.steps))
 
@@ -184,7 +55,7 @@ def merged_parts(
 ) -> da.Array:
     """The states of all groups: blocks as of `_groups.states_of`, with one more axis, of parts."""
     each = _in_parts(Stage(f"{given.key}-part", _part, runs.dtype), runs, parts.number)
-    merge, axes = Stage(f"{given.key}-merge", groups.merge, runs.dtype), (given.axis,)
+    merge, axes = merging(given), (given.axis,)
     limits = fan_in(given.x, axes, split_every, parts.state_bytes)
     return tree_reduce(_same(given), merge, merge, each, axes, True, limits)
 
@@ -198,7 +69,8 @@ def in_order(given: Grouping, parts: Parts, states: da.Array) -> da.Array:
         return states
     key, last, dtype = given.key, states.ndim - 1, states.dtype
     sample = Stage(f"{key}-sample", partition.sample, dtype, count=8 * parts.number)
-    between = Stage(f"{key}-between", partition.between, dtype, parts=parts.number)
+    options: dict[str, Any] = {"parts": parts.number, "function": given.function}
+    between = Stage(f"{key}-between", _between, dtype, **options)
     limits = {last: parts.number}
     ends = tree_reduce(sample, between, between, states, (last,), True, limits)
     split_at = Stage(f"{key}-split", partition.split_at, dtype, parts=parts.number)
@@ -259,10 +131,16 @@ def tables_in_parts(
     found = Stage(f"{key}-found", _found, states.dtype)
     pairs = (labels, index), (_numbers(parts.number), (runs.ndim,)), (states, (*index, runs.ndim))
     rows = join_blocks(found, runs.ndim + 1, *pairs)
-    table = Stage(f"{key}-table", _table, states.dtype, logarithm=logarithm).in_lists(None)
+    options: dict[str, Any] = {"logarithm": logarithm, "function": given.function}
+    table = Stage(f"{key}-table", _table, states.dtype, **options)
     tables = _blockwise(table, index, (rows, (*index, runs.ndim)), {})
     own = [i // parts.run for i in range(given.x.numblocks[axis])]
     return tables.blocks[(*(slice(None) for _ in range(axis)), own)]
+
+
+def merging(given: Grouping) -> Stage:
+    """What merges states."""
+    return Stage(f"{given.key}-merge", merged, np.float64, function=given.function)
 
 
 def _same(given: Grouping) -> Stage:
@@ -310,12 +188,18 @@ def _found(sought: tuple[Labels, ...], number: Array, states: Groups) -> Groups:
     return partition.found(states, sought[number.item()])
 
 
-def _table(*states: Groups, logarithm: bool) -> Table:
-    return groups.table(groups.merge(*states), logarithm)
+def _between(*samples: Labels, parts: int, function: str) -> Labels:
+    with checked_order(function):
+        return partition.between(*samples, parts=parts)
+
+
+def _table(*states: Groups, logarithm: bool, function: str) -> Table:
+    return groups.table(merged(*states, function=function), logarithm)
 
 
 def _rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
     *keys, states = others
     block = as_labelled(x, *keys, **options)
-    table = groups.table(groups.merge(*states), logarithm, len(block.keys[0]))
+    states = merged(*states, function=options["function"])
+    table = groups.table(states, logarithm, block.keys[0].shape[0])
     return of_dtype(groups.rescale(block, table, options["axis"], logarithm), result)

@@ -25,21 +25,19 @@ from ._graph.tree import (
     slices_in_one_block,
     tree_reduce,
 )
-from ._group_arguments import Grouping, as_labelled
+from ._group_arguments import Grouping
+from ._group_blocks import as_labelled
 from ._group_parts import (
-    Parts,
-    group_bytes,
     in_order,
     labels_one_by_one,
-    limits_of,
     merged_parts,
-    most_groups,
+    merging,
     one_by_one,
-    parts_of,
     rescaled_in_parts,
     states_of_runs,
     tables_in_parts,
 )
+from ._group_plan import Parts, group_bytes, limits_of, most_groups, parts_of
 from ._kernels import groups, log_sum, partition
 from ._kernels.groups import Groups
 from ._reread import second_reads
@@ -136,7 +134,7 @@ def states_of(
     axis, joined = given.axis, given.labelled
     if slices_in_one_block(joined, (axis,)):
         return reduce_within_blocks(of_chunk, joined, (axis,))
-    merge = Stage(f"{given.key}-merge", groups.merge, of_chunk.dtype)
+    merge = merging(given)
     limits = limits_of(given, split_every, group_bytes(moments) * most_groups(given))
     return tree_reduce(of_chunk, merge, merge, joined, (axis,), True, limits)
 

@@ -9,9 +9,10 @@ import dask
 import numpy as np
 import xarray as xr
 
-from . import grouped
+from . import _groups
 from ._algebra.dtypes import type_name
 from ._arguments import Array
+from ._group_arguments import grouping
 from ._statistics import expectation
 
 Named = Any  # a DataArray or Dataset
@@ -250,7 +251,8 @@ def _of_groups(
         )
     by, nothing = _as_arrays(keys), np.zeros(keys[0].size)
     several = by if len(keys) > 1 else (by,)
-    labels = tuple(grouped.logsumexp(nothing, key)[0] for key in several)
+    found = [grouping(function, nothing, key, 0, None) for key in several]
+    labels = tuple(_groups.reduced(one, _groups.LOGSUMEXP, None)[0] for one in found)
     expected = labels if len(keys) > 1 else labels[0]
     values = of_groups(x.data, by, axis=axis, expected_groups=expected, **options)
     coords = x.coords.to_dataset().drop_dims(x.dims[axis], errors="ignore").coords
