@@ -77,29 +77,45 @@ def columns(function: str, x: Any, by: Any) -> Columns:
             f"{function}: x is a {type_name(x)}; pass a Series or DataFrame of pandas or Dask "
             "(dsoftmax.grouped takes arrays)"
         )
-    given = by if isinstance(by, (list, tuple)) else [by]
+    several = isinstance(by, (list, tuple)) and not _is_column(x, by)
+    given = by if several else [by]
     if not given:
         raise ValueError(f"{function}: by is empty; pass labels, or several keys in a list")
-    names = [key for key in given if isinstance(key, str) and x.ndim == 2 and key in x.columns]
-    keys = tuple(_known(_as_key(function, x, key)) for key in given)
-    if names:
-        x = x[[name for name in x.columns if name not in names]]
+    named = [f"by[{i}]" if several else "by" for i in range(len(given))]
+    keys = tuple(_known(_as_key(function, x, *one)) for one in zip(given, named, strict=True))
+    taken = [key for key in given if _is_column(x, key)]
+    if taken:
+        x = x[list(dict.fromkeys(name for name in x.columns if name not in taken))]
     _check_scores(function, x)
     return Columns(function, x, keys)
 
 
-def _as_key(function: str, x: Frame, key: Any) -> Any:
-    if isinstance(key, str) and x.ndim == 2 and list(x.columns).count(key) == 1:
+def _is_column(x: Frame, key: Any) -> bool:
+    """Whether it is the name of a column."""
+    try:
+        return x.ndim == 2 and not _is_frame(key) and key in x.columns
+    except TypeError:  # as of a list, which has no hash
+        return False
+
+
+def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
+    lazy = dask.is_dask_collection(x)
+    if _is_column(x, key):
+        if (count := list(x.columns).count(key)) > 1:
+            raise ValueError(
+                f"{function}: {name} is {key!r}, the name of {count} columns of x; rename them"
+            )
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
-        what = repr(key) if isinstance(key, str) else f"a {type_name(key)}"
+        what = f"a {type_name(key)}" if np.ndim(key) or callable(key) else repr(key)
         if isinstance(key, str) and x.ndim == 1:
             what += ", but x is a Series and has no columns"
+        if hasattr(key, "to_series"):
+            what += f", of which {name}.to_series() makes a Series"
         raise TypeError(
-            f"{function}: by is {what}; pass a Series with the index of x, or the name of a column "
-            "of a DataFrame x, or several of these in a list"
+            f"{function}: {name} is {what}; pass a Series with the index of x, or the name of a "
+            "column of a DataFrame x, or several of these in a list"
         )
-    lazy = dask.is_dask_collection(x)
     if lazy != dask.is_dask_collection(key):
         raise TypeError(
             f"{function}: one of x and by is of Dask and the other of pandas; make both columns of "
@@ -208,7 +224,7 @@ def _hashed(key: Any) -> Coded:
     try:
         codes, different = pd.factorize(key)
         labels, order = in_order(different.to_numpy(dtype=object))
-    except TypeError as error:
+    except (TypeError, NotImplementedError) as error:  # the latter is Arrow's
         raise UnorderedError(*error.args) from None
     places = np.full(len(order) + 1, -1)
     places[order] = np.arange(len(order))
