@@ -107,7 +107,7 @@ def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
             )
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
-        what = f"a {type_name(key)}" if np.ndim(key) or callable(key) else repr(key)
+        what = repr(key) if np.isscalar(key) or key is None else f"a {type_name(key)}"
         if isinstance(key, str) and x.ndim == 1:
             what += ", but x is a Series and has no columns"
         if hasattr(key, "to_series"):

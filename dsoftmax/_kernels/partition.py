@@ -18,7 +18,7 @@ from .groups import Groups, Labelled, of_block
 Array = np.ndarray
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / the golden ratio (Knuth, TAOCP 3, 6.4)
-_HIGH, _HIGHEST = np.uint64(32), np.uint64(56)
+_HIGH, _HIGHEST = np.uint64(32), np.uint64(48)
 
 
 def parts_of_block(
@@ -102,7 +102,7 @@ def _part_of(labels: Labels, parts: int) -> Array:
     for one in labels:
         total = (total ^ _words(np.asarray(one))) * _ODD
         total ^= total >> _HIGH
-    return ((total * _ODD >> _HIGHEST) % np.uint64(parts)).astype(np.uint8)
+    return ((total * _ODD >> _HIGHEST) % np.uint64(parts)).astype(np.uint16)
 
 
 def _words(labels: Array) -> Array:

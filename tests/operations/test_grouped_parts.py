@@ -221,17 +221,35 @@ def test_equal_labels_of_other_dtypes_are_in_the_same_part():
             np.testing.assert_array_equal(one, other)
 
 
+def of_two_dtypes(block, dtypes, block_info):
+    return block.astype(dtypes[block_info[0]["chunk-location"][0] % 2])
+
+
+@pytest.mark.parametrize("dtypes", [("U1", "U5"), ("S1", "S5"), ("M8[D]", "M8[ms]"), ("O", "i8")])
+def test_blocks_of_other_dtypes_have_the_same_groups(dtypes, in_parts):
+    rng, x = np.random.default_rng(1), np.arange(80.0) % 7
+    by = rng.integers(0, 9, 80).astype(np.dtype(dtypes[0]))
+    options = {"dtype": by.dtype, "meta": by[:0], "dtypes": dtypes}
+    lazy = da.from_array(by, chunks=20).map_blocks(of_two_dtypes, **options)
+    assert_same(results(da.from_array(x, chunks=20), lazy), results(x, by))
+
+
 def test_words_have_the_same_part_in_all_processes():
     words = np.array(["a", "bb", "ccc"], object)
     assert partition._words(words).tolist() == [crc32(b"a"), crc32(b"bb"), crc32(b"ccc")]
 
 
 def test_labels_are_spread_over_parts():
-    for labels in (np.arange(8000), np.arange(8000) * 1024, np.arange(8000) / 8):
+    words = np.array([f"w{i}" for i in range(8000)])
+    for labels in (
+        *(np.arange(8000), np.arange(8000) * 1024, np.arange(8000) / 8),
+        *(words, words.astype(object), np.arange(8000).astype("M8[h]")),
+    ):
         whole = of_block(Labelled(np.zeros(8000), (labels,)), 0)
         sizes = [len(part.labels[0]) for part in partition.split(whole, 8)]
         assert min(sizes) > 800
         assert max(sizes) < 1200
+        assert min(len(part.labels[0]) for part in partition.split(whole, 320)) > 0
 
 
 # Runs of chunks.
