@@ -15,6 +15,8 @@ import pandas as pd
 from ._algebra.dtypes import type_name
 from ._arguments import Array
 from ._group_arguments import Grouping, grouping
+from ._group_blocks import checked_order
+from ._kernels.distinct import UnorderedError
 from ._kernels.factorize import Coded, in_order
 
 Frame = Any  # a Series or DataFrame, of pandas or Dask
@@ -75,29 +77,45 @@ def columns(function: str, x: Any, by: Any) -> Columns:
             f"{function}: x is of type {type_name(x)}; pass a Series or DataFrame of pandas or "
             "Dask (dsoftmax.grouped takes arrays)"
         )
-    given = by if isinstance(by, (list, tuple)) else [by]
+    several = isinstance(by, (list, tuple)) and not _is_column(x, by)
+    given = by if several else [by]
     if not given:
         raise ValueError(f"{function}: by is empty; pass labels, or several keys in a list")
-    names = [key for key in given if isinstance(key, str) and x.ndim == 2 and key in x.columns]
-    keys = tuple(_known(_as_key(function, x, key)) for key in given)
-    if names:
-        x = x[[name for name in x.columns if name not in names]]
+    named = [f"by[{i}]" if several else "by" for i in range(len(given))]
+    keys = tuple(_known(_as_key(function, x, *one)) for one in zip(given, named, strict=True))
+    taken = [key for key in given if _is_column(x, key)]
+    if taken:
+        x = x[list(dict.fromkeys(name for name in x.columns if name not in taken))]
     _check_scores(function, x)
     return Columns(function, x, keys)
 
 
-def _as_key(function: str, x: Frame, key: Any) -> Any:
-    if isinstance(key, str) and x.ndim == 2 and list(x.columns).count(key) == 1:
+def _is_column(x: Frame, key: Any) -> bool:
+    """Whether it is the name of a column."""
+    try:
+        return x.ndim == 2 and not _is_frame(key) and key in x.columns
+    except TypeError:  # as of a list, which has no hash
+        return False
+
+
+def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
+    lazy = dask.is_dask_collection(x)
+    if _is_column(x, key):
+        if (count := list(x.columns).count(key)) > 1:
+            raise ValueError(
+                f"{function}: {name} is {key!r}, the name of {count} columns of x; rename them"
+            )
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
-        what = repr(key) if isinstance(key, str) else f"of type {type_name(key)}"
+        what = repr(key) if np.isscalar(key) or key is None else f"of type {type_name(key)}"
         if isinstance(key, str) and x.ndim == 1:
             what += ", but x is a Series and has no columns"
+        if hasattr(key, "to_series"):
+            what += f", of which {name}.to_series() makes a Series"
         raise TypeError(
-            f"{function}: by is {what}; pass a Series with the index of x, or the name of a column "
-            "of a DataFrame x, or several of these in a list"
+            f"{function}: {name} is {what}; pass a Series with the index of x, or the name of a "
+            "column of a DataFrame x, or several of these in a list"
         )
-    lazy = dask.is_dask_collection(x)
     if lazy != dask.is_dask_collection(key):
         raise TypeError(
             f"{function}: one of x and by is of Dask and the other of pandas; make both columns of "
@@ -159,11 +177,15 @@ def as_arrays(x: Frame, *keys: Any, dtypes: Labels, function: str) -> tuple[Arra
     """Columns as NumPy arrays; ``dtypes`` are those that labels are announced to have."""
     for key in keys:
         _check_index(function, x, key)
-    labels = tuple(_as_labels(*one, function) for one in zip(keys, dtypes, strict=True))
+    names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
+    labels = []
+    for key, dtype, name in zip(keys, dtypes, names, strict=True):
+        with checked_order(function, name):
+            labels.append(_as_labels(key, dtype, function))
     if x.ndim == 1:
-        return _as_scores(x), labels
+        return _as_scores(x), tuple(labels)
     scores = [_as_scores(x.iloc[:, i]) for i in range(x.shape[1])]
-    return np.stack(scores, axis=1), labels
+    return np.stack(scores, axis=1), tuple(labels)
 
 
 def _as_scores(column: Any) -> Array:
@@ -194,19 +216,16 @@ def _as_labels(key: Any, announced: Any, function: str) -> Any:
         missing = key.isna().to_numpy()
         values = key.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
         return np.ma.array(values, mask=missing) if missing.any() else values
-    return _hashed(key, function)
+    return _hashed(key)
 
 
-def _hashed(key: Any, function: str) -> Coded:
+def _hashed(key: Any) -> Coded:
     """Words and other objects by their places in order: pandas hashes them fast."""
     try:
         codes, different = pd.factorize(key)
         labels, order = in_order(different.to_numpy(dtype=object))
-    except TypeError as error:
-        raise TypeError(
-            f"{function}: labels in by have no order, or no hash ({error}); make them of one kind, "
-            "as with by.astype(str)"
-        ) from None
+    except (TypeError, NotImplementedError) as error:  # the latter is Arrow's
+        raise UnorderedError(*error.args) from None
     places = np.full(len(order) + 1, -1)
     places[order] = np.arange(len(order))
     return Coded(places[codes], labels)

@@ -6,7 +6,6 @@ keeps the index, and Dask knows that the result goes with the other columns row 
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -17,7 +16,10 @@ from dask.base import tokenize
 from ._algebra.dtypes import dtype_name
 from ._arguments import Array
 from ._frame_arguments import Columns, Frame, Labels, as_arrays
+from ._graph.dask_private import for_partitions
 from ._graph.tree import SplitEvery
+from ._group_parts import in_order
+from ._group_plan import parts_of
 from ._groups import (
     Statistic,
     rescaled,
@@ -25,7 +27,7 @@ from ._groups import (
     state_labels,
     state_values,
     states_of,
-    table_of,
+    tables_of,
 )
 from ._kernels.groups import Groups
 from ._reread import warn_of_generators
@@ -36,14 +38,14 @@ def softmax(given: Columns, logarithm: bool, expected: Any, split_every: SplitEv
     found = given.grouping(expected)
     if not given.is_lazy:
         return _like(given.x, rescaled(found, logarithm, split_every, False))
-    table = table_of(found, logarithm, split_every)
+    tables = tables_of(found, logarithm, split_every)
     warn_of_generators(found.x, remedy="")
     options: dict[str, Any] = {"dtypes": given.dtypes, "logarithm": logarithm}
     options |= {"result": dtype_name(found.dtype)}
     return given.x.map_partitions(
         partial(_rescaled, **options, **found.options),
         *given.keys,
-        table.to_delayed().item(),
+        for_partitions(tables.to_delayed().ravel().tolist()),
         meta=softmax(_empty(given), logarithm, expected, None),
         token=f"{found.key}-rescale",
     )
@@ -62,15 +64,24 @@ def statistic(given: Columns, of: Statistic, expected: Any, split_every: SplitEv
         expected=(expected,) if expected is not None and len(keys) == 1 else expected,
         result=dtype_name(found.dtype),
     )
-    states = states_of(found, split_every, of.moments)
+    parts = parts_of(found, split_every, of.moments)
+    states = states_of(found, split_every, of.moments, parts)
     if not given.is_lazy:
         return summary(states)
     import dask.dataframe as dd
 
+    if parts:
+        states = in_order(found, parts, states)
     meta = statistic(_empty(given), of, expected, None).iloc[:0]
     name = f"{found.key}-{tokenize(states.name, summary)}"
-    one = dask.delayed(summary, pure=True)(states.to_delayed().item(), dask_key_name=name)
-    return dd.from_delayed([one], meta=meta, prefix=found.key, verify_meta=False)
+    width = parts and parts.width
+    lazy = dask.delayed(summary, pure=True)
+    blocks = states.to_delayed().ravel()
+    one_by_one = [
+        lazy(block, width and slice(i * width, (i + 1) * width), dask_key_name=(name, i))
+        for i, block in enumerate(blocks)
+    ]
+    return dd.from_delayed(one_by_one, meta=meta, prefix=found.key, verify_meta=False)
 
 
 def _empty(given: Columns) -> Columns:
@@ -97,6 +108,8 @@ def _rescaled(x: Frame, *others: Any, dtypes: Labels, **options: Any) -> Frame:
 
 def _summary(
     states: Groups,
+    places: slice | None = None,
+    *,
     scores: Frame,
     keys: Labels,
     categories: tuple[Any, ...],
@@ -104,18 +117,22 @@ def _summary(
     expected: tuple[Any, ...] | None,
     result: str,
 ) -> Frame:
-    """A statistic of groups as columns; ``scores`` and ``keys`` have names and dtypes."""
+    """A statistic of groups as columns; ``scores`` and ``keys`` have names and dtypes.
+
+    Of expected groups only those at some ``places``.
+    """
     names = [key.name for key in keys]
     if expected is not None:
-        length: int | None = math.prod(map(len, expected))
         levels = [pd.Index(labels, name=name) for labels, name in zip(expected, names, strict=True)]
         index = pd.MultiIndex.from_product(levels) if len(levels) > 1 else levels[0]
-    else:
-        length = None
-        found = [state_labels(states, i, one) for i, one in enumerate(categories)]
-        levels = [
-            pd.Index(labels, dtype=key.dtype, name=key.name)
-            for labels, key in zip(found, keys, strict=True)
-        ]
-        index = pd.MultiIndex.from_arrays(levels) if len(levels) > 1 else levels[0]
-    return _like(scores, state_values(states, 0, of, length, result), index)
+        if places is not None:
+            index = index[places]
+            states = states._replace(labels=(states.labels[0] - places.start,))
+        return _like(scores, state_values(states, 0, of, len(index), result), index)
+    found = [state_labels(states, i, one) for i, one in enumerate(categories)]
+    levels = [
+        pd.Index(labels, dtype=key.dtype, name=key.name)
+        for labels, key in zip(found, keys, strict=True)
+    ]
+    index = pd.MultiIndex.from_arrays(levels) if len(levels) > 1 else levels[0]
+    return _like(scores, state_values(states, 0, of, None, result), index)

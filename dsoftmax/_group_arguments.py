@@ -1,4 +1,4 @@
-"""An array and labels along one of its axes: arguments, errors that say what to do, and blocks."""
+"""An array and labels along one of its axes: arguments, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import numpy as np
 
 from ._algebra.dtypes import dtype_name, result_dtype, type_name
 from ._arguments import Array, as_any_array, as_array, check_axis
-from ._graph.alignment import check_blocks
 from ._graph.stage import Stage
 from ._graph.tree import map_blocks
-from ._kernels import as_block
-from ._kernels.factorize import KINDS, Coded, Labels, has_missing, in_order, places_of, product
-from ._kernels.groups import Labelled
+from ._group_blocks import as_labelled, check_block, places_among
+from ._kernels.factorize import KINDS, has_missing, in_order
 
 _COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
 
@@ -93,7 +91,7 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
     """The arguments of a function on groups, or errors that say what to do."""
     x = as_array(x, function)
     block = x._meta if isinstance(x, da.Array) else x
-    _check_block(block, function)
+    check_block(block, function)
     if axis is None or isinstance(axis, tuple) or x.ndim == 0:
         raise TypeError(
             f"{function}: axis is {axis!r} and x has shape {tuple(x.shape)}; labels go along one "
@@ -227,62 +225,5 @@ def _as_expected(
         )
     if categories is None:
         return ordered, order
-    try:
-        codes = places_of(labels, in_order(categories))
-    except TypeError as error:
-        raise TypeError(
-            f"{function}: no label in by can equal those of expected_groups ({error}); convert one "
-            "of them"
-        ) from None
+    codes = places_among(labels, in_order(categories), function)
     return in_order(np.where(codes < 0, -2 - np.arange(len(codes)), codes))
-
-
-# Of blocks.
-
-
-def _check_block(x: Array, function: str) -> None:
-    if not isinstance(x, np.ndarray):
-        raise TypeError(
-            f"{function}: x is of type {type_name(x)}, and groups are of NumPy and Dask arrays of "
-            "NumPy blocks; convert it, as with numpy.asarray"
-        )
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(
-            f"{function}: x is masked; pass x.filled(-inf), so that these elements have "
-            "probability 0, or give them a label that is missing"
-        )
-
-
-def as_labelled(x: Array, *keys: Array, axis: int, ndim: int, **options: Any) -> Labelled:
-    """A block and its labels, as `as_labels` gives them."""
-    x = as_block(x, ndim)
-    _check_block(x, options["function"])
-    return Labelled(x, as_labels(*keys, length=x.shape[axis], **options))
-
-
-def as_labels(
-    *keys: Array,
-    function: str,
-    kinds: tuple[str, ...],
-    expected: tuple[tuple[Array, Array], ...] | None,
-    length: int | None = None,
-    **_: Any,
-) -> Labels:
-    """Labels as vectors, or their places among those that are expected."""
-    vectors = tuple(
-        k.ravel() if isinstance(k, (Coded, np.ma.MaskedArray)) else np.ravel(k) for k in keys
-    )
-    shapes: dict[str, Any] = {} if length is None else {"x": ((length,), ())}
-    names = ["by"] if len(keys) == 1 else [f"by[{i}]" for i in range(len(keys))]
-    for vector, name, kind in zip(vectors, names, kinds, strict=True):
-        shapes[name] = (vector.shape, ())
-        if kind != "O" and vector.dtype.kind != kind:
-            raise TypeError(
-                f"{function}: a block of {name} has dtype {vector.dtype}, which its Dask array "
-                "does not say; convert the blocks first, as with map_blocks(..., dtype=...)"
-            )
-    check_blocks(function, shapes)
-    if expected is None:
-        return vectors
-    places = tuple(places_of(*pair) for pair in zip(vectors, expected, strict=True))
-    return (product(tuple(len(order) for _, order in expected), places),)

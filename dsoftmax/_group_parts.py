@@ -2,12 +2,15 @@
 
 No task holds all groups: not those that merge, not the second map, whose blocks get the states of
 their own groups, and not the results, where each part is a chunk.
+
+Where chunks are small, those of a run of neighbours are merged first, and share what is looked up:
+that takes about one task more for each chunk, and not one for each chunk and part.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -22,94 +25,39 @@ from ._graph.tree import (
     SplitEvery,
     fan_in,
     map_blocks,
+    merge_runs,
     reduce_within_blocks,
-    slices_in_one_block,
     tree_reduce,
 )
-from ._group_arguments import Grouping, as_labelled, as_labels
+from ._group_arguments import Grouping
+from ._group_blocks import as_labelled, as_labels, checked_order, merged
+from ._group_plan import Parts
 from ._kernels import groups, partition
 from ._kernels.factorize import Labels
-from ._kernels.groups import Groups
+from ._kernels.groups import Groups, Table
 from ._reread import second_reads
 
-# States that may be larger have parts: as many as keep one of all groups below PART_BYTES, but
-# never fewer or more than these.
-LARGE_STATE, PART_BYTES = 1 << 27, 1 << 30
-FEWEST, MOST = 8, 64
 
-
-class Parts(NamedTuple):
-    """How groups are parted: how many parts there are, and how many labels each may have.
-
-    These are places from 0 then; else ``width`` is None, and a hash of a label says its part.
-    """
-
-    number: int
-    width: int | None
-
-    def lengths(self, total: int | None) -> tuple[float, ...]:
-        """How many of all labels are in each part, nan where only workers know."""
-        if total is None or self.width is None:
-            return (math.nan,) * self.number
-        return tuple(min(self.width, total - i * self.width) for i in range(self.number))
-
-
-def parts_of(given: Grouping, group_bytes: int) -> Parts | None:
-    """The parts of groups that there may be too many of for one task; else None."""
-    if not given.is_lazy or slices_in_one_block(given.x, (given.axis,)):
-        return None
-    known, total = _known(given), given.x.shape[given.axis]
-    many = most_groups(given) if known is None else known
-    if not group_bytes * many > LARGE_STATE:  # nan is not
-        return None
-    total = total if known is None else known
-    count = max(FEWEST, min(math.ceil(group_bytes * total / PART_BYTES), MOST))
-    if known is None:
-        hashed = all(key.dtype.kind in partition.KINDS for key in given.keys)
-        return Parts(count, None) if hashed else None
-    # Whole rows of a result with several axes.
-    rows = known if given.shape is None else given.shape[0]
-    width = math.ceil(rows / count) * (known // rows)
-    return Parts(math.ceil(known / width), width)
-
-
-def _known(given: Grouping) -> int | None:
-    """How many labels there are that are places from 0, None if they are something else."""
-    if given.shape is not None:
-        return math.prod(given.shape)
-    (categories, *others) = given.categories
-    return len(categories) if categories is not None and not others else None
-
-
-def most_groups(given: Grouping) -> float:
-    """How many groups a state has at most, nan where only workers know."""
-    most = max(given.x.chunks[given.axis])
-    if given.shape is not None:
-        return min(most, math.prod(given.shape)) if most == most else math.prod(given.shape)
-    known = 1
-    for key, categories in zip(given.keys, given.categories, strict=True):
-        if categories is not None:
-            known *= len(categories)
-        elif key.dtype.kind in "biu" and key.dtype.itemsize <= 2:
-            known *= 2 if key.dtype.kind == "b" else 256**key.dtype.itemsize
-        else:
-            return most
-    return min(known, most) if most == most else known
-
-
-def states_in_parts(
-    given: Grouping, parts: Parts, of_block: Stage, group_bytes: int, split_every: SplitEvery
+def states_of_runs(
+    given: Grouping, parts: Parts, of_chunk: Stage, split_every: SplitEvery
 ) -> da.Array:
-    """The states of all groups: blocks as of `_groups.states_of`, with one more axis, of parts.
+    """The states of runs of chunks in parts, or of chunks as ``of_chunk`` gives them."""
+    states = reduce_within_blocks(of_chunk, given.labelled, (given.axis,))
+    if not parts.steps:
+        return states
+    merge = merging(given)
+    split = Stage(f"{given.key}-split", partition.split, states.dtype, **parts.options)
+    return map_blocks(split, merge_runs(merge, states, given.axis, parts.steps))
 
-    ``of_block`` gives the state of a block, in parts.
-    """
-    joined, axis, dtype = given.labelled, given.axis, of_block.dtype
-    limits = fan_in(joined, (axis,), split_every, group_bytes * most_groups(given) / parts.number)
-    blocks = reduce_within_blocks(of_block, joined, (axis,))
-    merge, same = Stage(f"{given.key}-merge", groups.merge, dtype), _same(given)
-    each = _in_parts(Stage(f"{given.key}-part", _part, dtype), blocks, parts.number)
-    return tree_reduce(same, merge, merge, each, (axis,), True, limits)
+
+def merged_parts(
+    given: Grouping, parts: Parts, runs: da.Array, split_every: SplitEvery
+) -> da.Array:
+    """The states of all groups: blocks as of `_groups.states_of`, with one more axis, of parts."""
+    each = _in_parts(Stage(f"{given.key}-part", _part, runs.dtype), runs, parts.number)
+    merge, axes = merging(given), (given.axis,)
+    limits = fan_in(given.x, axes, split_every, parts.state_bytes)
+    return tree_reduce(_same(given), merge, merge, each, axes, True, limits)
 
 
 def in_order(given: Grouping, parts: Parts, states: da.Array) -> da.Array:
@@ -121,7 +69,8 @@ def in_order(given: Grouping, parts: Parts, states: da.Array) -> da.Array:
         return states
     key, last, dtype = given.key, states.ndim - 1, states.dtype
     sample = Stage(f"{key}-sample", partition.sample, dtype, count=8 * parts.number)
-    between = Stage(f"{key}-between", partition.between, dtype, parts=parts.number)
+    options: dict[str, Any] = {"parts": parts.number, "function": given.function}
+    between = Stage(f"{key}-between", _between, dtype, **options)
     limits = {last: parts.number}
     ends = tree_reduce(sample, between, between, states, (last,), True, limits)
     split_at = Stage(f"{key}-split", partition.split_at, dtype, parts=parts.number)
@@ -170,6 +119,30 @@ def rescaled_in_parts(
     return da.blockwise(stage, index, *arguments, dtype=stage.dtype, align_arrays=False)
 
 
+def tables_in_parts(
+    given: Grouping, parts: Parts, runs: da.Array, states: da.Array, logarithm: bool
+) -> da.Array:
+    """What the elements of each chunk are mapped with, from the states of parts that its run needs.
+
+    Its labels are those of the run, which are held from the first map to the second.
+    """
+    key, axis, index = given.key, given.axis, tuple(range(runs.ndim))
+    labels = map_blocks(Stage(f"{key}-sought", _labels, states.dtype), runs)
+    found = Stage(f"{key}-found", _found, states.dtype)
+    pairs = (labels, index), (_numbers(parts.number), (runs.ndim,)), (states, (*index, runs.ndim))
+    rows = join_blocks(found, runs.ndim + 1, *pairs)
+    options: dict[str, Any] = {"logarithm": logarithm, "function": given.function}
+    table = Stage(f"{key}-table", _table, states.dtype, **options)
+    tables = _blockwise(table, index, (rows, (*index, runs.ndim)), {})
+    own = [i // parts.run for i in range(given.x.numblocks[axis])]
+    return tables.blocks[(*(slice(None) for _ in range(axis)), own)]
+
+
+def merging(given: Grouping) -> Stage:
+    """What merges states."""
+    return Stage(f"{given.key}-merge", merged, np.float64, function=given.function)
+
+
 def _same(given: Grouping) -> Stage:
     return Stage(f"{given.key}-merge", _itself, np.float64)
 
@@ -203,7 +176,11 @@ def _part(parts: tuple[Any, ...], number: Array) -> Any:
 
 def sought_in_block(*keys: Array, parts: Parts, **options: Any) -> tuple[Labels, ...]:
     """The labels that a block has, in parts."""
-    return partition.sought(as_labels(*keys, **options), *parts)
+    return partition.sought(as_labels(*keys, **options), **parts.options)
+
+
+def _labels(parts: tuple[Groups, ...]) -> tuple[Labels, ...]:
+    return tuple(part.labels for part in parts)
 
 
 def _found(sought: tuple[Labels, ...], number: Array, states: Groups) -> Groups:
@@ -211,8 +188,18 @@ def _found(sought: tuple[Labels, ...], number: Array, states: Groups) -> Groups:
     return partition.found(states, sought[number.item()])
 
 
+def _between(*samples: Labels, parts: int, function: str) -> Labels:
+    with checked_order(function):
+        return partition.between(*samples, parts=parts)
+
+
+def _table(*states: Groups, logarithm: bool, function: str) -> Table:
+    return groups.table(merged(*states, function=function), logarithm)
+
+
 def _rescaled_block(x: Array, *others: Any, logarithm: bool, result: str, **options: Any) -> Array:
     *keys, states = others
     block = as_labelled(x, *keys, **options)
-    table = groups.table(groups.merge(*states), logarithm, len(block.keys[0]))
+    states = merged(*states, function=options["function"])
+    table = groups.table(states, logarithm, block.keys[0].shape[0])
     return of_dtype(groups.rescale(block, table, options["axis"], logarithm), result)

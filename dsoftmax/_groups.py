@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import dask
 import dask.array as da
 import numpy as np
 
@@ -21,31 +20,27 @@ from ._graph.choose import Reread
 from ._graph.stage import Call, Stage
 from ._graph.tree import (
     SplitEvery,
-    fan_in,
     map_blocks,
     reduce_within_blocks,
     slices_in_one_block,
     tree_reduce,
 )
-from ._group_arguments import Grouping, as_labelled
+from ._group_arguments import Grouping
+from ._group_blocks import as_labelled
 from ._group_parts import (
-    Parts,
     in_order,
     labels_one_by_one,
-    most_groups,
+    merged_parts,
+    merging,
     one_by_one,
-    parts_of,
     rescaled_in_parts,
-    states_in_parts,
+    states_of_runs,
+    tables_in_parts,
 )
+from ._group_plan import Parts, group_bytes, limits_of, most_groups, parts_of
 from ._kernels import groups, log_sum, partition
 from ._kernels.groups import Groups
 from ._reread import second_reads
-
-_GROUP_BYTES, _MOMENTS_BYTES = 32, 48  # a label, m, w and s; and t and q
-# States that may be larger are merged two at a time, so that a task holds three of them, and not
-# five. With 10^6 groups that takes 1.18 times as long; where states are small, tasks alone.
-_PAIRED = 1 << 24
 
 
 def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: Reread) -> Array:
@@ -60,17 +55,23 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, call=call, **options)
         return map_blocks(stage, *arrays)
-    if parts := parts_of(given, _GROUP_BYTES):
+    parts = parts_of(given, split_every)
+    if parts and not parts.steps:
         found = states_of(given, split_every, parts=parts)
         return rescaled_in_parts(given, parts, found, logarithm, reread)
-    found = table_of(given, logarithm, split_every)
+    found = tables_of(given, logarithm, split_every)
     again = second_reads(given.function, arrays, given.labelled, found, (axis,), reread)
     stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
     return map_blocks(stage, *again, found)
 
 
-def table_of(given: Grouping, logarithm: bool, split_every: SplitEvery) -> da.Array:
-    """What the elements of the groups of a Dask array are mapped with: opaque blocks."""
+def tables_of(given: Grouping, logarithm: bool, split_every: SplitEvery) -> da.Array:
+    """What the elements of a Dask array are mapped with: opaque blocks, one for each or for all."""
+    if parts := parts_of(given, split_every):
+        runs = states_of_runs(given, parts, _of_chunk(given, False, parts), split_every)
+        return tables_in_parts(
+            given, parts, runs, merged_parts(given, parts, runs, split_every), logarithm
+        )
     states = states_of(given, split_every)
     stage = Stage(f"{given.key}-table", groups.table, states.dtype, logarithm=logarithm)
     return reduce_within_blocks(stage, states, (given.axis,))
@@ -94,7 +95,7 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
     axis, shape = given.axis, given.shape
     options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
     options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
-    parts = parts_of(given, _MOMENTS_BYTES if statistic.moments else _GROUP_BYTES)
+    parts = parts_of(given, split_every, statistic.moments)
     states = states_of(given, split_every, statistic.moments, parts)
     if not given.is_lazy:
         values = state_values(states, **options)
@@ -124,29 +125,29 @@ def states_of(
     """
     if not given.is_lazy:
         return groups.of_block(given.labelled, given.axis, moments)
-    check_split_every(split_every, given.x.ndim, given.function)
     if moments:  # which several statistics have in common, and so one name
         given = given._replace(function="grouped.softmax")
-    call = Call.of(given.function, given.x, (given.axis,))
-    axis, sums, joined, key = given.axis, np.dtype(np.float64), given.labelled, given.key
-    options: dict[str, Any] = {"axis": axis, "moments": moments, "call": call}
-    group_bytes = _MOMENTS_BYTES if moments else _GROUP_BYTES
-    name = f"{key}-moments" if moments else f"{key}-normalizer"
+    of_chunk = _of_chunk(given, moments, parts)
     if parts:
-        of_block = Stage(name, partition.parts_of_block, sums, **options, **parts._asdict())
-        return states_in_parts(given, parts, of_block, group_bytes, split_every)
-    of_block = Stage(name, groups.of_block, sums, **options)
+        runs = states_of_runs(given, parts, of_chunk, split_every)
+        return merged_parts(given, parts, runs, split_every)
+    axis, joined = given.axis, given.labelled
     if slices_in_one_block(joined, (axis,)):
-        return reduce_within_blocks(of_block, joined, (axis,))
-    merge = Stage(f"{key}-merge", groups.merge, sums)
-    limits = fan_in(joined, (axis,), split_every, group_bytes * most_groups(given))
-    if group_bytes * most_groups(given) > _PAIRED and not _is_said(split_every):
-        limits = {axis: 2}
-    return tree_reduce(of_block, merge, merge, joined, (axis,), True, limits)
+        return reduce_within_blocks(of_chunk, joined, (axis,))
+    merge = merging(given)
+    limits = limits_of(given, split_every, group_bytes(moments) * most_groups(given))
+    return tree_reduce(of_chunk, merge, merge, joined, (axis,), True, limits)
 
 
-def _is_said(split_every: SplitEvery) -> bool:
-    return split_every is not None or dask.config.get("split_every", None) is not None
+def _of_chunk(given: Grouping, moments: bool, parts: Parts | None) -> Stage:
+    """What makes the state of a chunk, in parts if there are some and no runs."""
+    call = Call.of(given.function, given.x, (given.axis,))
+    options: dict[str, Any] = {"axis": given.axis, "moments": moments, "call": call}
+    function: Callable[..., Any] = groups.of_block
+    if parts and not parts.steps:
+        function, options = partition.parts_of_block, options | parts.options
+    name = f"{given.key}-moments" if moments else f"{given.key}-normalizer"
+    return Stage(name, function, np.float64, **options)
 
 
 def _labels_of(given: Grouping, states: Any, i: int) -> Array:

@@ -9,9 +9,10 @@ import dask
 import numpy as np
 import xarray as xr
 
-from . import grouped
+from . import _groups
 from ._algebra.dtypes import type_name
 from ._arguments import Array
+from ._group_arguments import grouping
 from ._statistics import expectation
 
 Named = Any  # a DataArray or Dataset
@@ -33,6 +34,8 @@ def mapped(
     def whole(one: Any, axes: tuple[int, ...]) -> Any:
         mask = _beside(one, where, name, "where")
         return _like(one, function(one.data, axes, where=mask, **options))
+
+    by = _coordinates(x, by)
 
     def within(one: Any, _: Any) -> Any:
         axis, keys = _labels(one, dim, by, where, name)
@@ -56,6 +59,8 @@ def reduced(
     def whole(one: Any, axes: tuple[int, ...]) -> Any:
         mask = _beside(one, where, name, "where")
         return _reduce(one, axes, lambda data, axis: function(data, axis, where=mask, **options))
+
+    by = _coordinates(x, by)
 
     def within(one: Any, _: Any) -> Any:
         axis, keys = _labels(one, dim, by, where, name)
@@ -112,7 +117,13 @@ def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ..
 
 def _reduce(x: Any, axes: tuple[int, ...], call: Callable[..., Array]) -> Any:
     """A function of the data and ``axis``, as xarray reduces: with no coordinate of the axes."""
-    return x.reduce(call, axis=axes, keep_attrs=_keeps_attrs())
+    # Over no axes SciPy, and so dsoftmax, makes a vector of a number.
+    one = x.ndim == 0
+    return x.reduce(
+        lambda data, axis: call(data, axis=None if one else axis),
+        axis=axes,
+        keep_attrs=_keeps_attrs(),
+    )
 
 
 def _beside(x: Any, other: Any, function: str, name: str) -> Array:
@@ -191,6 +202,17 @@ def _like(x: Any, data: Array) -> Any:
 # Groups.
 
 
+def _coordinates(x: Any, by: Any) -> Any:
+    """Labels with the coordinates of x in place of their names, where it has these.
+
+    A variable of a Dataset has only those along its own dimensions.
+    """
+    keys = by if isinstance(by, (list, tuple)) else [by]
+    coords = getattr(x, "coords", ())
+    found = [x[key] if isinstance(key, str) and key in coords else key for key in keys]
+    return found if isinstance(by, (list, tuple)) else found[0]
+
+
 def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int, list[Any]]:
     """The axis that labels go along, and the coordinates that these are."""
     if where is not None:
@@ -200,21 +222,20 @@ def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int,
         )
     keys = []
     for key in by if isinstance(by, (list, tuple)) else [by]:
-        if isinstance(key, xr.DataArray):
-            keys.append(_aligned(x, key, function, "by") if set(key.dims) <= set(x.dims) else key)
-        elif isinstance(key, str) and key in x.coords:
-            keys.append(x[key])
-        else:
+        if not isinstance(key, xr.DataArray):
             what = repr(key) if isinstance(key, str) else f"of type {type_name(key)}"
             raise TypeError(
                 f"{function}: by is {what} and x has coordinates {tuple(x.coords)}; pass the name "
                 "of one, or a DataArray, or several of these in a list"
             )
+        keys.append(_aligned(x, key, function, "by") if set(key.dims) <= set(x.dims) else key)
     dims = {key.dims for key in keys}
     if len(dims) != 1 or len(keys[0].dims) != 1 or keys[0].dims[0] not in x.dims:
+        more = next((key.dims for key in keys if len(key.dims) > 1), None)
         raise ValueError(
             f"{function}: by has dimensions {[key.dims for key in keys]} and x {x.dims}; pass "
             "labels along one of the dimensions of x"
+            + (f", or make one of several, as with x.stack(place={more})" if more else "")
         )
     (along,) = keys[0].dims
     if dim is not None and _names(x, dim, function) != [along]:
@@ -251,9 +272,16 @@ def _of_groups(
             f"{function}: by is a Dask array, and the labels in it become a coordinate of the "
             f"result; load them first, as with x[{names[0]!r}].load()"
         )
+    others = [dim for dim in x.dims if dim != x.dims[axis]]
+    if again := [name for i, name in enumerate(names) if name in names[:i] + others]:
+        raise ValueError(
+            f"{function}: by is named {again[0]!r}, as is another dimension of the result; give "
+            "it a name of its own, as with by.rename('group')"
+        )
     by, nothing = _as_arrays(keys), np.zeros(keys[0].size)
     several = by if len(keys) > 1 else (by,)
-    labels = tuple(grouped.logsumexp(nothing, key)[0] for key in several)
+    found = [grouping(function, nothing, key, 0, None) for key in several]
+    labels = tuple(_groups.reduced(one, _groups.LOGSUMEXP, None)[0] for one in found)
     expected = labels if len(keys) > 1 else labels[0]
     values = of_groups(x.data, by, axis=axis, expected_groups=expected, **options)
     coords = x.coords.to_dataset().drop_dims(x.dims[axis], errors="ignore").coords

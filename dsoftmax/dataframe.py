@@ -43,8 +43,8 @@ def softmax(
     by : Series or str, or list or tuple of such
         The label of each row: a Series with the index of x, or the name of a column of a DataFrame,
         which is no score then; several are keys, whose combinations are the groups. Any kind with
-        an order: integers, strings, dates, categories. A missing label (NaN, None, NA, NaT) is of
-        no group.
+        an order and a hash: integers, strings, dates, categories. A missing label (NaN, None, NA,
+        NaT) is of no group.
     expected_groups : array_like, or tuple of such, optional
         The labels that count, all different, of each key; other rows are of no group.
     split_every : int, optional
@@ -61,7 +61,7 @@ def softmax(
     ------
     TypeError
         If x or by is something else, one is of Dask and the other not, a column of scores is not
-        numeric, or labels have no order.
+        numeric, or labels have no order or no hash.
     ValueError
         If by has another index than x, or is partitioned otherwise, or expected_groups has a label
         twice or a missing one. Raised at the call; where only a worker can tell, in the
@@ -81,7 +81,8 @@ def softmax(
     A Dask column is read twice, and nothing of it is held between. What is below it is computed
     twice, too: call ``.persist()`` on what is expensive, such as a frame that was merged.
 
-    There are two tasks for each partition, and one for every four that merges. The result goes with
+    There are two tasks for each partition, and one for every four that merges; of more than 16
+    partitions, 1.3 more for each, and no task holds all groups. The result goes with
     the other columns of x row by row: ``df.assign(p=softmax(df["u"], df["market"]))`` aligns
     nothing, even where divisions are unknown.
 
@@ -161,7 +162,8 @@ def logsumexp(
     Series or DataFrame
         A row for each group: the labels are the index, of the dtype of by and in order (of
         categories, in theirs), with a level for each key. With ``expected_groups`` a row for each
-        of these, -inf for an empty group. Of one partition, lazily.
+        of these, -inf for an empty group. Lazily, of one partition, or of several in order where
+        there may be many groups.
 
     Raises
     ------

@@ -87,8 +87,9 @@ def softmax(
 
     For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
     and one per chunk for the result. A group takes 32 bytes of a partial result, and the task that
-    merges the last of them holds all groups. Where partial results may exceed 128 MiB, groups are
-    in parts, and no task holds all of them; see ``docs/groups.md``.
+    merges the last of them holds all groups. Where these may exceed 128 MiB, or lengths are
+    unknown, in more than 16 chunks or large ones, groups are in parts, and no task holds all of
+    them; that takes 1.3 tasks more for each chunk. See ``docs/groups.md``.
 
     References
     ----------

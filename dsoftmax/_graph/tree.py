@@ -11,7 +11,7 @@ Only public Dask is used, and only what the classic and the array-expression mod
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask
@@ -103,6 +103,31 @@ def tree_reduce(
         concatenate=False,
         split_every={axis: split_every[axis] for axis in axes},
     )
+
+
+def merge_runs(merge: Stage, states: da.Array, axis: int, steps: Sequence[int]) -> da.Array:
+    """Merge the states of runs of neighbouring blocks, in a tree with so many at each of its steps.
+
+    A run has as many blocks as the product of these, but the last one, which may have fewer.
+    """
+    index = tuple(range(states.ndim))
+
+    def merged(count: int, blocks: slice) -> da.Array:
+        """Of every so many blocks the first and those that follow it, one from each slice."""
+        picked = (
+            states.blocks[(*(slice(None) for _ in range(axis)), slice(i, blocks.stop, blocks.step))]
+            for i in range(blocks.start, blocks.start + count)
+        )
+        pairs = [item for one in picked for item in (one, index)]
+        return da.blockwise(merge, index, *pairs, dtype=merge.dtype, **_ALIGNED)
+
+    for step in steps:
+        number = states.numblocks[axis]
+        whole, rest = number - number % step, number % step
+        parts = [merged(step, slice(0, whole, step))] if whole else []
+        parts += [merged(rest, slice(whole, number, rest))] if rest else []
+        states = da.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
+    return states
 
 
 def fan_in(

@@ -17,6 +17,10 @@ Array = np.ndarray
 FEWEST_SLOTS = 1 << 15
 
 
+class UnorderedError(TypeError):
+    """Labels that have no order, or no hash."""
+
+
 def distinct(labels: Array) -> tuple[Array, Array]:
     """The different labels in order, and which of them each label is."""
     if labels.dtype.kind in "OT":
@@ -39,10 +43,7 @@ def _of_objects(labels: Array) -> tuple[Array, Array]:
         missing = dict.fromkeys(filter(is_missing, different), -1)
         ordered = sorted(different.keys() - missing.keys())
     except TypeError as error:
-        raise TypeError(
-            f"labels in by have no order, or no hash ({error}); make them of one kind, as with "
-            "by.astype(str)"
-        ) from None
+        raise UnorderedError(*error.args) from None
     places = dict(zip(ordered, range(len(ordered)), strict=True)) | missing
     groups = np.empty(len(ordered), object)
     groups[:] = ordered

@@ -91,7 +91,7 @@ def numbered(keys: Labels) -> Numbered:
 
     Raises
     ------
-    TypeError
+    UnorderedError
         For labels that have no order, or no hash.
     """
     return reduce(_paired, map(_of_one, keys))
@@ -260,6 +260,12 @@ def in_order(labels: Array) -> tuple[Array, Array]:
     """Labels sorted, and where each of them was before."""
     order = np.argsort(labels, kind="stable")
     return labels[order], order
+
+
+def coded(labels: Array) -> Coded:
+    """Labels by their places among those that there are."""
+    found = _of_one(labels)
+    return Coded(found.from_zero, *found.labels())
 
 
 def places_of(labels: Array | Coded, expected: tuple[Array, Array]) -> Array:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from calendar import timegm
+from datetime import date, datetime
 from itertools import pairwise
+from numbers import Number
+from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -12,9 +17,8 @@ from .groups import Groups, Labelled, of_block
 
 Array = np.ndarray
 
-KINDS = "biufMmUS"  # of labels that have a hash here; others are all in the first part
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / the golden ratio (Knuth, TAOCP 3, 6.4)
-_HIGH, _HIGHEST = np.uint64(32), np.uint64(56)
+_HIGH, _HIGHEST = np.uint64(32), np.uint64(48)
 
 
 def parts_of_block(
@@ -27,7 +31,7 @@ def parts_of_block(
 def split(groups: Groups, number: int, width: int | None = None) -> tuple[Groups, ...]:
     """Groups in so many parts: of so many places each, or else by a hash of their labels.
 
-    Equal labels of one dtype are in the same part.
+    Equal labels are in the same part, whatever the width or unit of their dtype.
     """
     return tuple(some(groups, places) for places in _places(groups.labels, number, width))
 
@@ -96,23 +100,45 @@ def _between(ends: Array, size: int) -> list[slice]:
 def _part_of(labels: Labels, parts: int) -> Array:
     total = np.zeros(len(labels[0]), np.uint64)
     for one in labels:
-        for word in _words(np.asarray(one)):
-            total = (total ^ word) * _ODD
-            total ^= total >> _HIGH
-    return ((total * _ODD >> _HIGHEST) % np.uint64(parts)).astype(np.uint8)
+        total = (total ^ _words(np.asarray(one))) * _ODD
+        total ^= total >> _HIGH
+    return ((total * _ODD >> _HIGHEST) % np.uint64(parts)).astype(np.uint16)
 
 
-def _words(labels: Array) -> list[Array]:
-    """Labels as integers of 64 bits, one or more of each."""
+def _words(labels: Array) -> Array:
+    """An integer of 64 bits for each label, the same for labels that are equal."""
     kind = labels.dtype.kind
-    if kind not in KINDS:
-        return []
+    if kind in "OT":
+        words = map(_word, labels.astype(object).tolist())
+        return np.fromiter(words, np.int64, len(labels)).view(np.uint64)
     if kind == "f":
-        return [(labels.astype(np.float64) + 0.0).view(np.uint64)]  # not -0.0, which is equal
+        return (labels.astype(np.float64) + 0.0).view(np.uint64)  # not -0.0, which is equal
     if kind in "US":
-        word = np.uint32 if kind == "U" else np.uint8
-        width = max(1, labels.dtype.itemsize // word().itemsize)
-        words = np.ascontiguousarray(labels).view(word).reshape(len(labels), width)
-        return [column.astype(np.uint64) for column in words.T]
+        letter = np.uint32 if kind == "U" else np.uint8
+        width = max(1, labels.dtype.itemsize // letter().itemsize)
+        total = np.zeros(len(labels), np.uint64)
+        letters = np.ascontiguousarray(labels).view(letter).reshape(len(labels), width)
+        for column in letters.T[::-1]:  # so that zeros after the last letter change nothing
+            total = total * _ODD + column
+        return total
+    if kind == "M" or (kind == "m" and np.datetime_data(labels.dtype)[0] not in "YM"):
+        labels = labels.astype(f"{kind}8[s]")
     integers = labels.view(np.int64) if kind in "Mm" else labels.astype(np.int64)
-    return [integers.view(np.uint64)]
+    return integers.view(np.uint64)
+
+
+def _word(label: Any) -> int:
+    """An integer for an object, the same in all processes, unlike the hash of words in Python.
+
+    Objects that are equal have to have the same one: those of a kind that is not known have 0, and
+    so are all in one part.
+    """
+    if isinstance(label, str):
+        return crc32(label.encode("utf-8", "surrogatepass"))
+    if isinstance(label, bytes):
+        return crc32(label)
+    if isinstance(label, (Number, np.bool_)):
+        return hash(label)
+    if isinstance(label, datetime):  # pandas' too, whose nanoseconds do not count
+        return timegm(label.utctimetuple())
+    return label.toordinal() if isinstance(label, date) else 0

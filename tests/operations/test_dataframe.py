@@ -10,6 +10,7 @@ import dask
 import numpy as np
 import pytest
 from dask._task_spec import Alias, DataNode
+from dask.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,10 +19,11 @@ dd = pytest.importorskip("dask.dataframe", reason="has DataFrames in partitions"
 pa = pytest.importorskip("pyarrow", reason="has columns of Arrow")
 
 import dsoftmax  # noqa: E402
-from dsoftmax import dataframe, grouped  # noqa: E402
+from dsoftmax import _group_plan, dataframe, grouped  # noqa: E402
 
 from ..strategies import floats  # noqa: E402
 from .grouped_data import ROUNDED  # noqa: E402
+from .test_grouped_parts import groups_in  # noqa: E402
 
 WORDS = np.array(["", "a", "aa", "b", "ü", "z"], object)
 TIMES = pd.date_range("2026-10-25 00:30", periods=6, freq="30min")  # one hour comes twice in Oslo
@@ -313,6 +315,49 @@ def test_tasks_and_readings(counted, lazily):
     assert len(SEEN) == 16
 
 
+@pytest.mark.parametrize("kind", ["numbers", "words", "categories"])
+def test_many_partitions_have_no_task_with_all_groups(kind, lazily):
+    k = np.random.default_rng(0).permutation(np.arange(1700) % 850)
+    df = pd.DataFrame({"u": np.arange(1700.0) / 9, "k": k})
+    if kind != "numbers":
+        df["k"] = df["k"].map("w{}".format)
+    if kind == "categories":
+        df["k"] = df["k"].astype("category")
+    lazy = dd.from_pandas(df, npartitions=34).clear_divisions()
+    p = lazily(dataframe.softmax, lazy["u"], lazy["k"])
+    sums = lazily(dataframe.logsumexp, lazy["u"], lazy["k"])
+    graph = lazy.assign(p=p).optimize().__dask_graph__()
+    assert not any("shuffle" in str(key) for key in graph)
+    names = [str(k) for k, task in graph.items() if not isinstance(task, (Alias, DataNode))]
+    assert len(names) <= 3.7 * 34
+    most = []
+    with Callback(posttask=lambda key, block, *_: most.append(max(groups_in(block), default=0))):
+        found = lazy.assign(p=p).compute(scheduler="sync")
+        statistic = sums.compute(scheduler="sync")
+    few = kind == "categories"  # which are known, and few enough for one task
+    assert sums.npartitions == (1 if few else 3)
+    assert (max(most) == 850) == few
+    pd.testing.assert_series_equal(found["u"], df["u"])
+    np.testing.assert_allclose(found["p"], dataframe.softmax(df["u"], df["k"]), rtol=1e-13)
+    expected = dataframe.logsumexp(df["u"], df["k"])
+    pd.testing.assert_series_equal(statistic, expected, check_index_type=False, rtol=1e-13)
+
+
+def test_many_categories_are_in_parts(monkeypatch):
+    monkeypatch.setattr(_group_plan, "LARGE_STATE", 32)
+    df = pd.DataFrame({"u": np.arange(90.0) % 8, "k": np.arange(90) % 30})
+    lazy = dd.from_pandas(df.astype({"k": "category"}), npartitions=18)
+    p = dataframe.softmax(lazy["u"], lazy["k"]).compute()
+    np.testing.assert_allclose(p, dataframe.softmax(df["u"], df["k"]), rtol=1e-13)
+    for expected in (None, np.arange(40)[::-1]):
+        sums = dataframe.logsumexp(lazy["u"], lazy["k"], expected_groups=expected)
+        assert sums.npartitions == 8
+        whole = dataframe.logsumexp(df["u"], df["k"], expected_groups=expected)
+        found = sums.compute()
+        assert found.index.tolist() == whole.index.tolist()
+        np.testing.assert_allclose(found, whole, rtol=1e-13)
+
+
 def test_what_is_persisted_is_computed_once(counted):
     kept = counted.persist()
     dataframe.softmax(kept["u"], by=kept["market"]).compute()
@@ -376,6 +421,8 @@ def test_a_random_generator_below_is_warned_of():
             "by is 'market', but x is a Series and has no columns; pass a Series",
         ),
         (["u"], "nowhere", TypeError, "by is 'nowhere'; pass a Series"),
+        ("u", [1, 2], TypeError, r"by\[0\] is 1; pass a Series"),
+        ("u", two_keys().index, TypeError, r"a pandas \w*Index, of which by.to_series\(\) makes"),
         ("u", [], ValueError, "by is empty; pass labels, or several keys in a list"),
         (["year"], "year", ValueError, "x has no columns of scores"),
         (["u", "market"], "u", TypeError, "column 'market' of x has dtype category, which has no"),
@@ -387,6 +434,45 @@ def test_errors(x, by, error, message):
     df = two_keys()
     with pytest.raises(error, match=message):
         dataframe.softmax(df[x] if isinstance(x, str) or x[0] != 1.0 else x, by)
+
+
+UNORDERED = {
+    "lists": [[1], [2], [1]],
+    "dicts": [{"a": 1}, {}, {}],
+    "numbers and words": [1, "a", 2],
+    "Arrow's lists": pd.array([[1], [2], [1]], pd.ArrowDtype(pa.list_(pa.int64()))),
+}
+
+
+@pytest.mark.parametrize("kind", UNORDERED)
+def test_labels_without_order_or_hash_are_named(kind):
+    df = pd.DataFrame({"u": [0.0, 1.0, 2.0], "v": [1, 2, 1]})
+    df["k"] = pd.Series(UNORDERED[kind], dtype=None if "Arrow" in kind else object)
+    with dask.config.set({"dataframe.convert-string": False}):
+        lazy = dd.from_pandas(df, npartitions=3)
+    for x in (df, lazy):
+        for by, name in ((["k"], "by"), (["v", "k"], r"by(\[1\])?")):  # partitions have one kind
+            match = (
+                rf"^dataframe\.softmax: labels in {name} have no order, or no hash .*; make them"
+            )
+            with pytest.raises(TypeError, match=match):
+                dask.compute(dataframe.softmax(x[["u", *by]], by))
+
+
+def test_columns_may_have_any_name_and_scores_the_same():
+    df = pd.DataFrame({0: [0.0, 1.0, 2.0], 1: [1, 1, 2], ("a", "b"): [1, 2, 1]})
+    for key, scores in ((1, [0, ("a", "b")]), (("a", "b"), [0, 1]), ([1, ("a", "b")], [0])):
+        by = [df[name] for name in key] if isinstance(key, list) else df[key]
+        expected = dataframe.softmax(df[scores], by)
+        for found in (
+            dataframe.softmax(df, key),
+            dataframe.softmax(dd.from_pandas(df, npartitions=2), key).compute(),
+        ):
+            pd.testing.assert_frame_equal(found, expected)
+    twice = pd.DataFrame([[0.0, 1.0, 2]], columns=["u", "u", "k"])
+    assert dataframe.softmax(twice, "k").to_numpy().tolist() == [[1.0, 1.0]]
+    with pytest.raises(ValueError, match="by is 'u', the name of 2 columns of x; rename them"):
+        dataframe.softmax(twice, "u")
 
 
 def test_errors_of_expected_groups():

@@ -1,5 +1,6 @@
 """Softmax within groups: what is refused, at the call or by a block."""
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -32,6 +33,28 @@ def test_errors_of_arguments(error, arguments, text):
     for function in (grouped.softmax, grouped.log_softmax, grouped.logsumexp, grouped.entropy):
         with pytest.raises(error, match=text.replace("()", r"\(\)") if "()" in text else text):
             function(*arguments)
+
+
+@pytest.mark.parametrize("labels", [[[1], [2], [1]], [{}, {}, {}], [1, "a", 2]])
+@pytest.mark.parametrize("function", ["softmax", "logsumexp"])
+def test_labels_without_order_or_hash_are_named(labels, function):
+    by = np.empty(3, object)
+    by[:] = labels
+    match = rf"^grouped\.{function}: labels in {{}} have no order, or no hash \(.*\); make them"
+    for x in (np.zeros(3), da.zeros(3, chunks=3), da.zeros(3, chunks=1)):
+        with pytest.raises(TypeError, match=match.format("by") + ".*, as with by.astype"):
+            dask.compute(getattr(grouped, function)(x, by))
+        with pytest.raises(TypeError, match=match.format(r"by(\[1\])?")):  # parts have one kind
+            dask.compute(getattr(grouped, function)(x, ([1, 2, 1], by)))
+    many = np.resize(by, 90)
+    x, many = da.zeros(90, chunks=1), da.from_array(many, chunks=1)
+    with pytest.raises(TypeError, match=match.format("by")):  # in a run of chunks, or in parts
+        dask.compute(getattr(grouped, function)(x[x == 0], many[x == 0]))
+
+
+def test_labels_that_cannot_equal_the_expected_ones():
+    with pytest.raises(TypeError, match="softmax: no label in by can equal those of expected_gro"):
+        grouped.softmax([1.0, 2.0], np.array(["a", "b"], object), expected_groups=[1, 2])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """Groups whose states are merged in parts, by a hash of their labels."""
 
 from collections import Counter
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from zlib import crc32
 
 import dask
 import dask.array as da
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from dask.callbacks import Callback
 
-from dsoftmax import _group_parts, grouped
+from dsoftmax import _group_plan, grouped
 from dsoftmax._group_arguments import grouping
 from dsoftmax._kernels import partition
 from dsoftmax._kernels.groups import Groups, Labelled, Table, of_block
@@ -16,11 +19,13 @@ from dsoftmax._kernels.groups import Groups, Labelled, Table, of_block
 from .grouped_data import KINDS
 from .test_grouped_graphs import names
 
+CEST = timezone(timedelta(hours=2))
+
 
 @pytest.fixture
 def in_parts(monkeypatch):
     """States of any size count as large."""
-    monkeypatch.setattr(_group_parts, "LARGE_STATE", 0)
+    monkeypatch.setattr(_group_plan, "LARGE_STATE", 0)
 
 
 def results(x, by, **options):
@@ -68,7 +73,7 @@ def test_tasks_and_no_shuffle(in_parts, lazily):
     assert not any("shuffle" in name for name in found)
     assert sum(n for name, n in found.items() if "normalizer" in name) == 64
     assert found["grouped-softmax-rescale"] == 64
-    parts = _group_parts.FEWEST
+    parts = _group_plan.FEWEST
     assert found["grouped-softmax-merge-partial"] == 4 * parts
     assert found["grouped-softmax-found"] == 64 * parts
     assert sum(found.values()) <= (2 * parts + 6) * 64 + 6 * parts + 10
@@ -153,10 +158,14 @@ def test_parts_are_as_many_as_there_may_be_groups():
     def number(size, chunk, expected=None):
         x = da.zeros(size, chunks=chunk)
         given = grouping("f", x, da.zeros(size, chunks=chunk, dtype=int), 0, expected)
-        parts = _group_parts.parts_of(given, 32)
+        parts = _group_plan.parts_of(given, None)
         return parts and parts.number
 
     assert number(10**7, 10**6) is None
+    assert number(16 * 10**6, 10**6) is None
+    assert number(17 * 10**6, 10**6) == 2
+    assert number(10**8, 10**6) == 7
+    assert number(10**9, 10**6) == 16
     assert number(10**8, 10**7) == 8
     assert number(10**9, 10**7) == 30
     assert number(10**11, 10**8) == 64
@@ -164,7 +173,7 @@ def test_parts_are_as_many_as_there_may_be_groups():
 
 
 def test_what_is_small_has_no_parts(lazily):
-    for size, groups, parts in ((10**7, None, False), (10**8, None, True), (10**8, 5, False)):
+    for size, groups, parts in ((4 * 10**6, None, False), (10**7, None, True), (10**8, 5, False)):
         x = da.zeros(size, chunks=size // 20)
         by = da.zeros(size, chunks=size // 20, dtype=int)
         expected = None if groups is None else range(groups)
@@ -187,9 +196,118 @@ def test_a_label_is_in_one_part_whatever_else_there_is(kind):
         assert sum(len(part.labels[0]) for part in parts) == len(whole.labels[0])
 
 
+def test_equal_labels_of_other_dtypes_are_in_the_same_part():
+    words, days = [f"{i}" for i in range(99)], np.arange(99).astype("M8[D]")
+    objects = [1, 2.5, 10**30, Decimal("2.50"), "å", b"a", True]
+    for kinds in (
+        [np.array(words), np.array(words, "U9"), np.array(words, "U9")],
+        [np.array(words, "S"), np.array(words, "S9")],
+        [np.array(words, object), np.array(words, "T")],
+        [days, days.astype("M8[ns]")],
+        [days - days[0], (days - days[0]).astype("m8[ms]")],
+        [np.arange(99), np.arange(99, dtype="u1"), np.arange(99, dtype=object)],
+        [np.array([date(2000, 1, 1) + timedelta(i) for i in range(99)], object)],
+        [
+            np.array([datetime(2000, 1, 1, 6, i % 60, tzinfo=UTC) for i in range(99)], object),
+            np.array([datetime(2000, 1, 1, 8, i % 60, tzinfo=CEST) for i in range(99)], object),
+        ],
+        [
+            np.array(objects, object),
+            np.array([1.0, Decimal("2.5"), 10**30, 2.5, "å", b"a", 1], "O"),
+        ],
+    ):
+        one, *others = (partition._part_of((labels,), 64) for labels in kinds)
+        assert len(set(one.tolist())) > len(one) // 4
+        for other in others:
+            np.testing.assert_array_equal(one, other)
+
+
+def of_two_dtypes(block, dtypes, block_info):
+    return block.astype(dtypes[block_info[0]["chunk-location"][0] % 2])
+
+
+@pytest.mark.parametrize("dtypes", [("U1", "U5"), ("S1", "S5"), ("M8[D]", "M8[ms]"), ("O", "i8")])
+def test_blocks_of_other_dtypes_have_the_same_groups(dtypes, in_parts):
+    rng, x = np.random.default_rng(1), np.arange(80.0) % 7
+    by = rng.integers(0, 9, 80).astype(np.dtype(dtypes[0]))
+    options = {"dtype": by.dtype, "meta": by[:0], "dtypes": dtypes}
+    lazy = da.from_array(by, chunks=20).map_blocks(of_two_dtypes, **options)
+    assert_same(results(da.from_array(x, chunks=20), lazy), results(x, by))
+
+
+def test_words_have_the_same_part_in_all_processes():
+    words = np.array(["a", "bb", "ccc"], object)
+    assert partition._words(words).tolist() == [crc32(b"a"), crc32(b"bb"), crc32(b"ccc")]
+
+
 def test_labels_are_spread_over_parts():
-    for labels in (np.arange(8000), np.arange(8000) * 1024, np.arange(8000) / 8):
+    words = np.array([f"w{i}" for i in range(8000)])
+    for labels in (
+        *(np.arange(8000), np.arange(8000) * 1024, np.arange(8000) / 8),
+        *(words, words.astype(object), np.arange(8000).astype("M8[h]")),
+    ):
         whole = of_block(Labelled(np.zeros(8000), (labels,)), 0)
         sizes = [len(part.labels[0]) for part in partition.split(whole, 8)]
         assert min(sizes) > 800
         assert max(sizes) < 1200
+        assert min(len(part.labels[0]) for part in partition.split(whole, 320)) > 0
+
+
+# Runs of chunks.
+
+
+@pytest.fixture
+def in_runs(monkeypatch):
+    """The state of a chunk of five elements is small, and that of all is large."""
+    monkeypatch.setattr(_group_plan, "LARGE_STATE", 5 * 48)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "bool"])
+def test_runs_of_chunks_give_the_same_values(kind, in_runs):
+    rng = np.random.default_rng(7)
+    x, by = rng.normal(size=98), KINDS[kind](rng.integers(0, 6, 98))
+    x[::17] = -np.inf
+    lazy, split_every = da.from_array(x, chunks=5), 3 if kind == "int64" else None
+    y = grouped.softmax(lazy, by, split_every=split_every)
+    assert any("softmax-split-" in layer for layer in y.dask.layers)
+    assert_same(results(lazy, by, split_every=split_every), results(x, by))
+
+
+def test_runs_of_columns_of_several_keys_and_of_expected_groups(in_runs):
+    rng = np.random.default_rng(8)
+    x, by = rng.normal(size=(100, 2)), (rng.integers(0, 20, 100), rng.integers(0, 3, 100))
+    lazy = da.from_array(x, chunks=(5, 1))
+    assert_same(results(lazy, by, axis=0), results(x, by, axis=0))
+    for groups in (range(30), np.arange(30)[::-1]):
+        y = grouped.softmax(lazy, by[0], axis=0, expected_groups=groups)
+        assert any("softmax-split-" in layer for layer in y.dask.layers)
+        np.testing.assert_allclose(y, grouped.softmax(x, by[0], axis=0), rtol=1e-13)
+        found = grouped.logsumexp(lazy, by[0], axis=0, expected_groups=groups)
+        expected = grouped.logsumexp(x, by[0], axis=0, expected_groups=groups)
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-14)
+
+
+@pytest.mark.parametrize("chunks", [17, 100, 1000])
+def test_runs_take_little_more_than_a_task_for_each_chunk(chunks, lazily):
+    x = da.zeros((chunks * 10,), chunks=10).map_blocks(np.copy)
+    x = x[x == 0]  # of lengths that nobody knows
+    found = Counter(names(lazily(grouped.softmax, x, x, reread=True)))
+    own = {name: n for name, n in found.items() if name.startswith("grouped")}
+    assert found["grouped-softmax-rescale"] == chunks
+    assert sum(own.values()) <= 3.8 * chunks
+    assert sum(n for name, n in found.items() if "found" in name) <= chunks / 2
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_no_task_holds_the_groups_of_all_runs(unknown, monkeypatch):
+    monkeypatch.setattr(_group_plan, "LARGE_STATE", 100 * 32)
+    rng = np.random.default_rng(9)
+    x, by = rng.normal(size=10_000), rng.permutation(np.arange(10_000) % 5000)
+    lazy, labels, most = da.from_array(x, chunks=100), da.from_array(by, chunks=100), []
+    if unknown:
+        lazy, labels = lazy[lazy > -9], labels[lazy > -9]
+    with Callback(posttask=lambda key, block, *_: most.append(max(groups_in(block), default=0))):
+        y = grouped.softmax(lazy, labels).compute(scheduler="sync")
+        dask.compute(grouped.logsumexp(lazy, labels), scheduler="sync")
+    assert 1000 < max(most) <= 1600  # of the 16 chunks of a run
+    np.testing.assert_allclose(y, grouped.softmax(x, by), rtol=1e-13)

@@ -338,3 +338,40 @@ def test_errors_name_the_variable_of_a_dataset():
         named.softmax(data, "mode")
     (note,) = caught.value.__notes__
     assert note == "This is the variable 'word' of x; x.drop_vars leaves it out."
+
+
+def test_errors_of_labels():
+    data = make().to_dataset(name="utility").assign(wage=("person", [1.0, 2.0, 3.0, 4.0]))
+    with pytest.raises(ValueError, match=r"by has dimensions .*'mode'.* and x \('person',\)") as e:
+        named.softmax(data, by="kind")
+    assert e.value.__notes__ == ["This is the variable 'wage' of x; x.drop_vars leaves it out."]
+    with pytest.raises(ValueError, match=r"x.stack\(place=\('person', 'mode'\)\)"):
+        named.softmax(make(), by="cost")
+    places = make().isel(time=0).stack(place=["person", "mode"])
+    sums = named.logsumexp(places, by="cost")
+    np.testing.assert_allclose(sums, [dsoftmax.logsumexp(make().isel(time=0).values)])
+    kind = make()["kind"]
+    for by in (kind.rename("time"), [kind, kind], [kind.rename(None), kind.rename(None)]):
+        with pytest.raises(ValueError, match="as is another dimension of the result; give it a"):
+            named.logsumexp(make(), by=by)
+
+
+@pytest.mark.parametrize("labels", [[[1], [2], [1]], [{}, {}, {}], [1, "a", 2]])
+@pytest.mark.parametrize("chunks", [None, 1])
+def test_labels_without_order_or_hash_are_named(labels, chunks):
+    by = np.empty(3, object)
+    by[:] = labels
+    data = np.zeros(3) if chunks is None else da.zeros(3, chunks=chunks)
+    x = xr.DataArray(data, dims="i", coords={"k": ("i", by)})
+    for function in (named.softmax, named.logsumexp):
+        match = rf"\.{function.__name__}: labels in by have no order, or no hash \(.*; make them of"
+        with pytest.raises(TypeError, match=match):
+            function(x, by="k").compute()
+
+
+@pytest.mark.parametrize("name", [*MAPS, *REDUCTIONS])
+def test_one_number(name):
+    found = getattr(named, name)(xr.Dataset({"a": 3.0, "b": ("i", [3.0, 3.0])}), "i")
+    expected = getattr(dsoftmax, name)([3.0])
+    assert found["a"].shape == ()
+    assert found["a"].item() == np.ravel(expected)[0]
