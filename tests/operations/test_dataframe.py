@@ -422,7 +422,7 @@ def test_a_random_generator_below_is_warned_of():
         ),
         (["u"], "nowhere", TypeError, "by is 'nowhere'; pass a Series"),
         ("u", [1, 2], TypeError, r"by\[0\] is 1; pass a Series"),
-        ("u", two_keys().index, TypeError, r"of type pandas \w*Index, of which by.to_series\(\) makes"),
+        ("u", two_keys().index, TypeError, r"pandas \w*Index, of which by.to_series\(\) makes"),
         ("u", [], ValueError, "by is empty; pass labels, or several keys in a list"),
         (["year"], "year", ValueError, "x has no columns of scores"),
         (["u", "market"], "u", TypeError, "column 'market' of x has dtype category, which has no"),
