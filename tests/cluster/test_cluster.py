@@ -109,7 +109,7 @@ def cluster():
 
 
 def test_more_than_the_workers_hold_and_a_killed_worker(cluster):
-    demo = ("run", "--rm", "-T", "demo", "--workers", str(WORKERS), "--size", "2 GB")
+    demo = ("run", "--rm", "-T", "demo", "--workers", str(WORKERS), "--size", "1.7 GB")
     victim = cluster.containers("worker")[0]
     with cluster.start(*demo) as process:
         lines = iter(process.stdout.readline, "")

@@ -7,8 +7,7 @@ import pytest
 import dsoftmax
 from dsoftmax._algebra.states import dropped
 from dsoftmax._kernels import Terms, logsumexp, of_block, quick_result, quick_state
-from dsoftmax._kernels.cpu import kernels
-from dsoftmax._kernels.cpu.compiler import compiled
+from dsoftmax._kernels.cpu import compiler, kernels
 from dsoftmax._kernels.topk import quick_result as quick_topk
 
 SHAPES = [((20,), None), ((20,), 0), ((3, 40), 1), ((3, 40), -1), ((40, 3), 0), ((2, 3, 30), None)]
@@ -26,7 +25,7 @@ SPECIAL = {
 def _logarithms():
     """What a log-sum-exp of a small array does not wait for."""
     for dtype in DTYPES:
-        compiled(kernels.log_sums, np.dtype(dtype).type)
+        compiler.compiled(kernels.log_sums, np.dtype(dtype).type)
 
 
 def numbers(shape, dtype, special=0.0):
@@ -99,6 +98,18 @@ def test_what_takes_more_is_left():
         assert quick_topk(x, k, 0, False) is None
     for other in (x.astype(">f8"), x.astype("i8"), masked):
         assert quick_topk(other, 3, 0, True) is None
+
+
+def test_kernels_that_are_compiled_meanwhile_are_used(monkeypatch):
+    key = kernels.log_sums, np.float64
+    x = numbers(21, "float64")
+    dsoftmax.logsumexp(da.from_array(x)).compute()
+    with monkeypatch.context() as before:
+        before.setattr(compiler, "_kernels", {})
+        before.setattr(compiler, "_not_kept", {key})
+        assert quick_result("logsumexp", x, None) is None
+    monkeypatch.setattr(compiler, "_not_kept", {key})
+    same(quick_result("logsumexp", x, None), logsumexp(x, (0,))[0])
 
 
 def test_weights_that_overflow_are_left():
