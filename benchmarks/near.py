@@ -61,11 +61,12 @@ def repeated(call: Call, values: dict[str, int]) -> Any:
 @contextmanager
 def tuned(values: dict[str, int]) -> Iterator[None]:
     """Thresholds of other values, wherever they are used."""
-    from dsoftmax._kernels.cpu import plan, quick
+    from dsoftmax._kernels.cpu import plan, quick, topk
 
     def forget() -> None:
         plan.plan.cache_clear()
         quick.forget()
+        topk.forget()
 
     loaded = {name.removeprefix("dsoftmax._kernels."): m for name, m in sys.modules.items()}
     modules = [m for name, m in loaded.items() if name.startswith(("cpu.", "in_memory", "topk"))]

@@ -541,7 +541,7 @@ class Normalizer:
             if some were made with ``statistics``, or ``exact``, and some without.
         """
         parts = (self, *others)
-        if all(map(self._is_like, others)):
+        if others and all(map(self._is_like, others)):
             states, ndim = (p._states for p in parts), max(p._ndim for p in parts)
             return Normalizer(_kernels.merge(*states), self.axis, self._dtype, ndim)
         for other in others:

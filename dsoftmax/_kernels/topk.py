@@ -34,7 +34,7 @@ from .cpu.compiler import CannotCompileError
 from .cpu.tuning import ENOUGH, MOST_PIECES, PIECE
 from .cuda import quick_topk
 from .cuda import topk as topk_cuda
-from .in_memory import may_cut, share_out
+from .in_memory import InMemory, may_cut, share_out
 from .select import best_first, select, taken, turned_round
 
 Array = Any
@@ -71,7 +71,8 @@ def quick_result(x: Any, k: Any, axis: Any, normalized: bool) -> tuple[Array, Ar
     values, indices, state = found
     assert state is not None
     quick = quick_on_cpu.applied if state.m.size == 1 else block_on_cpu.rescale
-    p = quick(values, state.m, state.d)
+    with InMemory(x.shape, lambda: 1):
+        p = quick(values, state.m, state.d)
     return None if p is None else (p, indices)
 
 

@@ -128,6 +128,15 @@ class TestStreams:
         n = lazily(Normalizer.from_blocks, [da.from_array(X, chunks=2), X], axis=0)
         assert_allclose(n.logsumexp(), logsumexp(X, axis=0) + np.log(2), rtol=1e-14)
 
+    @pytest.mark.parametrize("kind", [{}, {"statistics": True}, {"exact": True}], ids=str)
+    @pytest.mark.parametrize("axis", [None, 0])
+    def test_a_single_dask_array_is_as_it_is(self, axis, kind, lazily):
+        x = da.from_array(X, chunks=2)
+        whole = lazily(Normalizer.of, x, axis, **kind)
+        for n in (lazily(Normalizer.from_blocks, [x], axis, **kind), lazily(whole.merge)):
+            assert (n.statistics, n.exact) == (whole.statistics, whole.exact)
+            assert n.compute() == whole.compute()
+
     def test_one_block_of_a_stream_is_in_memory_at_a_time(self):
         alive = weakref.WeakSet()
 

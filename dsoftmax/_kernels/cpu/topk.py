@@ -15,7 +15,7 @@ import numpy as np
 
 from ..._algebra.dtypes import dtype_name, dtypes_for
 from ..._algebra.normalizer import State
-from ..in_memory import LARGE, InMemory, may_compile
+from ..in_memory import LARGE, InMemory
 from ..loops import NO_LOOP, Loop, longest, loops_of
 from ..modes import REDUCE
 from . import block, kernels
@@ -52,7 +52,7 @@ def of_block(x: Array, axis: int, k: int, normalized: bool) -> tuple[Array, Arra
 
     k is from 1 to the length of the axis.
     """
-    plan = _plan(x.shape, x.strides, x.dtype, axis, k, normalized, may_compile())
+    plan = _plan(x.shape, x.strides, x.dtype, axis, k, normalized)
     working = np.dtype(dtypes_for(x.dtype).working).type
     values, indices = np.empty(plan.found, working), np.empty(plan.found, np.int64)
     states = [np.empty(plan.states, dtype) for dtype in (working, float, float)[: 3 * plan.fused]]
@@ -107,7 +107,6 @@ def _plan(
     axis: int,
     k: int,
     normalized: bool,
-    _may_compile: bool,  # of this depends whether there is a kernel
 ) -> _Plan:
     ndim, working = len(shape), np.dtype(dtypes_for(dtype).working).type
     item = np.dtype(working).itemsize
