@@ -7,7 +7,7 @@ import pytest
 import dsoftmax
 from dsoftmax._algebra.states import dropped
 from dsoftmax._kernels import Terms, logsumexp, of_block, quick_result, quick_state
-from dsoftmax._kernels.cpu import compiler, kernels
+from dsoftmax._kernels.cpu import compiler, kernels, quick
 from dsoftmax._kernels.topk import quick_result as quick_topk
 
 SHAPES = [((20,), None), ((20,), 0), ((3, 40), 1), ((3, 40), -1), ((40, 3), 0), ((2, 3, 30), None)]
@@ -22,10 +22,18 @@ SPECIAL = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _logarithms():
-    """What a log-sum-exp of a small array does not wait for."""
-    for dtype in DTYPES:
-        compiler.compiled(kernels.log_sums, np.dtype(dtype).type)
+def _compiled():
+    """What small arrays do not wait for, here or in an earlier test of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "_not_kept", set())
+        quick.forget()
+        for dtype in DTYPES:
+            compiler.compiled(kernels.log_sums, np.dtype(dtype).type)
+            for shape, axis in SHAPES:
+                x = numbers(shape, dtype)
+                logsumexp(Terms(x, x), tuple(range(x.ndim)) if axis is None else (axis,))
+        yield
+    quick.forget()
 
 
 def numbers(shape, dtype, special=0.0):
@@ -59,11 +67,11 @@ def test_weights(shape, axis, dtype, special):
     x, b = numbers(shape, dtype, special), 1 + np.square(numbers(shape, dtype))
     axes = tuple(range(x.ndim)) if axis is None else (axis % x.ndim,)
     block = logsumexp(Terms(x, b), axes).astype(dtype)
-    quick = quick_result("logsumexp", x, axis, True, b)
+    result = quick_result("logsumexp", x, axis, True, b)
     if np.isfinite(special):
-        same(quick, block)
+        same(result, block)
     else:  # a sum may not be finite since a weight is large
-        assert quick is None or np.array_equal(quick, block, equal_nan=True)
+        assert result is None or np.array_equal(result, block, equal_nan=True)
     same(dsoftmax.logsumexp(x, axis, b=b, keepdims=True), block)
 
 
@@ -76,8 +84,8 @@ def test_top_k(shape, axis, dtype, special):
     for normalized in (True, False):
         function = dsoftmax.softmax_topk if normalized else dsoftmax.topk
         found = function(lazy, 3, axis).compute()
-        quick = quick_topk(x, 3, axis, normalized)
-        for own, whole in zip(quick, found, strict=True):
+        result = quick_topk(x, 3, axis, normalized)
+        for own, whole in zip(result, found, strict=True):
             same(own, whole)
 
 
@@ -100,18 +108,6 @@ def test_what_takes_more_is_left():
         assert quick_topk(other, 3, 0, True) is None
 
 
-def test_kernels_that_are_compiled_meanwhile_are_used(monkeypatch):
-    key = kernels.log_sums, np.float64
-    x = numbers(21, "float64")
-    dsoftmax.logsumexp(da.from_array(x)).compute()
-    with monkeypatch.context() as before:
-        before.setattr(compiler, "_kernels", {})
-        before.setattr(compiler, "_not_kept", {key})
-        assert quick_result("logsumexp", x, None) is None
-    monkeypatch.setattr(compiler, "_not_kept", {key})
-    same(quick_result("logsumexp", x, None), logsumexp(x, (0,))[0])
-
-
 def test_weights_that_overflow_are_left():
     x, b = np.arange(20) * -1e-9, np.full(20, 1e306)
     assert quick_result("logsumexp", x, None, False, b) is None
@@ -120,9 +116,10 @@ def test_weights_that_overflow_are_left():
 
 def test_normalizers_are_merged_as_numbers():
     x = numbers(20, "float64")
+    whole = dsoftmax.Normalizer.of(da.from_array(x, chunks=(7, 13))).compute()  # waits
     parts = [dsoftmax.Normalizer.of(part) for part in (x[:7], x[7:])]
-    whole = dsoftmax.Normalizer.of(da.from_array(x, chunks=(7, 13))).compute()
     assert parts[0].merge(parts[1]) == whole
-    rows = [dsoftmax.Normalizer.of(part, 1) for part in np.hsplit(x.reshape(4, 5), [2])]
     lazy = da.from_array(x.reshape(4, 5), chunks=(4, (2, 3)))
-    assert rows[0].merge(rows[1]) == dsoftmax.Normalizer.of(lazy, 1).compute()
+    whole = dsoftmax.Normalizer.of(lazy, 1).compute()
+    rows = [dsoftmax.Normalizer.of(part, 1) for part in np.hsplit(x.reshape(4, 5), [2])]
+    assert rows[0].merge(rows[1]) == whole

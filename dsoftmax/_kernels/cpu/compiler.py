@@ -81,10 +81,10 @@ def name_of(factory: Factory, *parameters: Any) -> str:
 
 def _kernel(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
     key = (factory, *parameters)
+    if key in _not_kept and not may_compile():
+        raise NotKeptError
     kernel = _kernels.get(key)
     if kernel is None:
-        if key in _not_kept and not may_compile():
-            raise NotKeptError
         with _lock:  # threads of a worker meet here
             kernel = _kernels.get(key)
             if kernel is None:

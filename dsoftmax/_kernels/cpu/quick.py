@@ -86,7 +86,7 @@ def _prepared(
     weighted = b is not None
     if weighted and not (type(b) is np.ndarray and b.dtype == x.dtype and b.shape == x.shape):
         return None
-    known = _found("weighted" if weighted else output, x.dtype, x.shape, axis, keepdims)
+    known = _known("weighted" if weighted else output, x.dtype, x.shape, axis, keepdims)
     at = address_of(x)
     if known is None or at % x.itemsize:
         return None
@@ -103,7 +103,7 @@ def applied(x: Array, m: Array, d: Array) -> Array | None:
     """exp(x - m) / d of an array that is one slice; None for what takes more than that."""
     if x.size >= LARGE or not x.flags.c_contiguous or m.dtype != x.dtype or d.dtype != np.float64:
         return None
-    known = _found("applied", x.dtype, x.shape, None, False)
+    known = _known("applied", x.dtype, x.shape, None, False)
     at = address_of(x)
     if known is None or at % x.itemsize or abs(d) < SMALLEST[x.dtype.type]:
         return None
@@ -133,14 +133,6 @@ def _log_sum(known: _Quick, dtype: np.dtype, work: Work) -> Any:
     return sums[2, :size].astype(dtype).reshape(known.shape)
 
 
-def _found(*call: Any) -> _Quick | None:
-    """What is known of a call; None is not kept, of kernels that may be compiled meanwhile."""
-    try:
-        return _known(*call)
-    except CannotCompileError:
-        return None
-
-
 @lru_cache(maxsize=256)
 def _known(
     output: str, dtype: np.dtype, shape: tuple[int, ...], axis: int | None, keepdims: bool
@@ -156,21 +148,24 @@ def _known(
     layout = (dtype, like.strides)
     y = layout if mode & APPLY else None
     axes = tuple(i for i in range(ndim) if reduced[i])
-    with InMemory(shape, _one):
-        found = plan(
-            shape,
-            reduced,
-            layout,
-            layout if weighted else None,
-            None,
-            y,
-            None,
-            "weighted" if weighted else "plain",
-            SHORT_ROW,
-            False,
-            may_compile(),
-        )
-        log_sums = compiled(kernels.log_sums, dtype.type) if output in _LOG_SUMS else None
+    try:
+        with InMemory(shape, _one):
+            found = plan(
+                shape,
+                reduced,
+                layout,
+                layout if weighted else None,
+                None,
+                y,
+                None,
+                "weighted" if weighted else "plain",
+                SHORT_ROW,
+                False,
+                may_compile(),
+            )
+            log_sums = compiled(kernels.log_sums, dtype.type) if output in _LOG_SUMS else None
+    except CannotCompileError:
+        return None
     if found.outer or few_columns(like, axes) or (y and not found.at_once):
         return None
     if not found.in_order or (like.size >= LARGE and found.work.width):
