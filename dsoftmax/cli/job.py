@@ -116,14 +116,19 @@ def reported(filename: str | None) -> Iterator[None]:
         raise JobError(f"cannot write the report {filename}: {one_line(error)}") from error
 
 
-def compute(operation: str, client: Client, jobs: list[da.Array], quiet: bool = False) -> list[Any]:
-    """The values of the jobs, as one graph, with a progress bar unless ``quiet``."""
+def compute(
+    operation: str, client: Client, jobs: list[da.Array], quiet: bool = False
+) -> tuple[list[Any], bool]:
+    """The values of the jobs, as one graph, and whether kernels were compiled for them.
+
+    There is a progress bar unless ``quiet``.
+    """
     try:
         _prepare(client, quiet)
         with listening(client) as news, _bar(operation, quiet) as bar:
             futures = client.compute(jobs)
             client.sync(Progress(futures, news, bar).listen)
-            return client.gather(futures)
+            return client.gather(futures), news.compiling
     except JobError:
         raise
     except KilledWorker as error:

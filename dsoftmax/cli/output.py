@@ -32,6 +32,8 @@ class Outcome:
     written : tuple of str
         The arrays that are written.
     seconds : float
+    compiled : bool
+        Whether some of them went into compiling kernels.
     more : dict
         What else there is to say, by its name.
     """
@@ -43,6 +45,7 @@ class Outcome:
     results: dict[str, np.ndarray]
     written: tuple[str, ...]
     seconds: float
+    compiled: bool
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -134,7 +137,9 @@ def print_summary(outcome: Outcome) -> None:
         for name, array in outcome.results.items():
             shown = np.array2string(array, threshold=20, edgeitems=_EDGE, max_line_width=79)
             rows[name] = shown.replace("\n", "\n" + " " * 21)
-    rows["elements per second"] = f"{plan.x.size / outcome.seconds:.3g}"
+    pace = f"{plan.x.size / outcome.seconds:.3g} elements per second"
+    shown = "kernels were compiled meanwhile" if outcome.compiled else pace
+    rows["time"] = f"{outcome.seconds:.3g} s, {shown}"
     rows |= outcome.more
     if outcome.written:
         rows["written to"] = ", ".join(outcome.written)

@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2].joinpath("docs", "command-line.md").read_text(e
 CONSOLE = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
 SAMPLES = re.findall(r"^\$ dsoftmax (.*)\n((?:(?!\$ ).*\n)*)", CONSOLE, re.MULTILINE)
 NUMBER = r"(?<![\w.])-?\d+\.?\d*(?:e[+-]\d+)?"
-TIMES = r"(elements per second +|\"seconds\": )\S+?(?=[\n}])"
+TIMES = r"(\btime  +|\"seconds\": )[^\n}]+"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import dask
 import dask.array as da
@@ -23,7 +24,8 @@ def outcome(tmp_path, x, key, full=True, **options):
     planned = plan(key, Sources(open_source(str(tmp_path / "x.npy"))), None, options)
     named = output.named(key, planned.found.results) if full else {}
     extremes, results = dask.compute(list(planned.extremes), named, scheduler="sync")
-    return Outcome(key, "x.npy", planned, extremes, results, () if full else ("y.npy",), 0.5)
+    written = () if full else ("y.npy",)
+    return Outcome(key, "x.npy", planned, extremes, results, written, 0.5, compiled=False)
 
 
 def printed_json(capsys, *arguments, **options):
@@ -115,6 +117,13 @@ def test_bare_numbers_of_what_is_written_are_none(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_summary_says_that_kernels_were_compiled(tmp_path, capsys):
+    found = outcome(tmp_path, np.zeros(3), "logsumexp", axis=None, keepdims=False)
+    output.print_summary(replace(found, compiled=True))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("time"))
+    assert line == "time                 0.5 s, kernels were compiled meanwhile"
+
+
 def test_a_summary_of_few_elements(tmp_path, capsys):
     output.print_summary(outcome(tmp_path, np.array([1, 5, 6]), "topk", axis=None, k=2))
     assert capsys.readouterr().out.splitlines() == [
@@ -124,7 +133,7 @@ def test_a_summary_of_few_elements(tmp_path, capsys):
         "largest element      6",
         "values               [6 5]",
         "indices              [2 1]",
-        "elements per second  6",
+        "time                 0.5 s, 6 elements per second",
     ]
     output.print_summary(outcome(tmp_path, np.eye(2), "topk", axis=1, k=1))
     lines = capsys.readouterr().out.splitlines()
