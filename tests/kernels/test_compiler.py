@@ -2,6 +2,7 @@
 
 import math
 import platform
+import re
 import threading
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dsoftmax._kernels.cpu import block as cpu
+from dsoftmax._kernels.cpu import kernels, machine_code
 from dsoftmax._kernels.cpu import topk as topk_cpu
 
 from .compiled import run
@@ -29,6 +31,16 @@ assert all(abs(v.sum() - 1) < 1e-14 for v in y)
 
 def test_threads_that_meet_at_a_cold_kernel(tmp_path):
     run(COLD, tmp_path, PATH="")
+
+
+def test_vectors_are_aligned_on_the_stack():
+    """However deep it is where a kernel is called: see `machine_code._DEFINITION`."""
+    module = machine_code.module_of(kernels.columns(np.float64, "plain", False), "columns")
+    assembly = machine_code.target_machine().emit_assembly(module)
+    moves = set(re.findall(r"\b(v?mov[au]p[sd])\b.*\(%r[sb]p\)", assembly))
+    if "x86" in module.triple:
+        assert {move.removeprefix("v") for move in moves} >= {"movapd"}
+    assert not any("movup" in move for move in moves)
 
 
 UNCOMPILED = """

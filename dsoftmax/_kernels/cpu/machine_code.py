@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,10 @@ import llvmlite.binding as llvm
 
 # All that a kernel may call.  LLVM itself calls the last three.
 C_FUNCTIONS = frozenset(["exp", "log", "log1p", "memcpy", "memmove", "memset"])
+
+# Vectors that find no register are to be aligned on the stack, which LLVM does only if told so.
+# Else a kernel takes up to twice as long where the stack is so deep that a vector crosses a page.
+_DEFINITION = re.compile(r"^(define .*) \{$", re.MULTILINE)
 
 _engines: list[Any] = []  # they own the memory that the code is in
 
@@ -66,6 +71,13 @@ def fuses() -> bool:
 
 def compile_function(function: Callable[..., None], entry: str) -> MachineCode:
     """The machine code of a function of integers, which calls `numba.njit` functions at most."""
+    module = module_of(function, entry)
+    arguments = function.__code__.co_argcount
+    return MachineCode(entry, arguments, target_machine().emit_object(module))
+
+
+def module_of(function: Callable[..., None], entry: str) -> Any:
+    """What LLVM makes that of."""
     from numba import njit, types
 
     arguments = function.__code__.co_argcount
@@ -73,16 +85,16 @@ def compile_function(function: Callable[..., None], entry: str) -> MachineCode:
     # No exceptions: division by 0 is inf.  No wrappers: nothing calls from Python.
     options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     text = njit(signature, **options)(function).inspect_llvm(signature.args)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(_DEFINITION.sub(r'\1 "stackrealign" {', text))
     _add_entry(module, entry, arguments)
     _make_internal(module, entry)
     module.verify()
-    return MachineCode(entry, arguments, _target_machine().emit_object(module))
+    return module
 
 
 def load(code: MachineCode) -> int:
     """The address of the entry of machine code, linked apart from all other code."""
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target_machine())
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
     # LLVM aborts the process if a symbol is missing.
     missing = sorted(name for name in C_FUNCTIONS if llvm.address_of_symbol(name) is None)
     if missing:
@@ -136,7 +148,8 @@ def _make_internal(module: Any, entry: str) -> None:
             raise RuntimeError(f"{entry} calls {value.name}, which is not one of C_FUNCTIONS")
 
 
-def _target_machine() -> Any:
+def target_machine() -> Any:
+    """LLVM's generator of code for the target."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     triple, name, features = target()
