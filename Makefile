@@ -26,6 +26,9 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' dsoftmax/__init__.py)
 PYTEST := -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 ONE_SYMBOL := test_every_kernel_is_kept_with_one_global_symbol_and_calls_nothing_but_c
 
+# Bytecode is made and kept when a module is first imported: most of what is installed never is.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo quick test lint docs lowest benchmark release-check release-dry-run clean
 
 help: ## This list
@@ -94,7 +97,6 @@ $(VENV)/installed-%: pyproject.toml
 $(VENV)-quick/installed-%: pyproject.toml
 	$(install)
 
-# Bytecode is made when a module is first imported: most of what is installed never is.
 define install
 $(PYTHON) -m venv $(@D)
 $(@D)/bin/pip install --quiet --upgrade pip

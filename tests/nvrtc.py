@@ -1,6 +1,16 @@
 """NVIDIA's run-time compiler, which needs no device: what CuPy does with a source, without CuPy."""
 
+from typing import NamedTuple
+
 from cuda.bindings import nvrtc
+
+
+class Compiled(NamedTuple):
+    """What there is of a source."""
+
+    ptx: str
+    machine_code: bytes  # empty for a virtual architecture
+    log: str
 
 
 def _checked(result):
@@ -10,16 +20,17 @@ def _checked(result):
 
 
 def compiled(source, options, arch):
-    """PTX for a virtual architecture ("compute_80"), machine code for a real one ("sm_80")."""
+    """A source, for a virtual architecture ("compute_80") or a real one ("sm_80")."""
     program = _checked(nvrtc.nvrtcCreateProgram(source.encode(), b"dsoftmax.cu", 0, [], []))
     flags = [option.encode() for option in (*options, f"-arch={arch}")]
     status, *_ = nvrtc.nvrtcCompileProgram(program, len(flags), flags)
     log = bytes(_checked(nvrtc.nvrtcGetProgramLogSize(program)))
     _checked(nvrtc.nvrtcGetProgramLog(program, log))
     assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, log.decode()[:4000]
-    real = arch.startswith("sm_")
-    size = nvrtc.nvrtcGetCUBINSize if real else nvrtc.nvrtcGetPTXSize
-    code = bytes(_checked(size(program)))
-    _checked((nvrtc.nvrtcGetCUBIN if real else nvrtc.nvrtcGetPTX)(program, code))
+    ptx = bytes(_checked(nvrtc.nvrtcGetPTXSize(program)))
+    _checked(nvrtc.nvrtcGetPTX(program, ptx))
+    machine_code = bytes(_checked(nvrtc.nvrtcGetCUBINSize(program)))
+    if machine_code:
+        _checked(nvrtc.nvrtcGetCUBIN(program, machine_code))
     _checked(nvrtc.nvrtcDestroyProgram(program))
-    return code, log.decode()
+    return Compiled(ptx.decode("ascii", "replace"), machine_code, log.decode())

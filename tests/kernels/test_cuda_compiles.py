@@ -44,14 +44,17 @@ SINGLE = ["slices_float32_0_1", "slices_float16_0_3", "slices_float32_1_2"]
 SINGLE += ["merge_float64", "moments_float32_2_1", "values_any_float64_1_1", "slices_float32_3_1"]
 
 
+def entries_in(ptx):
+    """{kernel: its PTX}."""
+    return dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry|\Z)", ptx, re.DOTALL))
+
+
 @pytest.fixture(scope="module")
 def ptx():
     """{architecture: {kernel: PTX}} of all kernels for the ends of the architectures."""
 
     def entries(architecture):
-        code, _ = compiled(source(every_kernel()), OPTIONS, f"compute_{architecture}")
-        text = code.decode("ascii", "replace")
-        return dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry|\Z)", text, re.DOTALL))
+        return entries_in(compiled(source(every_kernel()), OPTIONS, f"compute_{architecture}").ptx)
 
     with ThreadPoolExecutor(2) as threads:  # the compiler runs without the GIL
         return dict(zip(ENDS, threads.map(entries, ENDS), strict=True))
@@ -89,9 +92,9 @@ def test_contiguous_memory_is_accessed_in_16_bytes(architecture, ptx):
 @pytest.mark.parametrize("name", SINGLE)
 def test_single_kernels_become_machine_code(architecture, name):
     kernel = next(kernel for kernel in every_kernel() if kernel.name == name)
-    code, log = compiled(source([kernel]), OPTIONS, f"sm_{architecture}")
-    assert code[:4] == b"\x7fELF"
-    assert name.encode() in code
+    _, machine_code, log = compiled(source([kernel]), OPTIONS, f"sm_{architecture}")
+    assert machine_code[:4] == b"\x7fELF"
+    assert name.encode() in machine_code
     assert log.strip("\0\n ") == ""  # nor any warning
 
 
@@ -108,7 +111,7 @@ def test_exact_sums_stay_in_registers(architecture):
     """In those that two thread blocks of a multiprocessor have, and in little shared memory."""
     kernels = [kernel for kernel in EXACT if kernel.name in OF_MACHINES[architecture]]
     options = (*kernels[0].options, "--ptxas-options=-v")
-    _, log = compiled(source(kernels), options, f"sm_{architecture}")
+    log = compiled(source(kernels), options, f"sm_{architecture}").log
     parts = log.split("Compiling entry function '")[1:]
     assert {part.partition("'")[0] for part in parts} == {*OF_MACHINES[architecture]}
     for part in parts:
@@ -119,10 +122,9 @@ def test_exact_sums_stay_in_registers(architecture):
 
 def test_exact_sums_fuse_nothing_but_exponentials():
     """Else bits would depend on the compiler."""
-    code, log = compiled(source(EXACT), EXACT[0].options, "compute_75")
+    code, _, log = compiled(source(EXACT), EXACT[0].options, "compute_75")
     assert log.strip("\0\n ") == ""
-    text = code.decode("ascii", "replace")
-    entries = dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry|\Z)", text, re.DOTALL))
+    entries = entries_in(code)
     assert set(entries) == {kernel.name for kernel in EXACT}
     for name, ptx in entries.items():
         assert "__local_depot" not in ptx, name
@@ -195,12 +197,17 @@ def exponentials_in(block):
     return block.count("ex2.") + len(re.findall(r"shl\.b64[^;]*, 52;", block)) // 2
 
 
-@pytest.mark.parametrize("architecture", ["75", "90"])
-def test_rows_stay_in_registers(architecture):
-    """No local memory, neither for arrays nor, but for a number or two, for what found no room."""
+@pytest.fixture(scope="module", params=["75", "90"])
+def typical(request):
+    """Those kernels for an architecture."""
     options = (*OPTIONS, "--ptxas-options=-v")
-    _, log = compiled(source(TYPICAL), options, f"sm_{architecture}")
-    entries = re.findall(r"entry function '(\w+)'.*?(\d+) bytes stack frame", log, re.DOTALL)
+    return compiled(source(TYPICAL), options, f"sm_{request.param}")
+
+
+def test_rows_stay_in_registers(typical):
+    """No local memory, neither for arrays nor, but for a number or two, for what found no room."""
+    frame = r"entry function '(\w+)'.*?(\d+) bytes stack frame"
+    entries = re.findall(frame, typical.log, re.DOTALL)
     assert {name for name, _ in entries} == {kernel.name for kernel in TYPICAL}
     spilling = {name: int(nbytes) for name, nbytes in entries if nbytes != "0"}
     assert {name for name in spilling if not re.search("columns|part_float16", name)} == set()
@@ -209,14 +216,11 @@ def test_rows_stay_in_registers(architecture):
     assert max(spilling.values(), default=0) <= 16
 
 
-@pytest.mark.parametrize("architecture", ["80", "100"])
-def test_exponentials_overlap(architecture):
+def test_exponentials_overlap(typical):
     """Those of a tile, or of what a thread has of a row, are not kept apart by branches."""
-    code, _ = compiled(source(TYPICAL), OPTIONS, f"compute_{architecture}")
-    ptx = code.decode("ascii", "replace")
+    entries = entries_in(typical.ptx)
     for kernel, exponentials in TYPICAL.items():
-        (text,) = re.findall(rf"\.entry {kernel.name}\((.*?)(?=\.entry|\Z)", ptx, re.DOTALL)
-        blocks = re.split(r"\bbra\b|^\$", text, flags=re.MULTILINE)
+        blocks = re.split(r"\bbra\b|^\$", entries[kernel.name], flags=re.MULTILINE)
         assert max(map(exponentials_in, blocks)) >= exponentials, kernel.name
 
 
