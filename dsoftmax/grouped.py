@@ -1,7 +1,8 @@
 """softmax, log_softmax, logsumexp and statistics within groups of elements with the same label.
 
 For choice probabilities in each market, inclusion at each locus, attention in each document. The
-elements of a group may be anywhere in x, in any of its chunks; data are never shuffled.
+elements of a group may be anywhere in x, in any of its chunks; data are never shuffled. The
+functions share their arguments, and so are in one file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The functions of dsoftmax for xarray's DataArrays and Datasets, with dimension names for axes.
 
 Dimensions, coordinates, attributes and names are kept, and Dask arrays stay lazy. The module needs
-xarray: the extra ``xarray``.
+xarray: the extra ``xarray``. The functions share their arguments, and so are in one file.
 """
 
 from __future__ import annotations
