@@ -1,6 +1,6 @@
 """The operations of dsoftmax as data, and functions that run them or your own.
 
-An `Operation` has a `Monoid`, the state kept for every slice, and what is computed from it: results,
+An `Operation` has a `Monoid`, the state kept for each slice, and what is computed from it: results,
 for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
 dashboard and the benchmarks; all are in one file, side by side. ``DESIGN.md`` shows how to define
 one outside the package, ``CONTRIBUTING.md`` how to add one to it, step by step.
