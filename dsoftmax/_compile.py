@@ -14,14 +14,14 @@ from ._kernels.cpu.every import compile_all
 def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A001  # as re has one
     """Compile the kernels for blocks of some dtypes, and keep their code on disk.
 
-    Without it, each kernel is compiled by the first process that needs it, in seconds, in which
-    many workers that start together do the same work. Once the code is on disk, a process loads a
-    kernel in milliseconds. On the command line, that is ``dsoftmax compile``.
+    Without this, the first process that needs a kernel compiles it, which takes seconds; many
+    workers that start together all do the same work. Once the code is on disk, a process loads a
+    kernel in milliseconds. On the command line, this is ``dsoftmax compile``.
 
     Parameters
     ----------
     dtypes : iterable of dtypes, optional
-        Those of the arrays, or of weights and values beside them, as names or dtypes: floats,
+        The dtypes of the arrays, and of weights and values beside them, as names or dtypes: floats,
         integers, booleans. The default takes a minute or two on one core.
 
     Returns
@@ -32,26 +32,26 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
     Raises
     ------
     TypeError
-        If dtypes is not an iterable of dtypes, or one has no compiled kernels, as complex numbers
-        have none.
+        If dtypes is not an iterable of dtypes, or one has no compiled kernels, such as complex
+        numbers.
     RuntimeError
         If nothing can be compiled here, or the code cannot be kept, since no folder for it can be
-        written to. The second happens after everything is compiled, for this process.
+        written to. In the second case everything has been compiled, for this process.
 
     See Also
     --------
-    softmax : What is computed with them.
+    softmax : A function that runs these kernels.
 
     Notes
     -----
-    Code is kept in the package's ``__pycache__``, else in the user's cache directory, or in
-    ``NUMBA_CACHE_DIR`` if that is set. It is for the processor it was compiled on and the versions
-    of Numba, NumPy and dsoftmax: elsewhere it is not used, and compiled anew. ``NUMBA_CPU_NAME``
-    names another processor, in both places.
+    Code is kept in ``NUMBA_CACHE_DIR`` if that is set, else in the package's ``__pycache__``, else
+    in the user's cache directory. It is valid for the processor it was compiled on and the versions
+    of Numba, NumPy and dsoftmax; elsewhere it is not used, but compiled again. To compile for
+    another processor, set ``NUMBA_CPU_NAME`` to its name in both places.
 
     An array in memory with fewer than 4096 elements does not wait for a compiler: without code on
     disk it is computed by NumPy, several times slower. Blocks of Dask arrays wait, whatever their
-    size, and so does what is applied to data by a `Normalizer`.
+    size, and so do the methods of a `Normalizer` that apply it to data.
 
     Examples
     --------

@@ -38,8 +38,8 @@ def cross_entropy(
     r"""Cross-entropy of a softmax and labels, :math:`\log \sum_j e^{x_j} - x_{label}`.
 
     The negative logarithm of the probability that the softmax of each slice gives to its label, as
-    ``torch.nn.functional.cross_entropy(x, labels, reduction="none")``, for classes in any number of
-    chunks. x is read once; neither the softmax nor its logarithm is ever held.
+    in ``torch.nn.functional.cross_entropy(x, labels, reduction="none")``, for classes in any number
+    of chunks. x is read once; neither the softmax nor its logarithm is ever stored.
 
     Parameters
     ----------
@@ -47,17 +47,18 @@ def cross_entropy(
         Scores: Dask array, NumPy array or one of another array-API library, or list; of floats,
         integers or booleans. Masked entries take no part.
     labels : array_like of int
-        The class of each slice, from 0 to the length of the axis minus 1: of the shape of x (and
-        ``where``, broadcast) without ``axis``, of any dtype of integers, NumPy's or of the library
-        of x; may be a Dask array. Masked labels are left out, as ``ignore_label`` is.
+        The class of each slice, from 0 to the length of the axis minus 1: in the shape of x (and
+        ``where``, broadcast) without ``axis``, and any integer dtype. A NumPy array, a Dask array,
+        or an array of the library of x. Slices with a masked label are left out, as those with
+        ``ignore_label`` are.
     axis : int, optional
         The axis of the classes; the last one by default.
     ignore_label : int, optional
-        A label that leaves its slice out, such as the usual -100 or 255; it gives 0. No
+        A label that leaves its slice out, such as the usual -100 or 255; the result is 0 there. No
         other label may be out of range.
     where : array_like of bool, optional
-        Which classes take part; broadcasts with x, as in `softmax`. A class that is out has
-        probability 0, whatever x is there, so that a label of it gives inf.
+        Which classes take part; broadcasts with x, as in `softmax`. Other classes have probability
+        0, whatever x is there, so such a label gives inf.
     keepdims : bool, optional
         Whether the axis stays, with length 1.
     split_every : int or dict of int to int, optional
@@ -66,8 +67,9 @@ def cross_entropy(
     Returns
     -------
     array
-        Of the shape of labels, in nats; of the dtype of x if that is floating, else float64. Lazy,
-        with the chunks of x, if x, labels or where is a Dask array.
+        The cross-entropy of each slice in nats, in the shape of labels, and the dtype of x if that
+        is floating, else float64. Lazy, with the chunks of x, if x, labels or where is a Dask
+        array.
 
     Raises
     ------
@@ -76,12 +78,12 @@ def cross_entropy(
         a list of Dask or masked arrays; if labels are not of integers; if where is not boolean; if
         axis is not an int; if ignore_label or split_every is of the wrong type.
     ValueError
-        If a label is out of range: the error has its value and its place, and is raised at the
-        call for labels in memory, in the computation for others. If labels are not of the shape of
+        If a label is out of range: the error has its value and position, and is raised at the
+        call for labels in memory, in the computation for others. If labels do not have the shape of
         x without the axis, where does not broadcast with x, axis is out of range
         (`numpy.exceptions.AxisError`), or x is empty along it. If the lengths of the chunks of x
-        along the axis are unknown, since nobody can tell where a label is. If other unknown lengths
-        cannot agree; where only a worker can tell, in the computation.
+        along the axis are unknown, since then the position of a label is too. If other unknown
+        lengths cannot agree; in the computation, where only a worker can tell.
 
     See Also
     --------
@@ -92,18 +94,18 @@ def cross_entropy(
     -----
     Computed as (m - x_label) + log d in float64 (or better), and never as logsumexp(x) - x_label,
     whose rounding at the size of x loses the digits of m - x_label [1]_. As in `log_softmax`,
-    slices that hold NaN, or nothing but -inf, give NaN; so does a label at +inf, and a label beside
-    +inf, or at -inf or a masked entry, gives inf. A label that ``where`` leaves out gives inf in
-    every slice, also where all others are out.
+    slices that hold NaN, or nothing but -inf, give NaN; so does a label at +inf. A label elsewhere
+    in a slice with +inf, at -inf, or at a masked entry gives inf. A label that ``where`` leaves out
+    gives inf in every slice, even where all other classes are left out.
 
-    The mean over all slices that count, and their sum, are those of the result::
+    Sums and means over slices are taken of the result::
 
         losses = dsoftmax.cross_entropy(x, labels, ignore_label=-100)
         mean = losses.sum() / (labels != -100).sum()
 
     and the perplexity is ``exp(mean)``. With s chunks along the axis there is one task per chunk
-    and about s / split_every for the merges; a task holds one chunk. Labels in a Dask array are cut
-    as x is, and have a task for each of their chunks.
+    and about s / split_every for the merges; a task holds one chunk. Labels in a Dask array are
+    rechunked to match x, and have a task for each of their chunks.
 
     References
     ----------

@@ -26,34 +26,35 @@ def cumulative_logsumexp(
 ) -> Array:
     r"""Logarithms of running sums of exponentials, :math:`y_i = \log \sum_{j \le i} e^{x_j}`.
 
-    What ``log(cumulative_sum(exp(x)))`` would be without overflow, named and shaped as the array
-    API's ``cumulative_sum``; lazy and parallel for a Dask array. Each chunk gives its maximum m
-    and its normalizer d, as for a softmax; these few are merged one after the other, so that each
-    chunk has the state of all before it; and a second map goes on from there within the chunk.
+    What ``log(cumulative_sum(exp(x)))`` would be without overflow, with the arguments and shapes of
+    the array API's ``cumulative_sum``; lazy and parallel for a Dask array. Each chunk gives its
+    maximum m and its normalizer d, as for a softmax; these are merged one after the other, so that
+    each chunk has the state of all before it; and a second pass continues from there within the
+    chunk.
 
     Parameters
     ----------
     x : array_like
         Dask array, NumPy array or one of another array-API library, or list; of floats, integers
-        or booleans, of one dimension at least. Masked entries take no part and stay masked, as in
+        or booleans, with at least one dimension. Masked entries take no part and stay masked, as in
         `numpy.ma.MaskedArray.cumsum`.
     axis : int, optional
-        Axis along which to sum. It may only be left out where there is no choice, of a vector.
+        Axis along which to sum. It can be left out only for a vector.
     reverse : bool, optional
         Whether the sums run from the end: :math:`y_i = \log \sum_{j \ge i} e^{x_j}`.
     include_initial : bool, optional
         Whether the result begins with the empty sum, -inf, and so is longer by one along the axis.
         With ``reverse`` it ends with it.
     reread : bool or "auto", optional
-        Whether the second map of a Dask array reads x again, as in `softmax`.
+        Whether the second pass over a Dask array reads x again, as in `softmax`.
 
     Returns
     -------
     array
-        Of the shape of x (longer by one along the axis with ``include_initial``), and the dtype of
-        x if that is floating, else float64. For a Dask array a lazy Dask array with the chunks of
-        x, unknown ones included, of which the first along the axis (the last with ``reverse``) is
-        longer by one with ``include_initial``; otherwise an array of the kind of x.
+        The sums, in the shape of x (longer by one along the axis with ``include_initial``), and the
+        dtype of x if that is floating, else float64. For a Dask array, a lazy Dask array with the
+        chunks of x, unknown ones included; with ``include_initial`` the first chunk along the axis
+        (the last with ``reverse``) is longer by one. Otherwise an array of the library of x.
 
     Raises
     ------
@@ -72,13 +73,13 @@ def cumulative_logsumexp(
     -----
     Computed in float64 (or better) with compensated sums, whatever the dtype of x, and rounded
     once: to within 4 units of 2**-53 times max(1, abs(y)) for float64, however many elements and
-    chunks there are. -inf at the beginning gives -inf; from the first NaN on all is NaN, and from
-    the first +inf on +inf.
+    chunks there are. -inf at the beginning gives -inf; everything from the first +inf on is +inf,
+    and everything from the first NaN on is NaN.
 
-    There are three tasks for each chunk: one for the state, one that merges it to the state of all
-    before, one for the result. No chunk waits for one that comes after it. Where a chunk holds its
-    slices whole there is one task, and no other. The parallel form is the blocked prefix sum of
-    [1]_ with the operator of the online softmax [2]_.
+    There are three tasks for each chunk: one for the state, one that merges it with the state of
+    all before, and one for the result. No chunk waits for one that comes after it. If every chunk
+    holds whole slices, there is only one task per chunk. The parallel form is the blocked prefix
+    sum of [1]_ with the operator of the online softmax [2]_.
 
     References
     ----------

@@ -31,42 +31,42 @@ def choice(
 ) -> Array:
     r"""Indices drawn at random with the probabilities softmax(x).
 
-    As ``numpy.random.Generator.choice(n, size, p=softmax(x))``, but x may be a Dask array of any
-    size, no probability is stored, and the indices do not depend on the chunks: the random numbers
-    belong to elements and draws, and sums are integers.
+    Like ``numpy.random.Generator.choice(n, size, p=softmax(x))``, but x may be a Dask array of any
+    size, no probabilities are stored, and the indices do not depend on the chunks: the random
+    numbers belong to elements and draws, and sums are integers.
 
     Parameters
     ----------
     x : array_like
         Log-weights: Dask array, NumPy array or one of another array-API library, list; of floats,
-        integers or booleans. Masked entries are not drawn. The lengths of chunks have to be known.
+        integers or booleans. Masked entries are not drawn. The lengths of chunks must be known.
     size : int
-        Number of draws, of each slice. Without replacement at most the number of elements with a
+        Number of draws from each slice. Without replacement, at most the number of elements with a
         positive probability.
     axis : int, optional
         Axis along which the softmax sums to 1: each slice is drawn from on its own. None (the
-        default) stands for the flattened array.
+        default) means the flattened array.
     replace : bool, optional
-        Whether an element may be drawn several times. Without replacement the indices come in the
-        order in which they are drawn, one after the other, from what is left.
+        Whether an element may be drawn several times. Without replacement, the indices come in the
+        order in which they are drawn, one after the other, from the elements that are left.
     method : {"multinomial", "systematic", "stratified"}, optional
         How to draw with replacement. The draws are at points of the running sum of the
-        probabilities: independent ones for "multinomial"; one in each of ``size`` equal parts of
-        it, at independent places ("stratified") or the same place ("systematic"). These two are
-        ascending, and of lower variance [1]_: an element of probability p is drawn ``size * p``
-        times, rounded up or down, by "systematic".
+        probabilities: independent points for "multinomial"; one point in each of ``size`` equal
+        parts of it, at independent places ("stratified") or at the same place ("systematic"). These
+        two give ascending indices and a lower variance [1]_: "systematic" draws an element of
+        probability p ``size * p`` times, rounded up or down.
     where : array_like of bool, optional
         Which elements take part, as in `softmax`.
     rng : None, int, numpy.random.SeedSequence or numpy.random.Generator, optional
-        What seeds the draws, as in `numpy.random.default_rng`. A Generator is drawn from at the
+        The seed of the draws, as in `numpy.random.default_rng`. A Generator is drawn from at the
         call. Equal seeds give equal task names, and equal indices.
 
     Returns
     -------
     array
-        The indices along the axis, or of ``x.ravel()``: int64, of the shape of x with length
-        ``size`` along the axis, or of shape (size,). For a Dask array a lazy Dask array with the
-        chunks of x, but a single chunk along the axis; otherwise an array of the kind of x.
+        The indices along the axis, or in ``x.ravel()``: int64, in the shape of x with length
+        ``size`` along the axis, or in shape (size,). For a Dask array, a lazy Dask array with the
+        chunks of x, but a single chunk along the axis; otherwise an array of the library of x.
 
     Raises
     ------
@@ -75,9 +75,9 @@ def choice(
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or a slice is empty, size is
         negative or, without replacement, exceeds the number of elements, method is something else,
-        or lengths are unknown. Only the computation can find a slice with NaN or +inf, one
-        without an element of positive probability, or with fewer of them than there are draws
-        without replacement.
+        or lengths are unknown. Only the computation can find a slice with NaN or +inf, or one
+        with no element of positive probability, or with fewer of them than draws without
+        replacement.
 
     See Also
     --------
@@ -86,12 +86,12 @@ def choice(
 
     Notes
     -----
-    Without replacement x is read once, as by `gumbel_topk`. With replacement there are three passes
-    over a Dask array whose slices span several blocks: one for the normalizer; one for the sums of
-    the weights in the pieces of each block, integers of 61 bits for a slice that add exactly; and
-    one for the elements, which works on pieces with a draw alone. They read x again, or hold it, as
-    `softmax` does with ``reread="auto"``. docs/draws.md has the details: what is exact, and what is
-    not.
+    Without replacement, x is read once, as by `gumbel_topk`. With replacement, there are three
+    passes over a Dask array whose slices span several blocks: one for the normalizer; one for the
+    sums of the weights in the pieces of each block, which are integers that add exactly, of 61 bits
+    for a slice; and one for the elements, which works only on pieces with a draw. The passes read x
+    again, or hold it, as `softmax` does with ``reread="auto"``. docs/draws.md has the details: what
+    is exact, and what is not.
 
     References
     ----------
@@ -144,11 +144,11 @@ def gumbel_topk(
 ) -> GumbelTopK:
     r"""The k largest of x plus Gumbel noise: k draws without replacement, in one pass over x.
 
-    The indices are at k elements drawn one after the other from the softmax of what is left [1]_,
-    in this order: those of ``choice(x, k, replace=False)`` for the same seed. The keys are what
-    estimators of importance weights and stochastic beam search need besides [2]_: an element is
-    among the first k - 1 exactly if its key exceeds the last one, kappa, which has the probability
-    :math:`1 - \exp(-\exp(x - \kappa))`.
+    The indices are those of k elements drawn one after the other from the softmax of what is left
+    [1]_, in this order: the same as those of ``choice(x, k, replace=False)`` for the same seed.
+    Estimators with importance weights, and stochastic beam search, also need the keys [2]_: an
+    element is among the first k - 1 exactly if its key exceeds the last key, kappa, which has the
+    probability :math:`1 - \exp(-\exp(x - \kappa))`.
 
     Parameters
     ----------
@@ -157,19 +157,19 @@ def gumbel_topk(
     k : int
         Number of draws, at most the number of elements with a positive probability in each slice.
     axis : int, optional
-        Axis along which to draw; None (the default) stands for the flattened array.
+        Axis along which to draw; None (the default) means the flattened array.
     where : array_like of bool, optional
         Which elements take part, as in `softmax`.
     rng : None, int, numpy.random.SeedSequence or numpy.random.Generator, optional
-        What seeds the draws, as in `choice`.
+        The seed of the draws, as in `choice`.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax_topk`.
 
     Returns
     -------
     keys : array
-        The elements plus noise, descending along the axis: float64, of the shape of x with length
-        k along the axis, or of shape (k,).
+        The elements plus noise, descending along the axis: float64, in the shape of x with length
+        k along the axis, or in shape (k,).
     indices : array
         Their positions along the axis, or in ``x.ravel()``: int64, of the same shape.
 
@@ -186,8 +186,8 @@ def gumbel_topk(
 
     Notes
     -----
-    The noise of an element comes of the seed and the index of the element in the whole array
-    alone, by the counter-based generator Philox4x32-10 [3]_ with uniform numbers of 53 bits.
+    The noise of an element depends only on the seed and the index of the element in the whole
+    array, by the counter-based generator Philox4x32-10 [3]_ with uniform numbers of 53 bits.
 
     References
     ----------

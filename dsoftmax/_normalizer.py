@@ -74,12 +74,12 @@ _MERGED_AT_ONCE = 16  # blocks of a stream; a merge rounds once, however many it
 
 
 class Normalizer:
-    r"""The normalizer (m, d) of the softmax of some slices: an immutable value.
+    r"""The normalizer (m, d) of the softmax of some slices, as an immutable object.
 
     For each slice of the data it holds the maximum m and :math:`d = \sum b_i e^{x_i - m}`, the
-    latter as w, the terms at the maximum, plus s, all others [1]_. Normalizers of parts of the
-    data merge to that of the whole, in any order and grouping; so a stream, a set of files or the
-    chunks of an array can be taken one by one, and no two of them have to fit in memory together.
+    latter as w + s: w has the terms at the maximum, s all others [1]_. Normalizers of parts of the
+    data merge to that of the whole, in any order and grouping. So a stream, a set of files or the
+    chunks of an array can be taken one by one, and no two of them need to fit in memory together.
 
     Make one with `Normalizer.of`, `Normalizer.from_blocks` or `Normalizer.identity`. Two are equal
     if their axes, dtypes and states are (NaN counts as equal to NaN); lazy ones if they have the
@@ -89,14 +89,14 @@ class Normalizer:
     ----------
     axis : tuple of int, or None
         The axes that were reduced: they have length 1 in m, w, s and d, so that these broadcast
-        with the data. None where all of the data are one slice: m, w, s and d are numbers then, and
+        with the data. None if all of the data are one slice: then m, w, s and d are numbers, and
         the number of dimensions of the data does not matter.
     statistics : bool
-        Whether `entropy` and `effective_sample_size` are known, for which it was made with
-        ``statistics=True``.
+        Whether it was made with ``statistics=True``, so that `entropy` and `effective_sample_size`
+        are known.
     exact : bool
-        Whether its sums are exact, for which it was made with ``exact=True``: m, w, s and d are
-        the same to the bit in whatever order, and in whatever parts, it was made.
+        Whether it was made with ``exact=True``, so that sums are exact: m, w, s and d are the same
+        to the last bit whatever the order and the parts in which it was made.
 
     Notes
     -----
@@ -105,8 +105,8 @@ class Normalizer:
     client of a cluster; computing it gives the normalizer in memory, a few numbers per slice.
 
     Each merge rounds once, however many it merges: d is off by at most 4 units of rounding (2^-53)
-    after ``n.merge(*others)``, and by as much again in each turn of ``n = n.merge(other)`` in a
-    loop.
+    after ``n.merge(*others)``, and by as much again for each turn of a loop with
+    ``n = n.merge(other)``.
 
     References
     ----------
@@ -205,19 +205,19 @@ class Normalizer:
         Parameters
         ----------
         x : array_like
-            As `logsumexp` takes it, complex numbers included. May be empty.
+            The data, as in `logsumexp`, complex numbers included. May be empty.
         axis : int or tuple of ints, optional
-            Axis or axes to reduce; None (the default) stands for all of them.
+            Axis or axes to reduce; None (the default) means all axes.
         b : array_like, optional
-            Weights, which broadcast with x; as in `logsumexp`.
+            Weights, which broadcast with x, as in `logsumexp`.
         where : array_like of bool, optional
             Which elements take part, as in `logsumexp`.
         statistics : bool, optional
-            Whether to keep what `entropy` and `effective_sample_size` need, too: five numbers of
-            each slice instead of three. Without weights only, and of real x.
+            Whether to also keep what `entropy` and `effective_sample_size` need: five numbers for
+            each slice instead of three. Only for real x without weights.
         exact : bool, optional
             Whether its sums are exact, as in `softmax`: then merging rounds nothing, in any order.
-            It keeps 152 bytes of each slice instead of 24. Without weights and statistics only.
+            It keeps 152 bytes for each slice instead of 24. Only without weights and statistics.
         split_every : int or dict of int to int, optional
             How many partial results one task merges at most, as in `softmax`.
 
@@ -273,10 +273,10 @@ class Normalizer:
         Parameters
         ----------
         blocks : iterable of array_like
-            Each as `Normalizer.of` takes it; taken one by one, until there are no more.
+            The blocks, each as in `Normalizer.of`; taken one by one, until there are no more.
         axis : int or tuple of ints, optional
             The axes to reduce in each block, along which blocks may differ in length; None (the
-            default) stands for all of them.
+            default) means all axes.
         statistics, exact : bool, optional
             As in `Normalizer.of`.
 
@@ -291,12 +291,12 @@ class Normalizer:
         TypeError
             If blocks is not iterable, or is a Dask array, which `Normalizer.of` takes.
         ValueError
-            If there are no blocks and axis is given, so that the number of slices is not known.
+            If there are no blocks and axis is given, since the number of slices is then unknown.
 
         Notes
         -----
-        Normalizers are merged sixteen at a time, and so are the results, so that n
-        blocks cost the roundings of about log(n) / log(16) merges.
+        Normalizers are merged sixteen at a time, and so are the results, so n blocks cost the
+        roundings of about log(n) / log(16) merges.
 
         Examples
         --------
@@ -346,15 +346,15 @@ class Normalizer:
         Parameters
         ----------
         shape : tuple of int, optional
-            Of the data; its lengths along axis do not matter. Not needed if axis is None, as the
-            data are then one slice.
+            The shape of the data; its lengths along axis do not matter. Not needed if axis is None,
+            since the data are then one slice.
         axis : int or tuple of ints, optional
             The reduced axes, None for all.
         dtype : dtype_like, optional
-            Of the data. None (the default) takes the dtype of what it is merged with, and means
-            float64 until then.
+            The dtype of the data. None (the default) takes the dtype of what it is merged with, and
+            means float64 until then.
         statistics, exact : bool, optional
-            As in `Normalizer.of`: what `update` keeps. It merges with all kinds.
+            What `update` keeps, as in `Normalizer.of`. The identity merges with all kinds.
 
         Returns
         -------
@@ -365,8 +365,8 @@ class Normalizer:
         Raises
         ------
         TypeError
-            If shape is not a tuple of ints, or is left out although axis is given, if dtype has no
-            exponential, or if axis is of the wrong type.
+            If shape is not a tuple of ints, or is left out although axis is given, if dtype is one
+            without exponentials, or if axis is of the wrong type.
         ValueError
             If a length is negative, or axis is out of range or repeated.
         """
@@ -460,12 +460,12 @@ class Normalizer:
         Parameters
         ----------
         **kwargs
-            For `dask.compute`.
+            Passed to `dask.compute`.
 
         Returns
         -------
         Normalizer
-            Of arrays, a few numbers for each slice.
+            In memory, a few numbers for each slice.
         """
         return dask.compute(self, **kwargs)[0]
 
@@ -475,7 +475,7 @@ class Normalizer:
         Parameters
         ----------
         **kwargs
-            For `dask.persist`.
+            Passed to `dask.persist`.
 
         Returns
         -------
@@ -519,26 +519,26 @@ class Normalizer:
     def merge(self, *others: Normalizer) -> Normalizer:
         """The normalizer of all the data together; ``a + b`` merges two.
 
-        Associative and commutative, with `identity` as the neutral element, and total: parts that
-        are empty, or hold infinities or NaN, merge like any other.
+        Merging is associative and commutative, with `identity` as the neutral element, and works
+        for all values: parts that are empty, or hold infinities or NaN, merge like any other.
 
         Parameters
         ----------
         *others : Normalizer
-            Those of the other parts, of the same slices.
+            The normalizers of the other parts, for the same slices.
 
         Returns
         -------
         Normalizer
-            Lazy if one of them is. The dtypes promote as NumPy's do.
+            Lazy if one of them is. Dtypes are promoted as in NumPy.
 
         Raises
         ------
         TypeError
             If one is not a Normalizer, or they hold arrays of different libraries.
         ValueError
-            If their shapes or axes differ, in the computation where a length is unknown before; or
-            if some were made with ``statistics``, or ``exact``, and some without.
+            If their shapes or axes differ (raised in the computation where a length is unknown
+            before); or if some were made with ``statistics``, or ``exact``, and some without.
         """
         parts = (self, *others)
         if others and all(map(self._is_like, others)):
@@ -590,7 +590,7 @@ class Normalizer:
         return self if isinstance(other, int) and other == 0 else NotImplemented  # for sum()
 
     def update(self, block: Any, b: Any = None, *, where: Any = None) -> Normalizer:
-        """A new normalizer, of the data so far and of a block; this one does not change.
+        """A new normalizer, of the data so far and a block; this one does not change.
 
         Parameters
         ----------
@@ -598,7 +598,7 @@ class Normalizer:
             With the slices of this normalizer and any length along ``axis``; of any shape if all
             data are one slice.
         b : array_like, optional
-            Weights, which broadcast with the block; as in `logsumexp`.
+            Weights, which broadcast with the block, as in `logsumexp`.
         where : array_like of bool, optional
             Which elements of the block take part, as in `logsumexp`.
 
@@ -606,7 +606,7 @@ class Normalizer:
         -------
         Normalizer
             ``self.merge(Normalizer.of(block, self.axis, b))``, with statistics if this one has
-            them, or exact if this one is. That rounds once per block, unless sums are exact; of a
+            them, or exact if this one is. That rounds once per block, unless sums are exact; for a
             long stream, `from_blocks` rounds less.
 
         Raises
@@ -658,9 +658,9 @@ class Normalizer:
         dict
             With the keys ``version`` (1), ``dtype`` (a name, or None), ``identity``, ``axis``,
             ``ndim``, ``shape``, ``m``, ``w``, ``s`` and, with statistics, ``t`` and ``q``; with
-            exact sums ``top``, ``anchor`` and ``rest`` in place of ``s``. What
-            JSON has no number for is a string: "inf", "-inf", "nan", and all digits of a
-            longdouble. Complex numbers are pairs.
+            exact sums ``top``, ``anchor`` and ``rest`` in place of ``s``. Numbers that JSON does
+            not have are strings: "inf", "-inf", "nan", and all digits of a longdouble. Complex
+            numbers are pairs.
 
         Raises
         ------
@@ -684,12 +684,12 @@ class Normalizer:
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Normalizer:
-        """The normalizer that `to_dict` was called on, with NumPy arrays.
+        """The normalizer of a dict from `to_dict`, with NumPy arrays.
 
         Parameters
         ----------
         kept : dict
-            What `to_dict` returned, of this or an earlier version.
+            A dict from `to_dict`, of this or an earlier version.
 
         Returns
         -------
@@ -725,7 +725,7 @@ class Normalizer:
         return found if return_sign else found[0]
 
     def entropy(self, keepdims: bool = False) -> Array:
-        """The entropy of the softmax of each slice in nats, as `dsoftmax.entropy` of the data.
+        """The entropy of the softmax of each slice in nats, as `dsoftmax.entropy` gives it.
 
         Parameters
         ----------
@@ -752,7 +752,7 @@ class Normalizer:
         return self._statistic(ENTROPY, keepdims)
 
     def effective_sample_size(self, keepdims: bool = False) -> Array:
-        """Kish's effective sample size, as `dsoftmax.effective_sample_size` of the data.
+        """Kish's effective sample size, as `dsoftmax.effective_sample_size` gives it.
 
         Parameters
         ----------
@@ -805,12 +805,12 @@ class Normalizer:
         Returns
         -------
         array
-            As of `dsoftmax.softmax`; lazy if x or the normalizer is.
+            The probabilities, as from `dsoftmax.softmax`; lazy if x or the normalizer is.
 
         Raises
         ------
         TypeError
-            If x or the normalizer is complex, or x has no exponential.
+            If x or the normalizer is complex, or x is not numeric.
         ValueError
             If the shapes do not match; raised in the computation if a length is unknown before.
         """
@@ -830,7 +830,7 @@ class Normalizer:
         Returns
         -------
         array
-            As of `dsoftmax.log_softmax`; lazy if x or the normalizer is.
+            The log-probabilities, as from `dsoftmax.log_softmax`; lazy if x or the normalizer is.
 
         Raises
         ------
@@ -841,24 +841,25 @@ class Normalizer:
         return self._apply("log-softmax", kernels.log_rescale, x, reread)
 
     def cumulative_logsumexp(self, x: Any) -> Array:
-        """Running log-sum-exps of the next block of a stream, which go on from this normalizer.
+        """Running log-sum-exps of the next block of a stream, continued from this normalizer.
 
         Parameters
         ----------
         x : array_like
-            What comes after the data of this normalizer: of one dimension if these are one slice,
-            else of the same shape, except along ``axis``. In memory, as is the normalizer.
+            The block that comes after the data of this normalizer: of one dimension if these are
+            one slice, else of the same shape, except along ``axis``. In memory, as the normalizer
+            must be.
 
         Returns
         -------
         array
-            The logarithm of the sum of exponentials of those data and of x up to each element; as
-            of `dsoftmax.cumulative_logsumexp`.
+            The logarithm of the sum of exponentials of the data so far and of x up to each element,
+            as from `dsoftmax.cumulative_logsumexp`.
 
         Raises
         ------
         TypeError
-            If x or the normalizer is lazy or complex, or x has no exponential.
+            If x or the normalizer is lazy or complex, or x is not numeric.
         ValueError
             If slices run along several axes, or the shapes do not match.
 

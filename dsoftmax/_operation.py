@@ -16,7 +16,7 @@ Axes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Monoid:
-    """The state kept of a slice: states of its parts merge, in any grouping, to that of the whole.
+    """The state kept for a slice; states of its parts merge, in any grouping, to that of the whole.
 
     Attributes
     ----------
@@ -29,16 +29,16 @@ class Monoid:
         ``merge(*states) -> state``, of one or more states; total and associative. Called with
         ``axis=`` too if the monoid is ordered.
     slice_bytes : int
-        The size of the state of one slice; it determines how many states a task merges.
+        The size of the state of one slice; it decides how many states a task merges.
     ordered : bool
         Whether states merge only in the order of their parts along the axis.
     finish : callable, optional
-        ``finish(state) -> state``: what a second map takes, of the state of the whole.
+        ``finish(state) -> state``: makes of the state of the whole what a second map takes.
 
     Notes
     -----
-    The functions go to workers: use module-level ones, or `functools.partial` of these, so that
-    task keys are deterministic.
+    The functions are sent to workers: use module-level functions, or `functools.partial` of these,
+    so that task keys are deterministic.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Result:
     of_state : callable
         ``of_state(state) -> array``, of the shape of the state.
     name : str
-        Of its tasks, if an operation has several results.
+        The name of its tasks, if an operation has several results.
     dtype : callable, optional
         Gives the name of its dtype from that of the input; by default floats keep theirs, and all
-        else gives float64.
+        other dtypes give float64.
     length : int, optional
         The length of the result along the reduced axis, if that is not 1.
     """
@@ -92,22 +92,22 @@ class Operation:
     Attributes
     ----------
     name : str
-        As users call it; its task names have "-" for "_".
+        Its name for users; its task names have "-" for "_".
     monoid : Monoid
     results : tuple of Result
         What a reduction gives.
     rescale : callable, optional
         ``rescale(block, state) -> block``: the second map.
     whole : callable, optional
-        ``whole(block, axes) -> block``: the same for a block of whole slices; or of an operation
-        with one result this result, with ``axes`` kept.
+        ``whole(block, axes) -> block``: the same for a block of whole slices; or, for an operation
+        with one result, this result with ``axes`` kept.
     title : str, optional
         What it gives, in words that the help of its command contains.
     states : str, optional
         The prefix of the names of the tasks that make and merge states, if not the name of the
         operation: operations with the same prefix and monoid share the states of an array.
     arrays : int, optional
-        How many arrays it takes; with more than one, a block is a named tuple of theirs.
+        How many arrays it takes; with more than one, a block is a named tuple of their blocks.
     """
 
     name: str
@@ -127,14 +127,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is computed of every element and all before it along an axis.
+    """A computation on each element and all elements before it along an axis.
 
     Attributes
     ----------
     name : str
-        As users call it; the names of its tasks have "-" for "_".
+        Its name for users; the names of its tasks have "-" for "_".
     monoid : Monoid
-        What is kept of a block.
+        The state kept of a block.
     after : callable
         ``after(before, state)``: what is kept of all blocks up to one, from what is kept of those
         before it (None at the beginning) and the state of that one.

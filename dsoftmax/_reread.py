@@ -30,24 +30,25 @@ _log = logging.getLogger("dsoftmax")
 def reread(x: da.Array, after: Any = None) -> da.Array:
     """The same array, to be computed a second time from its sources.
 
-    Dask computes a chunk once and holds it until its last use. Where the first and the last use are
-    far apart, as when an array is reduced and the result applied to it, a second reading saves that
-    memory: ``x`` and ``reread(x)`` share no task, only what is in memory or on disk below them.
+    Dask computes a chunk once and holds it until its last use. If the first and the last use are
+    far apart, as when an array is reduced and the result applied to it, reading it a second time
+    saves that memory: ``x`` and ``reread(x)`` share no tasks, only what is in memory or on disk
+    below them.
 
     Parameters
     ----------
     x : dask.array.Array
-        What has been used once, and is used again far from there.
+        The array, used once elsewhere, whose copy you use the second time.
     after : dask collection, optional
         What the second use of x waits for, such as ``Normalizer.of(x).d``: no chunk is read again
-        before it is computed. Without it Dask may read some chunks early, and hold them.
+        before this is computed. Without it Dask may read some chunks early, and hold them.
 
     Returns
     -------
     dask.array.Array
-        Lazy, with the values, chunks and dtype of x. It is x itself if that is in memory already
-        (persisted, or made of NumPy arrays), and in Dask's array-expression mode, which has no
-        second read. The same arguments give the same keys, and so one second reading.
+        The copy, lazy, with the values, chunks and dtype of x. It is x itself if x is in memory
+        already (persisted, or made of NumPy arrays), and in Dask's array-expression mode, which has
+        no second reading. The same arguments give the same keys, and so share one second reading.
 
     Raises
     ------
@@ -66,13 +67,13 @@ def reread(x: da.Array, after: Any = None) -> da.Array:
 
     Notes
     -----
-    Everything below x is computed twice, not only read, and must give the same values both times.
-    Layers that Dask holds as patterns (`dask.blockwise.Blockwise`) are copied as such; others task
-    by task.
+    Everything below x is not just read but computed twice, and must give the same values both
+    times. Layers that Dask holds as patterns (`dask.blockwise.Blockwise`) are copied as such;
+    others task by task.
 
     Examples
     --------
-    The entropy of a softmax needs x a third time, beside y; this reads it twice:
+    The entropy of a softmax uses x once more, with the probabilities; this reads it only twice:
 
     >>> import dask.array as da
     >>> import dsoftmax

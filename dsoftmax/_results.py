@@ -33,32 +33,32 @@ class TopK(NamedTuple, Generic[A]):
     indices: A
 
     def compute(self, **kwargs: Any) -> TopK[Any]:
-        """Both in memory, in one computation, which reads x once.
+        """Compute both arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.compute`.
+            Passed to `dask.compute`.
 
         Returns
         -------
         TopK
-            In memory, of arrays of the kind of the chunks.
+            In memory, with arrays of the type of the chunks.
         """
         return TopK(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """Both held by Dask, in one computation, which reads x once.
+        """Persist both arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.persist`.
+            Passed to `dask.persist`.
 
         Returns
         -------
         TopK
-            Lazy, of the same arrays.
+            Lazy, with the same arrays, held by Dask.
         """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 
@@ -84,32 +84,32 @@ class TopKWithLog(NamedTuple, Generic[A]):
     log_values: A
 
     def compute(self, **kwargs: Any) -> TopKWithLog[Any]:
-        """All three in memory, in one computation, which reads x once.
+        """Compute all three arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.compute`.
+            Passed to `dask.compute`.
 
         Returns
         -------
         TopKWithLog
-            In memory, of arrays of the kind of the chunks.
+            In memory, with arrays of the type of the chunks.
         """
         return TopKWithLog(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """All three held by Dask, in one computation, which reads x once.
+        """Persist all three arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.persist`.
+            Passed to `dask.persist`.
 
         Returns
         -------
         TopKWithLog
-            Lazy, of the same arrays.
+            Lazy, with the same arrays, held by Dask.
         """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 
@@ -132,32 +132,32 @@ class GumbelTopK(NamedTuple, Generic[A]):
     indices: A
 
     def compute(self, **kwargs: Any) -> GumbelTopK[Any]:
-        """Both in memory, in one computation, which reads x once.
+        """Compute both arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.compute`.
+            Passed to `dask.compute`.
 
         Returns
         -------
         GumbelTopK
-            In memory, of arrays of the kind of the chunks.
+            In memory, with arrays of the type of the chunks.
         """
         return GumbelTopK(*dask.compute(*self, **kwargs))
 
     def persist(self, **kwargs: Any) -> Self:
-        """Both held by Dask, in one computation, which reads x once.
+        """Persist both arrays in one computation, which reads x once.
 
         Parameters
         ----------
         **kwargs
-            For `dask.persist`.
+            Passed to `dask.persist`.
 
         Returns
         -------
         GumbelTopK
-            Lazy, of the same arrays.
+            Lazy, with the same arrays, held by Dask.
         """
         return self._replace(**dict(zip(self._fields, dask.persist(*self, **kwargs), strict=True)))
 

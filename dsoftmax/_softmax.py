@@ -29,43 +29,43 @@ def softmax(
     r"""Softmax, :math:`e^{x_i} / \sum_j e^{x_j}`, over an array or some of its axes.
 
     The same as `scipy.special.softmax`, but lazy and parallel for a Dask array: each chunk gives
-    its maximum m and its normalizer d, these are merged in a tree, and a second map computes
-    :math:`e^{x - m} / d`.
+    its maximum m and its normalizer d (the sum of :math:`e^{x - m}`), these are merged in a tree,
+    and a second pass computes :math:`e^{x - m} / d`.
 
     Parameters
     ----------
     x : array_like
-        Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
+        Dask array, NumPy array or array of another array-API library, list or scalar; of floats,
         integers or booleans. Masked entries take no part and stay masked.
     axis : int or tuple of ints, optional
-        Axis or axes along which the result sums to 1. None (the default) stands for all of them,
-        so that the whole array is one distribution; ``()`` makes each element one.
+        Axis or axes along which the result sums to 1. None (the default) means all axes: the whole
+        array is one distribution. With ``()`` each element is a distribution of its own.
     where : array_like of bool, optional
-        Which elements take part; broadcasts with x, both ways, and may be a Dask array beside a
-        NumPy x and the reverse. What is out has probability 0, whatever x
-        is there (NaN and infinities included), and a slice that is all out is 0 everywhere.
+        Which elements take part; broadcasts with x, both ways. Either of the two may be a Dask
+        array and the other a NumPy array. Elements that are left out have probability 0, whatever
+        x holds there (even NaN or infinities); a slice with no element left is 0 everywhere.
     exact : bool, optional
-        Whether sums are exact: the result is the same to the bit whatever the chunks, the order of
-        merging, the threads and the machine. For arrays of NumPy and CuPy, and Dask arrays of
-        such, only; None (the default) is Dask's ``dsoftmax.exact`` setting, else False.
+        Whether sums are exact, so that the result is the same to the last bit whatever the chunks,
+        the order of merging, the threads and the machine. Only for NumPy and CuPy arrays, and Dask
+        arrays of these. None (the default) takes Dask's ``dsoftmax.exact`` setting, else False.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, in all or along each
         axis. The default is Dask's ``split_every`` setting, else 16 (4 where a partial result
         exceeds 1 MiB).
     reread : bool or "auto", optional
-        For a Dask array, whether the second map reads x again (True: x is read and computed twice,
-        with memory for a few chunks per worker however long x is) or uses the chunks that were held
-        (False: everything once, with memory for all chunks of x). "auto" (the default) is Dask's
-        ``dsoftmax.reread`` setting if there is one; else it holds x if it is in memory, small, or
-        maybe expensive to compute, and reads it again if it is only loaded and mapped. The choice
-        and its reason go to the logger "dsoftmax" at level INFO.
+        For a Dask array, whether the second pass reads x again (True: x is read and computed twice,
+        with memory for a few chunks per worker however long x is) or uses chunks held from the
+        first (False: everything once, with memory for all chunks of x). "auto" (the default) is
+        Dask's ``dsoftmax.reread`` setting if there is one; otherwise x is held if it is in memory,
+        small, or possibly expensive to compute, and read again if it is only loaded and mapped. The
+        choice and its reason go to the logger "dsoftmax" at level INFO.
 
     Returns
     -------
     array
-        Of the shape of x (and ``where``, broadcast), and the dtype of x if that is floating, else
-        float64. For a Dask array a lazy Dask array with the chunks of x, unknown ones included;
-        otherwise an array of the kind of x, or a NumPy scalar for a scalar.
+        The probabilities, in the shape of x (and ``where``, broadcast), and the dtype of x if that
+        is floating, else float64. For a Dask array, a lazy Dask array with the chunks of x, unknown
+        ones included; otherwise an array of the same library as x, or a NumPy scalar for a scalar.
 
     Raises
     ------
@@ -76,8 +76,8 @@ def softmax(
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
         empty along axis, if where does not broadcast with x, if split_every is less than 2, or if
-        reread is something else. All errors are raised at the call, before anything is computed;
-        but where chunks of x and where are of unknown lengths, only a worker can compare these.
+        reread is something else. All errors are raised at the call, before anything is computed,
+        except that chunks of unknown lengths in x and where can only be compared by a worker.
 
     See Also
     --------
@@ -89,20 +89,21 @@ def softmax(
     Notes
     -----
     d is summed in float64 (or better) whatever the dtype of x; float16 and bfloat16 are computed
-    in float32 and rounded once. The result does not depend on the chunks beyond its last bits.
+    in float32 and rounded once. The result does not depend on the chunks, except in its last bits.
     A slice that holds NaN or +inf, or nothing but -inf, gives NaN, as in SciPy. ``where`` is
-    applied in each chunk where this is read: no masked copy of x is made.
+    applied to each chunk as it is read: no masked copy of x is made.
 
-    With s chunks along ``axis`` there is one task per chunk for the state, about s / split_every
-    for the merges, and one per chunk for the result. If every chunk holds whole slices, there is
-    one task per chunk and no other.
+    With s chunks along ``axis`` there is one task per chunk for the state (m, d), about
+    s / split_every for the merges, and one per chunk for the result. If every chunk holds whole
+    slices, there is only one task per chunk.
 
-    A NumPy array of 2^18 elements or more, or of 2^20 where slices run through memory, is computed
-    by as many threads as Dask's setting ``num_workers`` says, by default one for each core that the
-    process may use; and by one in a thread that is not the first of the process, in a process that
-    another started, and where Dask's scheduler is set to be synchronous. Dask's setting
-    ``dsoftmax.threads`` overrides all but the first of these. The number does not change a bit of
-    the result. The same holds for all functions that take one array and an axis.
+    A NumPy array of 2^18 elements or more (2^20 where slices are contiguous in memory) is computed
+    by several threads: as many as Dask's setting ``num_workers`` says, by default one for each core
+    that the process may use. One thread is used outside the main thread, in a process started by
+    another, and where Dask's scheduler is set to be synchronous. Dask's setting
+    ``dsoftmax.threads`` overrides all of this, except outside the main thread. The number of
+    threads does not change a bit of the result. The same holds for all functions that take one
+    array and an axis.
 
     References
     ----------
@@ -148,21 +149,21 @@ def log_softmax(
         integers or booleans. Masked entries take no part and stay masked.
     axis : int or tuple of ints, optional
         Axis or axes along which the exponentials of the result sum to 1; None (the default)
-        stands for all of them.
+        means all axes.
     where : array_like of bool, optional
-        Which elements take part, as in `softmax`. What is out has the log-probability -inf.
+        Which elements take part, as in `softmax`. Others have the log-probability -inf.
     exact : bool, optional
         Whether sums are exact, as in `softmax`.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
     reread : bool or "auto", optional
-        Whether the second map reads a Dask array again, as in `softmax`.
+        Whether the second pass reads a Dask array again, as in `softmax`.
 
     Returns
     -------
     array
-        As for `softmax`: of the shape of x, its dtype if that is floating, else float64; lazy,
-        with the chunks of x, for a Dask array.
+        The log-probabilities, as for `softmax`: in the shape of x, and its dtype if that is
+        floating, else float64; lazy, with the chunks of x, for a Dask array.
 
     Raises
     ------
@@ -235,7 +236,7 @@ def logsumexp(
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
         integers, booleans or complex numbers. Masked entries take no part.
     axis : int or tuple of ints, optional
-        Axis or axes to sum over; None (the default) stands for all of them.
+        Axis or axes to sum over; None (the default) means all axes.
     b : array_like, optional
         Weights, which broadcast with a; they may be negative. Where b is 0, a is ignored, whatever
         its value; a masked weight counts as 0. NumPy weights are moved to the array library and
@@ -243,12 +244,12 @@ def logsumexp(
     keepdims : bool, optional
         Whether the axes summed over stay, with length 1.
     return_sign : bool, optional
-        Whether to return the sign too, and the logarithm of the absolute value.
+        Whether to return the logarithm of the absolute value of the sum, and its sign.
     where : array_like of bool, optional
-        Which elements take part, as in `softmax`; the same as a weight of 0 elsewhere. Of a slice
-        that is all out the logarithm is -inf.
+        Which elements take part, as in `softmax`; the same as a weight of 0 elsewhere. A slice with
+        no element left gives -inf.
     exact : bool, optional
-        Whether sums are exact, as in `softmax`. Without weights only.
+        Whether sums are exact, as in `softmax`. Only without weights.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
@@ -257,7 +258,7 @@ def logsumexp(
     res : array
         The logarithm; -inf for an empty sum, and NaN for a negative one unless ``return_sign``. In
         the dtype that a and b promote to if that is floating or complex, else float64. Lazy for
-        Dask arrays, with their chunks along the axes that stay; a NumPy scalar in place of a 0-d
+        Dask arrays, with their chunks along the remaining axes; a NumPy scalar in place of a 0-d
         NumPy array.
     sgn : array
         Only if ``return_sign``: 1, 0 or -1, in the dtype of res; a phase for complex sums.
@@ -270,15 +271,15 @@ def logsumexp(
         is of another array library than a (and not NumPy's).
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b or where does not
-        broadcast with a, or their unknown chunk sizes cannot agree. Raised at the call; where only
-        a worker can tell that blocks of unknown lengths do not agree, in the computation.
+        broadcast with a, or their unknown chunk sizes cannot agree. Raised at the call, or in the
+        computation where only a worker can tell that blocks of unknown lengths do not agree.
 
     Notes
     -----
-    The state of a chunk is (m, w, s): the maximum, the weights at the maximum and the
-    rest of the sum over exp(m), the last two at least in float64. The result is m + log|w| +
-    log1p(s / w), so that the small terms of ``logsumexp([0, -40])`` are not lost; w and s are
-    swapped where s is larger.
+    The state of a chunk is (m, w, s): the maximum, the sum of the weights at the maximum, and the
+    rest of the sum divided by exp(m); w and s are in float64 or better. The result is
+    m + log|w| + log1p(s / w), so that the small terms of ``logsumexp([0, -40])`` are not lost; w
+    and s are swapped where s is larger.
 
     References
     ----------

@@ -32,10 +32,10 @@ def softmax_matmul(
 ) -> Array | tuple[Array, Array]:
     r"""Matrix product with a softmax, ``softmax(x, axis=-1) @ v``, in one pass over x and v.
 
-    The mean of the rows of v under the softmax of each row of x: attention, where x has the scores
+    The mean of the rows of v under the softmax of each row of x: attention, if x holds the scores
     of queries and keys. Each chunk of x gives its normalizer (m, d) and
     :math:`o = \sum_k e^{x_k - m} v_k`; these are merged in a tree, where o is scaled as d is, and
-    the result is o / d [1]_ [2]_ [3]_. The softmax itself is never held.
+    the result is o / d [1]_ [2]_ [3]_. The softmax itself is never stored.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def softmax_matmul(
     v : array_like
         Shape (..., k, n) or (k,), of the same kinds. Masked entries count as 0.
     where : array_like of bool, optional
-        Which elements of x take part: an attention mask, as (q, k) for causal attention or (k,) for
-        the padding of keys. Broadcasts with x, both ways, as in `softmax`; what is out does not
+        Which elements of x take part: an attention mask, such as (q, k) for causal attention or
+        (k,) for padded keys. Broadcasts with x, both ways, as in `softmax`; other elements do not
         count, whatever x and v are there.
     return_logsumexp : bool, optional
-        Whether to return the log-sum-exp of the rows of x too, with which results of parts can be
+        Whether to return the log-sum-exp of the rows of x too, which allows results of parts to be
         merged further.
     split_every : int or dict of int to int, optional
         For Dask arrays, how many partial results one task merges at most; in a dict, that of the
@@ -59,13 +59,14 @@ def softmax_matmul(
     Returns
     -------
     y : array
-        By the rules of `numpy.matmul`: of shape (..., q, n), the axes before the last two being
-        broadcast, without q if x is a vector and without n if v is. Of the dtype that x and v have
-        together if that is floating, else float64. A lazy Dask array if x, v or where is one, with
-        the chunks of x along its rows and those of v along its columns. 0 in rows that are all out.
+        The product, by the rules of `numpy.matmul`: of shape (..., q, n), with the axes before the
+        last two broadcast, without q if x is a vector and without n if v is. In the dtype that x
+        and v promote to if that is floating, else float64. A lazy Dask array if x, v or where is
+        one, with the chunks of x along its rows and those of v along its columns. It is 0 in rows
+        where no element takes part.
     logsumexp : array
-        Only if ``return_logsumexp``: of the shape of y without n, and the dtype of y. -inf in rows
-        that are all out.
+        Only if ``return_logsumexp``: in the shape of y without n, and the dtype of y. It is -inf in
+        rows where no element takes part.
 
     Raises
     ------
@@ -75,8 +76,8 @@ def softmax_matmul(
         array libraries; or if split_every is of the wrong type.
     ValueError
         If x or v is a scalar, their shapes do not fit, where does not broadcast with x, x is known
-        to be empty along its last axis, or split_every is less than 2. Raised at the call; where
-        only a worker can tell that chunks of unknown lengths do not agree, in the computation.
+        to be empty along its last axis, or split_every is less than 2. Raised at the call, or in
+        the computation where only a worker can tell that chunks of unknown lengths do not agree.
 
     See Also
     --------
@@ -85,22 +86,23 @@ def softmax_matmul(
 
     Notes
     -----
-    Exponentials are computed in the dtype that x and v have together (float16 and bfloat16 in
-    float32, integers in float64). Products are summed in it, up to 128 of them by a compiled kernel
-    or 8192 by the BLAS of the array library (where v is narrow, or matrices are small), and beyond
-    that in float64, as between chunks. Rows that hold NaN or +inf, or nothing but -inf, give NaN;
-    infinities and NaN in v count as in the product, so that 0 times infinity is NaN.
+    Exponentials are computed in the dtype that x and v promote to (float16 and bfloat16 in
+    float32, integers in float64). Products are summed in that dtype, up to 128 of them by a
+    compiled kernel or 8192 by the BLAS of the array library (where v is narrow, or matrices are
+    small), and beyond that in float64, as between chunks. Rows that hold NaN or +inf, or nothing
+    but -inf, give NaN; infinities and NaN in v count as in the product, so 0 times infinity is NaN.
 
     A task holds a block of x and one of v, and one of exponentials where BLAS multiplies. **v is
-    cut as x is**, along the last axis of x and where both have axes before the last two: a Dask
-    array v of other chunks is rechunked, x never is for it. ``where`` is applied to each chunk of x
-    where this is read; one of other chunks and x are cut at the edges of both. Chunks of unknown
-    lengths have to be as many in x and v. Where x has several chunks of rows, all of them take each
-    chunk of v, which is held until then; where v has several chunks of columns, each takes
-    exponentials of x anew, so few and wide ones are best.
+    chunked to match x**, along the last axis of x and along shared axes before the last two: a Dask
+    array v with other chunks is rechunked, and x never is. ``where`` is applied to each chunk of x
+    as it is read; if its chunks differ, both are cut at the edges of both. With unknown lengths, x
+    and v must have the same number of chunks. Each chunk of v is used by all chunks of rows of x,
+    and held until then. Each chunk of columns of v computes the exponentials of x again, so few
+    wide chunks are best.
 
     With s chunks along the last axis of x there is one task per chunk and about s / split_every for
-    the merges. Pass y and the log-sum-exp to one `dask.compute`: one by one, each reads x anew.
+    the merges. Pass y and the log-sum-exp to one `dask.compute`; computed one by one, each reads x
+    again.
 
     References
     ----------

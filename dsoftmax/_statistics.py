@@ -26,36 +26,35 @@ def expectation(
     r"""Mean of values under the softmax of x, :math:`\sum_i p_i v_i` with :math:`p = softmax(x)`.
 
     The same as ``(softmax(x, axis) * values).sum(axis)``, in one pass: each chunk gives its
-    normalizer (m, d) and its sums of :math:`e^{x_i - m} v_i`, which merge as d does [1]_, and no
-    probability is ever held.
+    normalizer (m, d) and its sums of :math:`e^{x_i - m} v_i`, which merge as d does [1]_.
+    Probabilities are never stored.
 
     Parameters
     ----------
     x : array_like
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
-        integers or booleans: log-weights up to a constant, as a log-posterior or scores. Masked
-        entries take no part.
+        integers or booleans: log-weights up to a constant, such as a log-posterior or scores.
+        Masked entries take no part.
     values : array_like, or tuple of such
-        What is averaged: real, and not masked. They broadcast with x, both ways, so that
-        coordinates of one axis serve for a grid. Of a tuple there is one mean for each array, and
-        all come of one reading of x.
+        The values to average: real, and not masked. They broadcast with x, both ways, so for a
+        grid the coordinates of one axis are enough. A tuple gives one mean for each of its arrays,
+        all in one pass over x.
     axis : int or tuple of ints, optional
-        Axis or axes along which the probabilities sum to 1; None (the default) stands for all of
-        them.
+        Axis or axes along which the probabilities sum to 1; None (the default) means all axes.
     keepdims : bool, optional
         Whether these axes stay, with length 1.
     where : array_like of bool, optional
-        Which elements take part, as in `softmax`; what is out does not count, whatever x and the
-        values are there.
+        Which elements take part, as in `softmax`; others do not count, whatever x and the values
+        are there.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, as in `softmax`.
 
     Returns
     -------
     array, or tuple of arrays
-        The mean, of the dtype that x and the values have together if that is floating, else
-        float64. Lazy if x, where or any of the values is a Dask array. NumPy scalars for NumPy
-        results without axes.
+        The mean, in the dtype that x and the values promote to if that is floating, else float64.
+        Lazy if x, where or any of the values is a Dask array. NumPy scalars for NumPy results
+        without axes.
 
     Raises
     ------
@@ -64,8 +63,8 @@ def expectation(
         boolean, or x is not what `softmax` takes.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if values or where do
-        not broadcast with x, or if values is an empty tuple. Raised at the call; where only a
-        worker can tell that blocks of unknown lengths do not agree, in the computation.
+        not broadcast with x, or if values is an empty tuple. Raised at the call, or in the
+        computation where only a worker can tell that blocks of unknown lengths do not agree.
 
     See Also
     --------
@@ -75,11 +74,10 @@ def expectation(
     Notes
     -----
     Sums are kept in float64 (or better). The mean is NaN where the softmax is: in a slice that
-    holds NaN or +inf, or nothing but -inf. It is 0 where no element takes part. Values count as
-    IEEE 754 has it, so that an infinite one of probability 0 gives NaN; sums of values beyond
-    1.8e308 are infinite.
+    holds NaN or +inf, or nothing but -inf. It is 0 where no element takes part. Values follow
+    IEEE 754: an infinite value with probability 0 gives NaN, and sums beyond 1.8e308 are infinite.
 
-    A list is one array, as everywhere; only a tuple is several.
+    A list is one array, as everywhere; only a tuple means several arrays.
 
     References
     ----------
@@ -132,8 +130,9 @@ def entropy(
 ) -> Array:
     r"""Entropy of the softmax of x in nats, :math:`-\sum_i p_i \log p_i`.
 
-    In one pass over x, and right where the probabilities underflow or round to 1. From 0, where one
-    element has it all, to log n. Its exponential is the perplexity.
+    Computed in one pass over x, and right even where the probabilities underflow or round to 1. It
+    ranges from 0, where one element has all the probability, to log n. Its exponential is the
+    perplexity.
 
     Parameters
     ----------
@@ -141,8 +140,7 @@ def entropy(
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
         integers or booleans: unnormalised log-probabilities. Masked entries take no part.
     axis : int or tuple of ints, optional
-        Axis or axes along which the probabilities sum to 1; None (the default) stands for all of
-        them.
+        Axis or axes along which the probabilities sum to 1; None (the default) means all axes.
     keepdims : bool, optional
         Whether these axes stay, with length 1.
     where : array_like of bool, optional
@@ -153,8 +151,8 @@ def entropy(
     Returns
     -------
     array
-        Of the dtype of x if that is floating, else float64; lazy for a Dask array. NumPy scalars
-        for NumPy results without axes.
+        The entropy, in the dtype of x if that is floating, else float64; lazy for a Dask array.
+        NumPy scalars for NumPy results without axes.
 
     Raises
     ------
@@ -163,18 +161,18 @@ def entropy(
 
     See Also
     --------
-    effective_sample_size : Of the same partial results: computed together, they read x once.
-    Normalizer : With ``statistics=True``, of streams.
+    effective_sample_size : Uses the same partial results; computed together, they read x once.
+    Normalizer : With ``statistics=True``, gives the entropy of streams.
 
     Notes
     -----
     The state of a chunk is (m, w, s, t, q): the normalizer (m, d = w + s) of [1]_, and
     :math:`t = \sum (x_i - m) e^{x_i - m}`, :math:`q = \sum e^{2 (x_i - m)}` over the terms below
-    the maximum. The entropy [2]_ is :math:`\log d - t / d`, of which nothing cancels since t is
+    the maximum. The entropy [2]_ is :math:`\log d - t / d`, in which nothing cancels since t is
     not positive: that of [0, -40] is 1.742e-16.
 
-    NaN where the softmax is: in a slice that holds NaN or +inf, or nothing but -inf. 0 where no
-    element takes part.
+    The entropy is NaN where the softmax is: in a slice that holds NaN or +inf, or nothing but
+    -inf. It is 0 where no element takes part.
 
     References
     ----------
@@ -205,15 +203,16 @@ def effective_sample_size(
 ) -> Array:
     r"""Effective sample size of log-weights x, :math:`1 / \sum_i p_i^2`.
 
-    Kish's: as many equal weights would estimate a mean as well [1]_ [2]_. From 1, where one sample
-    has all the weight, to n. In one pass over x, and exact where ``exp(x)`` would overflow.
+    This is Kish's: the number of equal weights that would estimate a mean as well [1]_ [2]_. It
+    ranges from 1, where one sample has all the weight, to n. Computed in one pass over x, and exact
+    where ``exp(x)`` would overflow.
 
     Parameters
     ----------
     x : array_like
         Logarithms of weights, up to a constant; as in `entropy`.
     axis : int or tuple of ints, optional
-        Axis or axes of a sample; None (the default) stands for all of them.
+        Axis or axes of a sample; None (the default) means all axes.
     keepdims : bool, optional
         Whether these axes stay, with length 1.
     where : array_like of bool, optional
@@ -224,7 +223,8 @@ def effective_sample_size(
     Returns
     -------
     array
-        As of `entropy`: of the dtype of x if that is floating, else float64; lazy for a Dask array.
+        The size, as for `entropy`: in the dtype of x if that is floating, else float64; lazy for a
+        Dask array.
 
     Raises
     ------
@@ -233,13 +233,14 @@ def effective_sample_size(
 
     See Also
     --------
-    entropy : Of the same partial results: computed together, they read x once.
+    entropy : Uses the same partial results; computed together, they read x once.
 
     Notes
     -----
-    :math:`d^2 / (w + q)` of the state of `entropy`. ``exp(2 logsumexp(x) - logsumexp(2 x))`` is the
-    same in exact arithmetic, and loses the digits that a logarithm of the size of x has before
-    its point. NaN where the softmax is NaN, 0 where no element takes part.
+    Computed as :math:`d^2 / (w + q)` from the state of `entropy`. In exact arithmetic,
+    ``exp(2 logsumexp(x) - logsumexp(2 x))`` is the same, but it loses as many digits as the
+    logarithms have before the decimal point. NaN where the softmax is NaN, 0 where no element takes
+    part.
 
     References
     ----------

@@ -32,7 +32,7 @@ def softmax_topk(
 
     The same as sorting ``softmax(x, axis)``, but no other probability is ever computed: each chunk
     gives its normalizer (m, d) and its k largest elements, these are merged in a tree, and
-    :math:`e^{x - m} / d` is computed for the k that remain. This is the softmax fused with top-k of
+    :math:`e^{x - m} / d` is computed for the k that remain. This is the fused softmax and top-k of
     [1]_ over the chunks of a Dask array, which is read once; nothing of its size is written.
 
     Parameters
@@ -44,15 +44,15 @@ def softmax_topk(
         Number of probabilities, from 0 to the length of the axis.
     axis : int or None
         Axis along which the softmax sums to 1 and the largest are taken; it can be left out only
-        for a vector. None stands for the flattened array: it is one distribution, and the indices
-        are those of ``x.ravel()``. The array itself is neither reshaped nor rechunked.
+        for a vector. None means the flattened array: it is one distribution, and the indices are
+        those of ``x.ravel()``. The array itself is neither reshaped nor rechunked.
     return_log : bool, optional
         Whether to return the logarithms of the probabilities too: (x - m) - log d, which are
-        finite where the probabilities underflow to 0.
+        finite even where the probabilities underflow to 0.
     where : array_like of bool, optional
-        Which elements take part, as in `softmax`. What is out has probability 0 and comes last.
+        Which elements take part, as in `softmax`. Others have probability 0 and come last.
     exact : bool, optional
-        Whether the result is the same to the bit whatever the chunks, as in `softmax`.
+        Whether the result is the same to the last bit whatever the chunks, as in `softmax`.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most, along an axis. The
         default is Dask's ``split_every`` setting, else 16 (4 where a partial result exceeds 1 MiB).
@@ -60,16 +60,16 @@ def softmax_topk(
     Returns
     -------
     values : array
-        The probabilities, of the dtype of x if that is floating, else float64. Of the shape of x
-        with length k along ``axis``; of shape (k,) for ``axis=None``.
+        The probabilities, in the dtype of x if that is floating, else float64. They have the shape
+        of x with length k along ``axis``, or shape (k,) for ``axis=None``.
     indices : array
         Their positions along ``axis``: int64, of the same shape.
     log_values : array
         Only if ``return_log``: the logarithms, in the dtype and shape of the probabilities.
 
         For a Dask array all are lazy Dask arrays with the chunks of x, but a single chunk along
-        ``axis``; otherwise they are arrays of the kind of x. They come as a named tuple, `TopK` or
-        `TopKWithLog`.
+        ``axis``; otherwise they are arrays of the same library as x. They come as a named tuple,
+        `TopK` or `TopKWithLog`.
 
     Raises
     ------
@@ -91,16 +91,16 @@ def softmax_topk(
     Notes
     -----
     The order is total, and does not depend on the chunks: descending x, and ascending indices where
-    elements are equal. That is the order of the exact probabilities; those of unequal elements
-    may be equal once rounded. NaN comes first: a slice that holds NaN has the indices of its NaNs
-    in front, and all its probabilities are NaN. So they are, as in `softmax`, where it holds +inf
-    or nothing but -inf. Otherwise -inf has probability 0 and comes last; but what ``where`` leaves
-    out comes after it, by ascending index, and has probability 0 in all slices.
+    elements are equal. This is the order of the exact probabilities; rounded ones may be equal for
+    unequal elements. NaN comes first: in a slice that holds NaN, the indices of its NaNs are in
+    front, and all probabilities are NaN. As in `softmax`, they are also NaN in a slice that holds
+    +inf or nothing but -inf. Otherwise -inf has probability 0 and comes last. Elements that
+    ``where`` leaves out come after it, by ascending index, and have probability 0 in all slices.
 
-    Compute all results at once, with their method ``compute``, or by one `dask.compute`: one by
-    one, each reads x anew. With s chunks
-    along ``axis`` there is one task per chunk, about s / split_every for the merges, and one for
-    each result. A partial result has at most k elements per slice, however long the chunk.
+    Compute all results together, with the method ``compute`` of the tuple or one `dask.compute`;
+    computed one by one, each reads x again. With s chunks along ``axis`` there is one task per
+    chunk, about s / split_every for the merges, and one for each result. A partial result has at
+    most k elements per slice, however long the chunk.
 
     References
     ----------
@@ -152,18 +152,17 @@ def topk(
     k : int
         Number of elements, at most the length of the axis; negative for the smallest.
     axis : int or None
-        Axis to search, which can be left out only for a vector; None for the flattened array.
+        Axis to search; it can be left out only for a vector. None means the flattened array.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax_topk`.
 
     Returns
     -------
     values : array
-        The elements, of the dtype of x and of its shape with length abs(k) along ``axis``; of
+        The elements, in the dtype of x. They have its shape with length abs(k) along ``axis``, or
         shape (abs(k),) for ``axis=None``.
     indices : array
-        Their positions along ``axis``, or in the flattened array for None: int64, of the same
-        shape.
+        Their positions along ``axis``, or in the flattened array: int64, of the same shape.
 
         For a Dask array both are lazy, with the chunks of x but a single chunk along ``axis``.
 
@@ -174,8 +173,8 @@ def topk(
 
     Notes
     -----
-    For the largest, NaN comes first and elements descend; for the smallest, elements
-    ascend and NaN comes last. The indices of equal elements ascend, whatever the chunks.
+    The largest elements descend, and NaN comes first; the smallest ascend, and NaN comes last. The
+    indices of equal elements ascend, whatever the chunks.
 
     Examples
     --------

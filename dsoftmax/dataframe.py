@@ -1,7 +1,7 @@
-"""The functions of `dsoftmax.grouped` for Series and DataFrames of pandas and Dask.
+"""The functions of `dsoftmax.grouped` for pandas and Dask Series and DataFrames.
 
-pandas in, pandas out; Dask in, Dask out, lazily: index, names and divisions are kept, and no row
-is shuffled.  It needs pandas, and `dask.dataframe` for Dask's columns: the extra ``dataframe``.
+pandas gives pandas, and Dask gives Dask, lazily: index, names and divisions are kept, and no row is
+shuffled. The module needs pandas, and `dask.dataframe` for Dask: the extra ``dataframe``.
 """
 
 from __future__ import annotations
@@ -31,41 +31,40 @@ def softmax(
 ) -> Frame:
     r"""Softmax of columns within groups of rows, :math:`e^{x_i} / \sum_{j: g_j = g_i} e^{x_j}`.
 
-    What ``x.groupby(by).transform(softmax)`` gives, without a call for each group, and for Dask
-    without a shuffle: each partition gives the labels that it has, with a maximum and a normalizer
-    for each; these are joined in a tree, and a second map computes the result.
+    The same as ``x.groupby(by).transform(softmax)``, without a call for each group, and for Dask
+    without a shuffle: each partition gives the labels in it, with a maximum and a normalizer for
+    each; these are merged in a tree, and a second pass computes the result.
 
     Parameters
     ----------
     x : Series or DataFrame
         Scores, of pandas or Dask: floats, integers or booleans of NumPy, pandas' nullable kinds or
-        Arrow. What is missing is NaN. Each column of a DataFrame is normalised by itself.
+        Arrow. Missing scores are NaN. Each column of a DataFrame is normalised by itself.
     by : Series or str, or list or tuple of such
         The label of each row: a Series with the index of x, or the name of a column of a DataFrame,
-        which is no score then; several are keys, whose combinations are the groups. Any kind with
-        an order and a hash: integers, strings, dates, categories. A missing label (NaN, None, NA,
-        NaT) is of no group.
+        which is then not a score; several are keys, whose combinations are the groups. Any kind
+        with an order and a hash: integers, strings, dates, categories. A row with a missing label
+        (NaN, None, NA, NaT) belongs to no group.
     expected_groups : array_like, or tuple of such, optional
-        The labels that count, all different, of each key; other rows are of no group.
+        The labels that count for each key, all different; other rows belong to no group.
     split_every : int, optional
         For Dask, how many partial results one task merges at most, as in `dsoftmax.grouped`.
 
     Returns
     -------
     Series or DataFrame
-        With the index, the names and, lazily, the divisions and partitions of x. Of NumPy's dtypes:
-        that of the scores if it is floating, else float64, and the one that they have in common for
-        several columns. NaN for rows of no group.
+        With the index and names of x and, for Dask, its divisions and partitions. The dtype is
+        NumPy's: that of the scores if it is floating, else float64, and for several columns the one
+        that they promote to. NaN for rows of no group.
 
     Raises
     ------
     TypeError
-        If x or by is something else, one is of Dask and the other not, a column of scores is not
+        If x or by is something else, only one of them is from Dask, a column of scores is not
         numeric, or labels have no order or no hash.
     ValueError
-        If by has another index than x, or is partitioned otherwise, or expected_groups has a label
-        twice or a missing one. Raised at the call; where only a worker can tell, in the
-        computation.
+        If by has another index or other partitions than x, or expected_groups has a label twice or
+        a missing one. Raised at the call, or in the computation where only a worker can tell.
 
     Warns
     -----
@@ -74,17 +73,17 @@ def softmax(
 
     See Also
     --------
-    dsoftmax.grouped.softmax : Of arrays.
+    dsoftmax.grouped.softmax : The same for arrays.
 
     Notes
     -----
-    A Dask column is read twice, and nothing of it is held between. What is below it is computed
-    twice, too: call ``.persist()`` on what is expensive, such as a frame that was merged.
+    A Dask column is read twice, and nothing of it is held in between. The steps that make it run
+    twice, too: call ``.persist()`` on a frame that is expensive to compute, such as a merged one.
 
-    There are two tasks for each partition, and one for every four that merges; of more than 16
-    partitions, 1.3 more for each, and no task holds all groups. The result goes with
-    the other columns of x row by row: ``df.assign(p=softmax(df["u"], df["market"]))`` aligns
-    nothing, even where divisions are unknown.
+    There are two tasks for each partition, and a merge for every four; with more than 16 partitions
+    there are 1.3 more tasks for each, and no task holds all groups. The result matches the other
+    columns of x row by row: ``df.assign(p=softmax(df["u"], df["market"]))`` aligns nothing, even
+    where divisions are unknown.
 
     Examples
     --------
@@ -123,7 +122,7 @@ def log_softmax(
     Returns
     -------
     Series or DataFrame
-        As of `softmax`.
+        The log-probabilities, as from `softmax`.
 
     Raises
     ------
@@ -153,17 +152,17 @@ def logsumexp(
     by : Series or str, or list or tuple of such
         The label of each row, as in `softmax`.
     expected_groups : array_like, or tuple of such, optional
-        The labels, all different, of each key, in the order of the result. Others do not count.
+        The labels for each key, all different, in the order of the result. Others do not count.
     split_every : int, optional
         How many partial results one task merges at most, as in `softmax`.
 
     Returns
     -------
     Series or DataFrame
-        A row for each group: the labels are the index, of the dtype of by and in order (of
-        categories, in theirs), with a level for each key. With ``expected_groups`` a row for each
-        of these, -inf for an empty group. Lazily, of one partition, or of several in order where
-        there may be many groups.
+        A row for each group. The index is the sorted labels (categories in their own order), in the
+        dtype of by, with a level for each key. With ``expected_groups`` there is a row for each of
+        these, -inf for an empty group. For Dask, one partition, or several in order where there may
+        be many groups.
 
     Raises
     ------
@@ -201,7 +200,7 @@ def entropy(
     Returns
     -------
     Series or DataFrame
-        A row for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        A row for each group, as from `logsumexp`; 0 for an empty group, and NaN for one without a
         softmax.
 
     Raises
@@ -240,7 +239,7 @@ def effective_sample_size(
     Returns
     -------
     Series or DataFrame
-        A row for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        A row for each group, as from `logsumexp`; 0 for an empty group, and NaN for one without a
         softmax.
 
     Raises

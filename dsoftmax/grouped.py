@@ -1,8 +1,8 @@
-"""softmax, log_softmax and logsumexp within groups: of elements that have a label in common.
+"""softmax, log_softmax, logsumexp and statistics within groups of elements with the same label.
 
-Probabilities of choice in each market, of inclusion at each locus, attention in each document.
-Elements of a group may be anywhere in x, and in any of its chunks; data are never shuffled.  The
-functions have their arguments in common, and so are one file.
+For choice probabilities in each market, inclusion at each locus, attention in each document. The
+elements of a group may be anywhere in x, in any of its chunks; data are never shuffled. The
+functions share their arguments, and so are in one file.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def softmax(
 ) -> Array:
     r"""Softmax within groups, :math:`e^{x_i} / \sum_{j: g_j = g_i} e^{x_j}`.
 
-    Lazy and parallel for a Dask array, without a shuffle: each chunk gives the labels that it has,
-    with a maximum m and a normalizer d for each [1]_; these are joined by label in a tree, and a
-    second map computes :math:`e^{x - m} / d`.
+    Lazy and parallel for a Dask array, without a shuffle: each chunk gives the labels in it, with a
+    maximum m and a normalizer d for each [1]_; these are merged by label in a tree, and a second
+    pass computes :math:`e^{x - m} / d`.
 
     Parameters
     ----------
@@ -40,56 +40,56 @@ def softmax(
         NumPy array, Dask array of NumPy blocks, or list; of floats, integers or booleans, and not
         masked.
     by : array_like, or tuple of such
-        The label of each place of x along ``axis``, in any order: integers, booleans, strings,
-        dates, floats, or objects that have an order and a hash; a `pandas.Categorical`. Of a tuple
-        of several keys, the groups are the combinations. NumPy's or Dask's, whichever x is; it is
-        cut as x is. What is missing (NaN, None, NaT, masked, the code -1 of a categorical) is of
-        no group.
+        The label of each position of x along ``axis``, in any order: integers, booleans, strings,
+        dates, floats, or objects that have an order and a hash; a `pandas.Categorical`. The
+        combinations of the keys in a tuple are the groups. NumPy or Dask arrays, whichever x is;
+        Dask labels are rechunked to match x. Missing labels (NaN, None, NaT, masked, the code -1 of
+        a categorical) belong to no group.
     axis : int, optional
-        The axis of x that the labels go along, by default the last. Along the others each place
-        has groups of its own.
+        The axis of x that the labels go along, by default the last. Each position along the other
+        axes has groups of its own.
     expected_groups : array_like, or tuple of such, optional
-        The labels that count, all different, of each key; other elements are of no group, as with
-        the categories of pandas.
+        The labels that count for each key, all different; elements with other labels belong to no
+        group, as with pandas categories.
     split_every : int or dict of int to int, optional
         For a Dask array, how many partial results one task merges at most. The default is Dask's
         ``split_every`` setting, else 16, or 4 where a chunk may have so many groups that its
         partial result exceeds 1 MiB, and 2 where that exceeds 16 MiB.
     reread : bool or "auto", optional
-        Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
+        Whether the second pass reads a Dask array again, as in `dsoftmax.softmax`.
 
     Returns
     -------
     array
-        Of the shape of x, and its dtype if that is floating, else float64; NaN for elements of no
-        group. Lazy, with the chunks of x, if x or by is a Dask array.
+        The probabilities, in the shape of x, and its dtype if that is floating, else float64; NaN
+        for elements of no group. Lazy, with the chunks of x, if x or by is a Dask array.
 
     Raises
     ------
     TypeError
         If x is complex, masked, not numeric, or of another library than NumPy and Dask; if by has
-        labels that have no order, or cannot equal the expected ones; or if axis is no int.
+        labels that have no order, or cannot equal the expected ones; or if axis is not an int.
     ValueError
         If by is not one-dimensional, or its length is not that of x along axis; if axis is out of
-        range (`numpy.exceptions.AxisError`); if expected_groups has a label twice, or one that is
-        missing. Raised at the call; where only a worker can tell (of the values of labels, and of
-        lengths that are unknown), in the computation.
+        range (`numpy.exceptions.AxisError`); if expected_groups has a label twice, or a missing
+        one. Raised at the call, or in the computation where only a worker can tell (for the values
+        of labels, and for unknown lengths).
 
     See Also
     --------
     logsumexp : The logarithm of the sum in each group.
-    dsoftmax.softmax : Of whole slices.
+    dsoftmax.softmax : The same for whole slices.
 
     Notes
     -----
-    A group that holds NaN or +inf, or nothing but -inf, gives NaN, and touches no other. Sums are
-    kept in float64 (or better), compensated within a chunk.
+    A group that holds NaN or +inf, or nothing but -inf, gives NaN, and affects no other group. Sums
+    are kept in float64 (or better), compensated within a chunk.
 
     For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
-    and one per chunk for the result. A group takes 32 bytes of a partial result, and the task that
-    merges the last of them holds all groups. Where these may exceed 128 MiB, or lengths are
-    unknown, in more than 16 chunks or large ones, groups are in parts, and no task holds all of
-    them; that takes 1.3 tasks more for each chunk. See ``docs/groups.md``.
+    and one per chunk for the result. A group takes 32 bytes of a partial result, and the last task
+    of the merge holds all groups. If these may exceed 128 MiB, or lengths are unknown, in more than
+    16 chunks or large ones, groups are split into parts, and no task holds all of them; this takes
+    1.3 more tasks for each chunk. See ``docs/groups.md``.
 
     References
     ----------
@@ -130,7 +130,7 @@ def log_softmax(
     x : array_like
         NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
     by : array_like, or tuple of such
-        The label of each place of x along ``axis``, as in `softmax`.
+        The label of each position of x along ``axis``, as in `softmax`.
     axis : int, optional
         The axis of x that the labels go along, by default the last.
     expected_groups : array_like, or tuple of such, optional
@@ -138,13 +138,13 @@ def log_softmax(
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
     reread : bool or "auto", optional
-        Whether the second map reads a Dask array again, as in `dsoftmax.softmax`.
+        Whether the second pass reads a Dask array again, as in `dsoftmax.softmax`.
 
     Returns
     -------
     array
-        As of `softmax`: of the shape of x, NaN for elements of no group; lazy, with the chunks of
-        x, if x or by is a Dask array.
+        The log-probabilities, as from `softmax`: in the shape of x, NaN for elements of no group;
+        lazy, with the chunks of x, if x or by is a Dask array.
 
     Raises
     ------
@@ -183,24 +183,24 @@ def logsumexp(
     x : array_like
         NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
     by : array_like, or tuple of such
-        The label of each place of x along ``axis``, as in `softmax`.
+        The label of each position of x along ``axis``, as in `softmax`.
     axis : int, optional
         The axis of x that the labels go along, by default the last; groups take its place.
     expected_groups : array_like, or tuple of such, optional
-        The labels, all different, of each key, in the order of the result. Others do not count.
+        The labels for each key, all different, in the order of the result. Others do not count.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
     Returns
     -------
     labels : array, or tuple of arrays
-        Only without ``expected_groups``: the labels that there are, sorted; one array for each key
-        of a tuple. Missing labels are not among them.
+        Only without ``expected_groups``: the labels that occur, sorted; one array for each key of a
+        tuple. Missing labels are not among them.
     values : array
-        The logarithm for each, in the dtype of x if that is floating, else float64. With
-        ``expected_groups`` it has an axis for each key, as long as there are labels, and is -inf
-        for an empty group. Lazy if x or by is a Dask array; of a length that is not known (nan)
-        without ``expected_groups``, and of several chunks where there may be very many groups.
+        The logarithm for each group, in the dtype of x if that is floating, else float64. With
+        ``expected_groups`` it has an axis for each key, as long as its labels, and is -inf for an
+        empty group. Lazy if x or by is a Dask array; without ``expected_groups`` its length is
+        unknown (nan), and it has several chunks where there may be very many groups.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def logsumexp(
 
     Notes
     -----
-    A group that is all -inf gives -inf, one with +inf and without NaN +inf. See
+    A group that is all -inf gives -inf; one with +inf and without NaN gives +inf. See
     `dsoftmax.logsumexp` for how small terms are kept.
 
     Examples
@@ -242,20 +242,20 @@ def entropy(
     x : array_like
         NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
     by : array_like, or tuple of such
-        The label of each place of x along ``axis``, as in `softmax`.
+        The label of each position of x along ``axis``, as in `softmax`.
     axis : int, optional
         The axis of x that the labels go along, by default the last; groups take its place.
     expected_groups : array_like, or tuple of such, optional
-        The labels, all different, of each key, in the order of the result. Others do not count.
+        The labels for each key, all different, in the order of the result. Others do not count.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
     Returns
     -------
     labels : array, or tuple of arrays
-        Only without ``expected_groups``, as of `logsumexp`.
+        Only without ``expected_groups``, as from `logsumexp`.
     values : array
-        One for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        One for each group, as from `logsumexp`; 0 for an empty group, and NaN for one without a
         softmax.
 
     Raises
@@ -291,20 +291,20 @@ def effective_sample_size(
     x : array_like
         NumPy array, Dask array of NumPy blocks, or list, as in `softmax`.
     by : array_like, or tuple of such
-        The label of each place of x along ``axis``, as in `softmax`.
+        The label of each position of x along ``axis``, as in `softmax`.
     axis : int, optional
         The axis of x that the labels go along, by default the last; groups take its place.
     expected_groups : array_like, or tuple of such, optional
-        The labels, all different, of each key, in the order of the result. Others do not count.
+        The labels for each key, all different, in the order of the result. Others do not count.
     split_every : int or dict of int to int, optional
         How many partial results one task merges at most, as in `softmax`.
 
     Returns
     -------
     labels : array, or tuple of arrays
-        Only without ``expected_groups``, as of `logsumexp`.
+        Only without ``expected_groups``, as from `logsumexp`.
     values : array
-        One for each group, as of `logsumexp`; 0 for an empty one, and NaN for one that has no
+        One for each group, as from `logsumexp`; 0 for an empty group, and NaN for one without a
         softmax.
 
     Raises

@@ -1,9 +1,9 @@
 """The operations of dsoftmax as data, and functions that run them or your own.
 
-An `Operation` has a `Monoid`, the state kept of every slice, and what is computed from it: results,
+An `Operation` has a `Monoid`, the state kept for each slice, and what is computed from it: results,
 for `reduce`, or a second map, for `rescale`. `OPERATIONS` lists those of the package, for the
-dashboard and the benchmarks, and all are in one file, side by side.  ``DESIGN.md`` adds one from
-outside, ``CONTRIBUTING.md`` one of the package, step by step.
+dashboard and the benchmarks; all are in one file, side by side. ``DESIGN.md`` shows how to define
+one outside the package, ``CONTRIBUTING.md`` how to add one to it, step by step.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def expectation_of(dtypes: tuple[str, ...]) -> Operation:
     Returns
     -------
     Operation
-        Of x and these arrays, in one pass.
+        An operation on x and these arrays, in one pass.
     """
     count = len(dtypes)
     sums = Monoid("sums", _kernels.sums, merge_sums, slice_bytes=24 + 8 * count)
@@ -181,13 +181,13 @@ def softmax_matmul(columns: int = 1) -> Operation:
     Parameters
     ----------
     columns : int, optional
-        How many columns the blocks of the matrix have at most, from which the fan-in of the tree
-        follows.
+        How many columns the blocks of the matrix have at most, which decides how many states a task
+        merges.
 
     Returns
     -------
     Operation
-        Of the scores and the matrix.
+        An operation on the scores and the matrix.
     """
     size = 8 + 24 // columns  # of an element of o, with its share of m, w and s
     monoid = Monoid(NORMALIZER.name, matmul.of_block, matmul.merge, size)
@@ -227,7 +227,7 @@ def reduce(
         Dask array, NumPy array or one of another array-API library, list or scalar; of floats,
         integers or booleans. Whether masked entries take part is up to the operation.
     axis : int or tuple of ints, optional
-        Axis or axes of a slice; None (the default) stands for all of them.
+        Axis or axes of a slice; None (the default) means all axes.
     keepdims : bool, optional
         Whether these axes stay, with length 1.
     split_every : int or dict of int to int, optional
@@ -241,8 +241,8 @@ def reduce(
     Raises
     ------
     TypeError, ValueError
-        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results, or is
-        of several arrays.
+        As in `dsoftmax.logsumexp`, at the call; ValueError if the operation has no results, or
+        takes several arrays.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def rescale(
     split_every: SplitEvery = None,
     reread: Reread = "auto",
 ) -> Array:
-    """The second map of an operation, which combines every element with the state of its slice.
+    """The second map of an operation, which combines each element with the state of its slice.
 
     Parameters
     ----------
@@ -282,7 +282,7 @@ def rescale(
     x : array_like
         As in `reduce`; not empty along axis.
     axis : int or tuple of ints, optional
-        Axis or axes of a slice; None (the default) stands for all of them.
+        Axis or axes of a slice; None (the default) means all axes.
     split_every : int or dict of int to int, optional
         How many states one task merges at most, as in `dsoftmax.softmax`.
     reread : bool or "auto", optional
@@ -291,7 +291,7 @@ def rescale(
     Returns
     -------
     array
-        Of the shape of x, and its dtype if that is floating, else float64; lazy, with the chunks
+        In the shape of x, and its dtype if that is floating, else float64; lazy, with the chunks
         of x, for a Dask array.
 
     Raises

@@ -1,8 +1,8 @@
 """The algorithms of the paper as it states them, in plain Python over NumPy arrays.
 
-Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1805.02867.  Meant
-for reading beside it and for tests; use `dsoftmax.softmax` for real work. All take a vector, any
-sequence of numbers, and return a vector of float64.
+Milakov & Gimelshein, "Online normalizer calculation for softmax", 2018, arXiv:1805.02867. They are
+for reading beside the paper and for tests; use `dsoftmax.softmax` for real work. All take a vector,
+any sequence of numbers, and return a vector of float64.
 
 ================== ========= ============== ==================================================
 function           in paper  memory/element fails
@@ -34,8 +34,8 @@ IDENTITY: Pair = (Float(-np.inf), Float(0.0))
 def naive_softmax(x: ArrayLike) -> Vector:
     """exp(x_i) / sum_j exp(x_j): Algorithm 1, the definition.
 
-    Two passes over x and one over the result. Right while no exponential overflows (x > 709.78 in
-    float64, 88.72 in float32) and not all of them underflow.
+    Two passes over x and one over the result. Right as long as no exponential overflows (as for
+    x > 709.78 in float64, 88.72 in float32) and not all of them underflow.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ def safe_softmax(x: ArrayLike) -> Vector:
 def online_normalizer(x: ArrayLike) -> Pair:
     """The pair (m, d) in a single pass: lines 1-6 of Algorithm 3.
 
-    A new maximum m' scales the sum so far by exp(m - m'). Starts from `IDENTITY`, so that an empty
-    vector has (-inf, 0). If x begins with -inf, d is NaN, since exp(-inf - (-inf)) is NaN, though 0
+    A new maximum m' scales the sum so far by exp(m - m'). Starts from `IDENTITY`, so an empty
+    vector gives (-inf, 0). If x begins with -inf, d is NaN, since exp(-inf - (-inf)) is NaN where 0
     is meant.
 
     Parameters
@@ -207,8 +207,8 @@ def parallel_softmax(parts: Iterable[Sequence[float]]) -> list[Vector]:
 
     Every part gives its pair and its own softmax, the pairs are merged, the outputs rescaled.
     This is what `dsoftmax.softmax` does with the chunks of a Dask array, except that it computes
-    the outputs once, after the merge, and that its merge is total: here all of
-    them are NaN if the first part is empty, or one begins with -inf.
+    the outputs once, after the merge, and that its merge works for all values: here all outputs are
+    NaN if the first part is empty, or one begins with -inf.
 
     Parameters
     ----------

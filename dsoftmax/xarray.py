@@ -1,7 +1,7 @@
-"""The functions of dsoftmax for DataArrays and Datasets of xarray, with names for axes.
+"""The functions of dsoftmax for xarray's DataArrays and Datasets, with dimension names for axes.
 
-Dimensions, coordinates, attributes and names are kept, and what is Dask's stays lazy.  It needs
-xarray: the extra ``xarray``.  The functions have their arguments in common, and so are one file.
+Dimensions, coordinates, attributes and names are kept, and Dask arrays stay lazy. The module needs
+xarray: the extra ``xarray``. The functions share their arguments, and so are in one file.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def softmax(
     Parameters
     ----------
     x : DataArray or Dataset
-        Of NumPy's, Dask's or other arrays, as `dsoftmax.softmax` takes them. Each variable of a
-        Dataset is normalised by itself, over those of the dimensions that it has.
+        NumPy, Dask or other arrays with names, as in `dsoftmax.softmax`. Each variable of a Dataset
+        is normalised by itself, over those of the dimensions that it has.
     dim : str, or list or tuple of such, optional
         The dimensions over which the result sums to 1; None (the default), or ``...``, for all.
     by : str or DataArray, or list or tuple of such, optional
-        Labels along one dimension of x, which is dim then: the name of a coordinate, or a
-        DataArray. The softmax is within the elements of one label, for each place along the other
-        dimensions; several are keys, whose combinations are the groups. See
+        Labels along one dimension of x, which then is dim: the name of a coordinate, or a
+        DataArray. The softmax is among elements with the same label, for each position along the
+        other dimensions; several are keys, whose combinations are the groups. See
         `dsoftmax.grouped.softmax`.
     where : DataArray of bool, optional
         Which elements take part; its dimensions are among those of x.
     split_every : int or dict of int to int, optional
-        As in `dsoftmax.softmax`; a dict has numbers of axes.
+        As in `dsoftmax.softmax`; the keys of a dict are numbers of axes.
     reread : bool or "auto", optional
         As in `dsoftmax.softmax`.
 
@@ -72,12 +72,12 @@ def softmax(
     TypeError
         If x, by or where is something else; also as in `dsoftmax.softmax`.
     ValueError
-        If dim or by names what x has not, or where or by has dimensions that x has not;
-        `xarray.AlignmentError` if it has other coordinates.
+        If dim or by names something that x does not have, or where or by has dimensions that x does
+        not have; `xarray.AlignmentError` if it has other coordinates.
 
     See Also
     --------
-    dsoftmax.softmax : Of arrays, with more on errors and on how it runs.
+    dsoftmax.softmax : The same for arrays, with more on errors and on how it runs.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def log_softmax(
     Returns
     -------
     DataArray or Dataset
-        As of `softmax`.
+        As from `softmax`.
 
     Raises
     ------
@@ -172,8 +172,9 @@ def logsumexp(
     Returns
     -------
     DataArray or Dataset
-        Without the dimensions, and the coordinates that have them, as xarray's own reductions.
-        With ``by`` the labels, sorted, are a dimension in place of theirs, with the name of by.
+        Without these dimensions and the coordinates along them, as in xarray's own reductions. With
+        ``by``, a dimension of the sorted labels, named after by, replaces the dimension of the
+        labels.
 
     Raises
     ------
@@ -221,7 +222,7 @@ def entropy(
     Returns
     -------
     DataArray or Dataset
-        As of `logsumexp`.
+        As from `logsumexp`.
 
     Raises
     ------
@@ -267,7 +268,7 @@ def effective_sample_size(
     Returns
     -------
     DataArray or Dataset
-        As of `logsumexp`.
+        As from `logsumexp`.
 
     Raises
     ------
@@ -301,8 +302,8 @@ def expectation(
     x : DataArray
         As in `softmax`: log-weights up to a constant.
     values : str or DataArray, or tuple of such
-        What is averaged: the name of a coordinate, or a DataArray whose dimensions are among those
-        of x. Of a tuple there is one mean for each.
+        The values to average: the name of a coordinate, or a DataArray whose dimensions are among
+        those of x. A tuple gives one mean for each of its values.
     dim : str, or list or tuple of such, optional
         The dimensions to reduce; None, or ``...``, for all.
     where : DataArray of bool, optional
@@ -313,7 +314,7 @@ def expectation(
     Returns
     -------
     DataArray, or tuple of such
-        With the names and attributes of the values, and else as of `logsumexp`.
+        The means, with the names and attributes of the values; otherwise as from `logsumexp`.
 
     Raises
     ------

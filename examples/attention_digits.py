@@ -3,20 +3,20 @@
 
 Attention to 899 handwritten digits recognises 898 others.
 
-An image q attends to the images k of a memory, with the scores -(q - k)^2 / (2 h^2), and takes from
-each as much of its label as the softmax of the scores says: `dsoftmax.softmax_matmul` of the scores
-and the labels, one pass over both, is attention (Vaswani et al. 2017), and the estimate of Nadaraya
-(1964) and Watson (1964).  `dsoftmax.softmax_topk` retrieves the images that it looked at most, with
-their probabilities, in one pass as well.
+An image q attends to the images k of a memory, with the scores -(q - k)^2 / (2 h^2), and weights
+their labels by the softmax of the scores.  `dsoftmax.softmax_matmul` of the scores and the labels
+does this in one pass over both: it is attention (Vaswani et al. 2017), and also the estimate of
+Nadaraya (1964) and Watson (1964).  `dsoftmax.softmax_topk` retrieves the images that it looked at
+most, with their probabilities, again in one pass.
 
 The width h is the one with the largest likelihood of the labels of the memory, where each image
-attends to all others: two calls of `dsoftmax.logsumexp`, with masks by ``where=``.
+attends to all others: two calls of `dsoftmax.logsumexp`, with masks passed as ``where=``.
 
-The scores are a lazy Dask array over (images, memory), cut along both: it is never in memory as a
-whole, and a memory of millions needs no other code.  The images, of 8 x 8 pixels, are those of
-Alpaydin and Kaynak (1998), as scikit-learn has them.  The program prints how many it recognises,
-and fails if the distances of the images retrieved are not those that scikit-learn finds, or the
-probabilities those of `scipy.special.softmax` over all scores at once.
+The scores are a lazy Dask array over (images, memory), chunked along both: it is never in memory as
+a whole, and the same code works for a memory of millions.  The images, of 8 x 8 pixels, are those
+of Alpaydin and Kaynak (1998), as shipped with scikit-learn.  The program prints how many it
+recognises, and fails if the distances of the images retrieved differ from those that scikit-learn
+finds, or the probabilities from those of `scipy.special.softmax` over all scores at once.
 
 - E. Alpaydin, C. Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning
   Repository, 1998, doi 10.24432/C50P49.

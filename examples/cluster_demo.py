@@ -4,7 +4,7 @@
 
 It writes a Zarr array of scores (or takes yours), runs the command line on it, and checks every
 number of the result independently: with NumPy in this process, block by block. The cluster's
-workers must see the folder under the same path. It exits with 0 only if all is right.
+workers must see the folder under the same path. The exit code is 0 only if everything is right.
 """
 
 from __future__ import annotations

@@ -3,19 +3,19 @@
 
 Cox's partial likelihood of 69 patients.
 
-In the proportional hazards model (Cox 1972) a patient of covariate z has the hazard exp(beta z)
-times one that all have in common, and the partial log-likelihood of beta is ::
+In the proportional hazards model (Cox 1972) a patient with covariate z has the hazard exp(beta z)
+times a hazard common to all patients, and the partial log-likelihood of beta is ::
 
     sum over the deaths i of   beta z_i - log(sum of exp(beta z_j) over all j with t_j >= t_i)
 
-With the patients in the order of their times the sums over all who are still at risk are running
-sums from the end: `dsoftmax.cumulative_logsumexp` in reverse.  It is computed here for a grid of
-beta at once, a lazy Dask array over (beta, patients), cut along both.  Of those who have one time
-each has the sum of the first (Breslow 1974).  A flat prior on beta makes a posterior of it, of
-which `dsoftmax.expectation` gives the mean.
+With the patients in the order of their times, the sums over all who are still at risk are running
+sums from the end: `dsoftmax.cumulative_logsumexp` in reverse.  They are computed here for a grid of
+beta at once, a lazy Dask array over (beta, patients), chunked along both.  Patients with the same
+time all have the sum of the first of them (Breslow 1974).  With a flat prior on beta the likelihood
+becomes a posterior, whose mean `dsoftmax.expectation` gives.
 
-The data are those of Miller (1976), as statsmodels has them.  Its ``PHReg`` computes the likelihood
-by other means: the program prints both, and fails if they differ.
+The data are those of Miller (1976), as shipped with statsmodels.  Its ``PHReg`` computes the
+likelihood by other means: the program prints both, and fails if they differ.
 
 - N. E. Breslow, "Covariance analysis of censored survival data", Biometrics 30(1), 89-99, 1974, doi
   10.2307/2529620.

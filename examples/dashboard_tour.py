@@ -3,9 +3,10 @@
     python examples/dashboard_tour.py build/dashboard
 
 It starts a cluster of two small workers on this machine, writes scores to a Zarr array, and takes
-their softmax twice: reading them twice, and holding them between the passes, which is more than the
-workers have memory for. The folder gets Dask's performance report of both runs, pages that need no
-server. Open the link that it prints while it runs; docs/dashboard.md explains the pages.
+their softmax twice: once reading them twice, and once holding them between the passes, which takes
+more memory than the workers have. The folder gets Dask's performance reports of both runs, as pages
+that need no server. Open the link that it prints while it runs; docs/dashboard.md explains the
+pages.
 
 With --screenshots, headless Chromium (with its driver) takes pictures of the pages.
 """

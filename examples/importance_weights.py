@@ -3,19 +3,19 @@
 
 Importance weights of a million draws, and what they are worth.
 
-32 students of economics, of whom 14 were taught in the new way, PSI (Spector & Mazzeo 1980).  The
-odds of an A are modelled by a logit of their average grade, a test score and PSI, with normal
-priors.  The posterior has no closed form.  Draws from another distribution, each with the weight
-posterior / proposal, stand for it (Geweke 1989): the logarithms of the weights are a lazy Dask
-array, and
+The data are 32 students of economics, of whom 14 were taught in the new way, PSI (Spector & Mazzeo
+1980).  A logit models the odds of an A by their average grade, a test score and PSI, with normal
+priors.  The posterior has no closed form.  Draws from another distribution, the proposal, each with
+the weight posterior / proposal, take its place (Geweke 1989).  The logarithms of the weights are a
+lazy Dask array, and
 
 - `dsoftmax.effective_sample_size` says how many draws of the posterior they are worth: few if the
   proposal is the prior, nearly all if it is a Student t at the mode;
 - `dsoftmax.logsumexp` is the evidence, the probability of the data;
 - `dsoftmax.expectation` gives posterior means and variances, and the probability that PSI helped;
-- `dsoftmax.choice` resamples: its draws have equal weights, and go wherever a sample can.
+- `dsoftmax.choice` resamples: its draws have equal weights, and can be used like any sample.
 
-Gauss-Hermite quadrature computes the same without a draw.  The program prints both, and fails if
+Gauss-Hermite quadrature computes the same without any draws.  The program prints both, and fails if
 they differ by more than five standard errors.
 
 - J. Geweke, "Bayesian inference in econometric models using Monte Carlo integration", Econometrica

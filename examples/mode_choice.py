@@ -5,14 +5,14 @@ The travel modes that 210 people chose.
 
 Each could fly, or go by train, bus or car, from Sydney to Melbourne and elsewhere.  In McFadden's
 conditional logit the utility of a mode is V = beta' x, and a person chooses with the probabilities
-of a softmax among his or her own modes: `dsoftmax.dataframe.softmax` on a table with a row for each
-mode of each person.  The log-likelihood of beta sums the logarithms of what was chosen, and
-Newton's method finds its maximum.
+of a softmax among their own modes: `dsoftmax.dataframe.softmax` on a table with a row for each
+mode of each person.  The log-likelihood of beta is the sum of the log-probabilities of the modes
+that were chosen, and Newton's method finds its maximum.
 
-log sum exp(V) of a person, the inclusive value, is what the choice is worth to him or her; divided
-by the utility of a dollar it says how many dollars a change is worth (Small & Rosen 1981).
+log sum exp(V) of a person, the inclusive value, is what the choice is worth to them; divided by the
+utility of a dollar it says how many dollars a change is worth (Small & Rosen 1981).
 
-The data, from a survey of 1986, are those of Greene & Hensher, as statsmodels has them.  Its
+The data, from a survey of 1986, are those of Greene & Hensher, as shipped with statsmodels.  Its
 ``ConditionalLogit`` estimates beta by other means: the program prints both, and fails if they
 differ, or if the likelihood is not that of Greene's textbook.
 

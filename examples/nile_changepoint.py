@@ -3,15 +3,16 @@
 
 A posterior over a grid of 10^8 cells.
 
-The yearly flow at Aswan from 1871 to 1970 (Cobb 1978) with one change of its mean:
+The model is the yearly flow at Aswan from 1871 to 1970 (Cobb 1978) with one change of its mean:
 
     y_t ~ N(mu1, sigma^2) up to and including the year tau,   y_t ~ N(mu2, sigma^2) after it,
 
 with tau, mu1, mu2 and log sigma uniform a priori, so that p(sigma) is 1 / sigma (compare Carlin,
 Gelfand & Smith 1992).  The log-posterior is a formula on a lazy Dask array over (tau, mu1, mu2,
-log sigma).  In one pass over it `dsoftmax.logsumexp` gives the marginal posteriors, which
-`dsoftmax.softmax` makes probabilities of, and `dsoftmax.expectation` the mean of the relative fall.
-``nile_closed_form`` answers them without a grid: the program prints both and fails if they differ.
+log sigma).  In one pass over it, `dsoftmax.logsumexp` gives the marginal posteriors, which
+`dsoftmax.softmax` turns into probabilities, and `dsoftmax.expectation` the mean relative fall.
+``nile_closed_form`` gives the same answers without a grid: the program prints both and fails if
+they differ.
 
 - G. W. Cobb, "The problem of the Nile: conditional solution to a changepoint problem", Biometrika
   65(2), 243-251, 1978, doi 10.1093/biomet/65.2.243.

@@ -3,8 +3,8 @@
     python examples/run_animation.py docs/images/run.gif
 
 Dask's threads compute the softmax of eight chunks.  Callbacks of its scheduler note when each task
-begins and ends, and what it gives; the pictures then show that run, as much slower as makes it last
-some seconds.
+begins and ends, and what it gives; the pictures then show that run, slowed down to last a few
+seconds.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--by",
         metavar="LABELS",
         type=click.Path(),
-        help="Array with a label for each place along --axis, by default the last: within each "
-        "group of places with the same label the probabilities sum to 1.",
+        help="Array with a label for each position along --axis, by default the last: the "
+        "probabilities sum to 1 within each group of positions with the same label.",
     ),
     "keepdims": click.option(
         "--keepdims", is_flag=True, help="Keep the reduced axes in DST, with length 1."

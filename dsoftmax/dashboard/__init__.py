@@ -1,11 +1,11 @@
 """A page of Dask's dashboard that shows a softmax at work: ``/softmax`` on the scheduler.
 
-On a new scheduler, ``dask scheduler --preload dsoftmax.dashboard`` (or the setting
-``distributed.scheduler.preload``); on a running one, ``dsoftmax.dashboard.show(client)``.  The
-scheduler needs bokeh. With the page, Dask's own pages draw the tasks in its colours.
+To add it to a new scheduler, use ``dask scheduler --preload dsoftmax.dashboard`` (or the setting
+``distributed.scheduler.preload``); to a running one, ``dsoftmax.dashboard.show(client)``. The
+scheduler needs bokeh. Once the page is added, Dask's own pages draw tasks in its colours.
 
 `_jobs` and `_sums` read the state of jobs from the scheduler, `_page` draws it. Nothing is recorded
-while no page is open: there is no cost then, and jobs that ended before are not shown.
+while no page is open: then it costs nothing, and jobs that ended before are not shown.
 """
 
 from __future__ import annotations
