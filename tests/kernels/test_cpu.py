@@ -202,6 +202,21 @@ def test_log_is_within_1_ulp():
     assert y[x == 1].tolist() == [0] * np.count_nonzero(x == 1)
 
 
+@pytest.mark.parametrize("special", [0, math.nan, math.inf, -math.inf, 6e4])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 23, 1023, 1024, 1025, 2047, 2048, 2049])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_softmaxes_of_rows_have_the_bits_of_two_passes(dtype, length, special):
+    """Also where they are made of exponentials that were kept."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, length)).astype(dtype)
+    x[1, ::3] = x[2, -1] = x[3, 0] = special
+    x[4] = -math.inf
+    for where in (None, rng.random(x.shape) < 0.6):
+        state = cpu.of_block(x, (1,), where=where)
+        two_passes = cpu.rescale(x, state.m, state.d, where)
+        assert_array_equal(cpu.softmax(x, (1,), where), two_passes, strict=True)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 @pytest.mark.parametrize(("shape", "axis"), [((10**6,), 0), ((1000, 1000), 0), ((10**5, 10), 1)])
 def test_no_memory_beyond_the_result(dtype, shape, axis):

@@ -223,6 +223,49 @@ def maps(working: Any) -> tuple[Callable[..., Any], ...]:
     return write_logarithms, write_exponentials
 
 
+def keeping(working: Any) -> tuple[Callable[..., Any], ...]:
+    """`sum_and_keep` and `write_kept`: the softmax of a tile, of exponentials computed once."""
+    n, item = lanes_in_vector(working), np.dtype(working).itemsize
+    unscale, zero = working(2.0 ** -SCALE[working]), working(0)
+    add = addition(working)
+
+    @inlined
+    def sum_and_keep(
+        tile: int, end: int, last: Any, m: Any, ahead: int, last_at: int, kept: int
+    ) -> Any:
+        """As `sum_of_rest` with m for a reference; scaled exponentials are written to ``kept``.
+
+        The last vector, which begins at ``last_at``, may have -inf for what the one before it has
+        too, and is written before it.
+        """
+        e = scaled_exp(last - m)
+        store(e, kept + last_at - tile)
+        s, error = widen(where_equal(last, m, zero, e)), repeat(0.0, n)
+        number = count_equal(last, m)
+        for at in range(tile, end, VECTOR_BYTES):
+            prefetch(at + ahead)
+            x = load(at, working, n)
+            number += count_equal(x, m)
+            e = scaled_exp(x - m)
+            store(e, kept + at - tile)
+            s, error = add(s, error, widen(where_equal(x, m, zero, e)))
+        return total(s + error), number
+
+    @inlined
+    def write_kept(kept: int, target: int, size: int, spare: int, factor: Any) -> None:
+        """So many of them times a factor; they fill a vector, if there are fewer."""
+        end = (size - n) * item
+        for at in range(0, end, VECTOR_BYTES):
+            store(load(kept + at, working, n) * unscale * factor, target + at)
+        if end < 0:
+            store(load(kept, working, n) * unscale * factor, spare)
+            copy(spare, target, size, working)
+        else:
+            store(load(kept + end, working, n) * unscale * factor, target + end)
+
+    return sum_and_keep, write_kept
+
+
 @inlined
 def absorb_special_weights(tile: Any, weights: Any, size: int, infinity: Any) -> None:
     """Turn weights of 0, inf and NaN into values of x, so that all that remain are finite.

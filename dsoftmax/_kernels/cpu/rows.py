@@ -21,7 +21,7 @@ from .masks import count as count_in
 from .masks import masking
 from .memory import add_compensated, convert, exp, log, log1p, pointer
 from .protocol import MAXIMA, MAXIMA_AT, TILE_BYTES, WORK
-from .row_steps import absorb_special_weights, maps, reductions, tiles
+from .row_steps import absorb_special_weights, keeping, maps, reductions, tiles
 from .simd import lanes_in_vector
 
 int64, float64 = np.int64, np.float64
@@ -45,9 +45,10 @@ def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
     _, overwrite = masking(working)
     maximum_of, sum_below, sum_of_rest, weighted_sums_of = reductions(working)
     write_logarithms, write_exponentials = maps(working)
+    sum_and_keep, write_kept = keeping(working)
     ready_at = TILE_BYTES
     spare_at = ready_at + TILE_BYTES
-    weights_at = spare_at + TILE_BYTES // 4
+    weights_at = kept_at = spare_at + TILE_BYTES // 4
 
     def kernel(work: int) -> None:
         given = pointer(work, int64)
@@ -65,6 +66,8 @@ def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
         loaded, weights = pointer(scratch, working), pointer(scratch + weights_at, float64)
         maxima = pointer(scratch + MAXIMA_AT, working)
         tiles_of_row = (length + tile_size - 1) // tile_size
+        # The softmax of a row in one tile is made of the exponentials that were summed.
+        keep = mode == REDUCE | APPLY and length <= tile_size and not weighted
         for row in range(count):
             flags = where + row * where_row
             m, reference = -infinity, -infinity
@@ -111,6 +114,12 @@ def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
                         )
                         w, w_error = add_compensated(w, w_error, term)
                         w_error += error
+                    elif keep:
+                        last_at = end if tile == scratch else tile + (size - n) * item
+                        terms, number = sum_and_keep(
+                            tile, end, last, m, ahead, last_at, scratch + kept_at
+                        )
+                        w += number
                     elif top == m:
                         terms, number = sum_of_rest(tile, end, last, m, reference, ahead)
                         w += number
@@ -151,11 +160,16 @@ def rows(working: Any, weighted: bool, masked: bool) -> Callable[..., None]:
                     source = x + row * x_row + start * x_step
                     target = y + row * y_row + start * y_step
                     kept = flags + start * where_step
-                    tile = fetch(
-                        load, source, x_step, size, kept, where_step, -infinity, scratch, spare
-                    )
                     out = scratch + ready_at if store else target
-                    if mode & LOGARITHM:
+                    if keep:
+                        tile = scratch + kept_at
+                    else:
+                        tile = fetch(
+                            load, source, x_step, size, kept, where_step, -infinity, scratch, spare
+                        )
+                    if keep:
+                        write_kept(tile, out, size, spare, factor_or_log)
+                    elif mode & LOGARITHM:
                         write_logarithms(tile, out, size, m, factor_or_log)
                     else:
                         ahead = source + TILE_BYTES
