@@ -107,6 +107,7 @@ PAGES = {
     "DESIGN.md": "project/design.md",
     "SECURITY.md": "project/security.md",
     "benchmarks/README.md": "project/benchmarks.md",
+    "benchmarks/thresholds.md": "project/thresholds.md",
     "examples/README.md": "gallery/index.rst",
     "examples/online_softmax.ipynb": "online_softmax.ipynb",
 }

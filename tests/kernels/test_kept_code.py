@@ -19,10 +19,10 @@ from .compiled import (
     KERNEL_NAMES,
     KERNELS,
     call_all,
-    call_some,
     calling,
     command,
     compile_alone,
+    compile_some,
     load_in_orders,
     run,
 )
@@ -124,7 +124,7 @@ def test_every_two_kernels_in_both_orders(folder):
 def test_processes_that_fill_a_folder_together(folder, tmp_path):
     """Every process compiles many kernels, and each comes out as it does elsewhere."""
     processes = [
-        subprocess.Popen(**command(calling(call_some, seed), tmp_path)) for seed in range(4)
+        subprocess.Popen(**command(calling(compile_some, seed), tmp_path)) for seed in range(4)
     ]
     assert [process.wait() for process in processes] == [0] * 4
     kept, whole = files(tmp_path), files(folder)
