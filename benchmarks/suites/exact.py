@@ -27,6 +27,7 @@ DATA: dict[str, Kind] = {
     "sd 5": lambda rng, n: 5 * rng.standard_normal(n),
     "sd 30": lambda rng, n: 30 * rng.standard_normal(n),
     "across a class border": lambda rng, n: 32 + rng.standard_normal(n),
+    "two whole classes": lambda rng, n: rng.uniform(-32, 96, n),
     "rising": lambda rng, n: np.linspace(0, 100, n),
     "equal": lambda rng, n: np.full(n, 0.3),
     "10 % -inf": lambda rng, n: np.where(rng.random(n) < 0.1, -np.inf, rng.standard_normal(n)),

@@ -170,15 +170,15 @@ def accumulators(working: Any) -> tuple[Callable[..., Any], ...]:
     @inlined
     def add_tile(place: int, e: int, rows: int, span: Any) -> None:
         """Add exponentials, by how much their logarithms differ in each lane."""
-        s = kept(place)
+        s, one = kept(place), float64(rows) / float64(rows)
         if any_greater(span, plain):
             for i in range(rows):
-                s = add(s, widen(load(e + i * VECTOR_BYTES, working, n)))
+                s = add(s, widen(load(e + i * VECTOR_BYTES, working, n)), one)
         else:
             together = repeat(0.0, n)
             for i in range(rows):
                 together = together + widen(load(e + i * VECTOR_BYTES, working, n))
-            s = add(s, together)
+            s = add(s, together, one)
         keep(s, place)
 
     return begin, empty, set_special, add_tile

@@ -34,6 +34,7 @@ from .memory import inlined, power, prefetch
 from .simd import (
     VECTOR_BYTES,
     count_equal,
+    fused,
     greater,
     lanes_in_vector,
     largest,
@@ -68,6 +69,10 @@ def accumulating(working: Any, accumulators: int, lanes: int) -> tuple[Callable[
     """`start`, `add` and `close`: four accumulators of each lane, of which some are not used."""
     seeds = [1.5 * 2.0 ** (10 + SCALE[working] - RADIX * k) for k in range(3)]
     seed1, seed2, seed3 = (seed if accumulators > k + 1 else 0.0 for k, seed in enumerate(seeds))
+    # Some processors have units for fused products beside those for sums, so some differences are
+    # such products with -1. That saves 11 % of the time of wide float32 data on an EPYC, and none
+    # of float64, whose exponentials have enough of them.
+    spread = working is np.float32
 
     @inlined
     def start(unit: float) -> Any:
@@ -76,16 +81,18 @@ def accumulating(working: Any, accumulators: int, lanes: int) -> tuple[Callable[
         return repeat(s1, lanes), repeat(s2, lanes), repeat(s3, lanes), repeat(0.0, lanes)
 
     @inlined
-    def add(s: Any, e: Any) -> Any:
+    def add(s: Any, e: Any, one: Any) -> Any:
+        """Add terms; ``one`` is a number over itself, of which LLVM does not know that it is 1."""
         s1, s2, s3, s4 = s
+        minus = repeat(-one, lanes)
         new = s1 + e
         if accumulators == 1:
             return new, s2, s3, s4
-        e = e - (new - s1)
+        e = fused(fused(s1, minus, new), minus, e) if spread else e - (new - s1)
         s1, new = new, s2 + e
         if accumulators == 2:
             return s1, new, s3, s4
-        e = e - (new - s2)
+        e = e - (fused(s2, minus, new) if spread else new - s2)
         s2, new = new, s3 + e
         if accumulators == 3:
             return s1, s2, new, s4
@@ -111,9 +118,9 @@ def summing(working: Any, accumulators: int) -> Callable[..., Any]:
 
     @inlined
     def sums(begin: int, end: int, unit: float) -> Any:
-        s = start(unit)
+        s, one = start(unit), unit / unit
         for at in range(begin, end, step):
-            s = add(s, widen(load(at, working, lanes)))
+            s = add(s, widen(load(at, working, lanes)), one)
         s1, s2, s3, s4 = close(s, unit)
         return total(s1), total(s2), total(s3), total(s4)
 
