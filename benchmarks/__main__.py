@@ -20,6 +20,7 @@ DOCUMENTS = (
     "benchmarks/thresholds.md",
     "docs/dashboard.md",
     "docs/memory.md",
+    "docs/numerics.md",
 )
 PICTURES = (".png", ".svg", ".pdf")
 FILE = click.Path(dir_okay=False, path_type=Path)
