@@ -44,7 +44,7 @@ def run(
     _check_options(dst, scheduler, threads, overwrite, where, options)
     beside = beside or options.get("by")
     client: Client | None = None
-    compiled = False
+    compiled_before = False
     if "seed" in options and options["seed"] is None:
         options["seed"] = secrets.randbits(53)  # exact as a JSON number
     try:
@@ -62,7 +62,7 @@ def run(
             if not planned.is_known:  # nor is, then, what is printed, or how much is written
                 client, start = cleanup.enter_context(started)
                 unknown = list(planned.found.results.values())
-                found, compiled = compute(key, client, unknown, quiet)
+                found, compiled_before = compute(key, client, unknown, quiet)
                 planned = settled(planned, found)
             printed = _printed(key, planned, dst, as_json, quiet)
             results = planned.found.results
@@ -72,7 +72,7 @@ def run(
             jobs = [*planned.extremes, *printed.values(), *written]
             if client is None:
                 client, start = cleanup.enter_context(started)
-            values, compiling = compute(key, client, jobs, quiet)
+            values, compiled = compute(key, client, jobs, quiet)
             seconds = time.perf_counter() - start
             ignore_signals()
             commit(*destinations.values())
@@ -95,7 +95,7 @@ def run(
         dict(zip(printed, values[count:], strict=False)),
         tuple(named_paths.values()),
         seconds,
-        compiled or compiling,
+        compiled_before or compiled,
         more,
     )
     show = print_json if as_json else print_numbers if quiet else print_summary

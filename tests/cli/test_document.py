@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[2].joinpath("docs", "command-line.md").read_text(e
 CONSOLE = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
 SAMPLES = re.findall(r"^\$ dsoftmax (.*)\n((?:(?!\$ ).*\n)*)", CONSOLE, re.MULTILINE)
 NUMBER = r"(?<![\w.])-?\d+\.?\d*(?:e[+-]\d+)?"
-TIMES = r"(\btime  +|\"seconds\": )[^\n}]+"
+TIMES = r"(^time +)\S+ s, \S.*$|(\"seconds\": )\S+?(?=[\n}])"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,7 +36,7 @@ def invoke(arguments):
 
 def parts(text):
     """The numbers in a text, but for times, and what is between them."""
-    text = re.sub(TIMES, r"\1", text)
+    text = re.sub(TIMES, r"\1\2", text, flags=re.MULTILINE)
     return re.split(NUMBER, text), [float(n) for n in re.findall(NUMBER, text)]
 
 

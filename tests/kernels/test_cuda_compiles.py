@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
 
@@ -197,17 +198,17 @@ def exponentials_in(block):
     return block.count("ex2.") + len(re.findall(r"shl\.b64[^;]*, 52;", block)) // 2
 
 
-@pytest.fixture(scope="module", params=["75", "90"])
-def typical(request):
+@cache
+def typical(architecture):
     """Those kernels for an architecture."""
-    options = (*OPTIONS, "--ptxas-options=-v")
-    return compiled(source(TYPICAL), options, f"sm_{request.param}")
+    return compiled(source(TYPICAL), (*OPTIONS, "--ptxas-options=-v"), f"sm_{architecture}")
 
 
-def test_rows_stay_in_registers(typical):
+@pytest.mark.parametrize("architecture", ["75", "90"])
+def test_rows_stay_in_registers(architecture):
     """No local memory, neither for arrays nor, but for a number or two, for what found no room."""
     frame = r"entry function '(\w+)'.*?(\d+) bytes stack frame"
-    entries = re.findall(frame, typical.log, re.DOTALL)
+    entries = re.findall(frame, typical(architecture).log, re.DOTALL)
     assert {name for name, _ in entries} == {kernel.name for kernel in TYPICAL}
     spilling = {name: int(nbytes) for name, nbytes in entries if nbytes != "0"}
     assert {name for name in spilling if not re.search("columns|part_float16", name)} == set()
@@ -216,9 +217,10 @@ def test_rows_stay_in_registers(typical):
     assert max(spilling.values(), default=0) <= 16
 
 
-def test_exponentials_overlap(typical):
+@pytest.mark.parametrize("architecture", ["75", "90", "100"])
+def test_exponentials_overlap(architecture):
     """Those of a tile, or of what a thread has of a row, are not kept apart by branches."""
-    entries = entries_in(typical.ptx)
+    entries = entries_in(typical(architecture).ptx)
     for kernel, exponentials in TYPICAL.items():
         blocks = re.split(r"\bbra\b|^\$", entries[kernel.name], flags=re.MULTILINE)
         assert max(map(exponentials_in, blocks)) >= exponentials, kernel.name
