@@ -70,6 +70,15 @@ def test_an_error_ends_the_others_and_is_raised(threads, wrong):
     assert sorted(taken[-3:]) == [0, 1, 2]
 
 
+@pytest.fixture
+def _ctrl_c_raises():
+    """As in a terminal; commands that a shell runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c_raises")
 def test_ctrl_c_ends_it():
     taken = []
 
@@ -88,6 +97,7 @@ def test_ctrl_c_ends_it():
     assert len(taken) == before
 
 
+@pytest.mark.usefixtures("_ctrl_c_raises")
 def test_ctrl_c_while_this_thread_waits_leaves_no_helper_at_work():
     """They use memory that the caller frees."""
     main, done = threading.main_thread(), []
