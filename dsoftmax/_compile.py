@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from ._algebra.dtypes import parsed_name
@@ -11,7 +12,9 @@ from ._kernels.cpu.compiler import CannotCompileError
 from ._kernels.cpu.every import compile_all
 
 
-def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A001  # as re has one
+def compile(  # noqa: A001  # as re has one
+    dtypes: Iterable[Any] = ("float32", "float64"), *, processes: int = 1
+) -> int:
     """Compile the kernels for blocks of some dtypes, and keep their code on disk.
 
     Without this, the first process that needs a kernel compiles it, which takes seconds; many
@@ -22,7 +25,10 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
     ----------
     dtypes : iterable of dtypes, optional
         The dtypes of the arrays, and of weights and values beside them, as names or dtypes: floats,
-        integers, booleans. The default takes a minute or two on one core.
+        integers, booleans. The default takes one to three minutes of a core.
+    processes : int, optional
+        The number of processes that compile, each on a core of its own, in about 0.4 GB of memory.
+        With the default, this process does it all.
 
     Returns
     -------
@@ -33,7 +39,9 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
     ------
     TypeError
         If dtypes is not an iterable of dtypes, or one has no compiled kernels, such as complex
-        numbers.
+        numbers; or if processes is not an integer.
+    ValueError
+        If processes is less than 1.
     RuntimeError
         If nothing can be compiled here, or the code cannot be kept, since no folder for it can be
         written to. In the second case everything has been compiled, for this process.
@@ -68,8 +76,12 @@ def compile(dtypes: Iterable[Any] = ("float32", "float64")) -> int:  # noqa: A00
         if name not in NAMES:
             raise TypeError(f"compile: dtypes has {one!r}, which has no compiled kernels; {hint}")
         names.append(name)
+    if isinstance(processes, bool) or not isinstance(processes, Integral):
+        raise TypeError(f"compile: processes is {processes!r}; use an int from 1")
+    if processes < 1:
+        raise ValueError(f"compile: processes is {processes}; use an int from 1")
     try:
-        count, on_disk = compile_all(names)
+        count, on_disk = compile_all(names, int(processes))
     except CannotCompileError as error:
         raise RuntimeError(
             f"compile: nothing can be compiled here ({error.__cause__!r})"

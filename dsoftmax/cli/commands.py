@@ -12,7 +12,7 @@ import click
 
 from .. import __version__
 from .imports import interrupts_end_the_process
-from .options import with_options
+from .options import AtLeast, with_options
 
 
 class Command(NamedTuple):
@@ -179,13 +179,21 @@ def main() -> None:
 
 @main.command("compile", short_help="Compile the kernels ahead of time.")
 @click.argument("dtypes", nargs=-1)
-def _compile(dtypes: tuple[str, ...]) -> None:
+@click.option(
+    "--processes",
+    metavar="N",
+    type=AtLeast(1),
+    help="Compile in N processes of 0.4 GB each. By default one per core, 8 at most.",
+)
+def _compile(dtypes: tuple[str, ...], processes: int | None) -> None:
     """Compile the kernels for DTYPES and keep them on disk.
 
     The default is float32 and float64. Later runs load the kernels in milliseconds; without this
     command, the first run that needs a kernel compiles it, which takes seconds.
     """
     with interrupts_end_the_process():  # while compiling, too: what is on disk is complete
+        from dask.system import CPU_COUNT
+
         from .. import compile as compile_kernels
         from .._kernels.cpu.compiler import listeners
         from .words import in_words
@@ -196,7 +204,9 @@ def _compile(dtypes: tuple[str, ...]) -> None:
 
         listeners.add(tell)
         try:
-            count = compile_kernels(dtypes or ("float32", "float64"))
+            count = compile_kernels(
+                dtypes or ("float32", "float64"), processes=processes or min(CPU_COUNT, 8)
+            )
         except TypeError as error:
             raise click.UsageError(in_words("compile", str(error)) or str(error)) from error
         except RuntimeError as error:

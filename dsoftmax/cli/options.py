@@ -14,7 +14,7 @@ from .._install import how_to_install
 Axes = tuple[int, ...]
 
 
-class _AtLeast(click.IntRange):
+class AtLeast(click.IntRange):
     """An integer from a number on, which its errors call one, and not an "integer range"."""
 
     name = "integer"
@@ -62,7 +62,7 @@ def _one_axis(text: str, default: int | None = None) -> Callable[..., Any]:
     return click.option("--axis", type=int, default=default, metavar="AXIS", help=text)
 
 
-_K = click.option("--k", "-k", type=_AtLeast(0), metavar="K", required=True, help="How many.")
+_K = click.option("--k", "-k", type=AtLeast(0), metavar="K", required=True, help="How many.")
 
 # Those of some commands, by the names that the table of commands uses.
 OPTIONS: dict[str, Callable[..., Any]] = {
@@ -109,7 +109,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     "size": click.option(
         "--size",
         "-n",
-        type=_AtLeast(0),
+        type=AtLeast(0),
         metavar="N",
         required=True,
         help="Number of draws.",
@@ -126,7 +126,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     ),
     "seed": click.option(
         "--seed",
-        type=_AtLeast(0),
+        type=AtLeast(0),
         metavar="N",
         help="Seed of the random numbers. Default: a new one, which is printed.",
     ),
@@ -179,7 +179,7 @@ _COMMON = (
     ),
     click.option(
         "--threads",
-        type=_AtLeast(1),
+        type=AtLeast(1),
         metavar="N",
         help="Number of threads in this process. Default: one per CPU.",
     ),
