@@ -59,20 +59,30 @@ GENERATED: dict[str, Function] = {"dsoftmax": ours, "dsoftmax.softmax_topk": bes
 def job(
     function: Function, folder: Path, source: Source, memory_limit: int = 768 * MIB
 ) -> Measures:
-    """What one job took, over both workers."""
+    """What it took to compute and write a function of an array."""
     target = Nowhere() if source.array is None else zarr_array(folder / "target", source.shape)
-    with cluster(memory_limit=memory_limit, local_directory=str(folder)) as client:
-        client.run(warm_up)
-        before = client.run(used).values()
+
+    def run(client: Any) -> None:
         source.forget()
-        start = time.perf_counter()
         writing = da.store(function(source.lazy()), target, lock=False, compute=False)
         client.compute(writing).result(timeout=TIMEOUT)
-        seconds = time.perf_counter() - start
-        after = client.run(used).values()
+
+    taken = on_workers(run, folder, memory_limit)
     loads = source.loads()
     if source.array is not None:
         check(source.array, target)
+    return taken | {"loads": loads}
+
+
+def on_workers(run: Callable[[Any], None], folder: Path, memory_limit: int) -> Measures:
+    """What something took that has a client of two workers, over both of these."""
+    with cluster(memory_limit=memory_limit, local_directory=str(folder)) as client:
+        client.run(warm_up)
+        before = client.run(used).values()
+        start = time.perf_counter()
+        run(client)
+        seconds = time.perf_counter() - start
+        after = client.run(used).values()
     taken = {name: sum(w[name] for w in after) for name in ("cpu", "highest", "spilled")}
     return {
         "seconds": seconds,
@@ -81,7 +91,6 @@ def job(
         "highest": max(w["highest"] for w in after),
         "spilled": taken["spilled"],
         "deaths": len({w["pid"] for w in before} - {w["pid"] for w in after}),
-        "loads": loads,
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 
 import dsoftmax
@@ -12,7 +13,7 @@ from benchmarks import operation, report
 from benchmarks.generated import CHUNK
 from benchmarks.process import Process
 from benchmarks.runner import measure
-from benchmarks.suites import SUITES, first, graphs, memory, readme
+from benchmarks.suites import SUITES, first, frames, graphs, memory, readme
 
 from .command import QUICK, run
 
@@ -47,6 +48,38 @@ def test_what_is_generated_is_read_once():
         assert taken["loads"] == [1]
         assert taken["peak"][0] > 4 * CHUNK
         assert taken.get("spilled", [0]) == [0]
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame")  # in Dask
+def test_a_frame_of_files():
+    (case,) = SUITES["frames"].cases(True)
+    record = measure(SUITES["frames"], case, QUICK)
+    assert record["failed"] == {}
+    taken = record["samples"]["dsoftmax"]
+    assert list(taken) == list(frames.SUITE.columns)
+    assert taken["spilled"] == taken["deaths"] == taken["moving"] == [0]
+    assert taken["tasks"][0] > 2 * 20  # partitions, read twice
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda df: df.reset_index(drop=True), "lost their index"),
+        (lambda df: df.iloc[::-1].set_axis(df.index), "changed places"),
+        (lambda df: df.assign(p=0.1), "not a softmax"),
+    ],
+)
+def test_what_is_wrong_with_a_frame_is_noticed(tmp_path, wrong, message):
+    frames.write(tmp_path / "source", 100, 100, 10)
+    (file,) = (tmp_path / "source").glob("*")
+    df = pd.read_parquet(file)
+    df["p"] = dsoftmax.dataframe.softmax(df["u"], by=df["market"])
+    (tmp_path / "target").mkdir()
+    df.to_parquet(tmp_path / "target" / file.name)
+    frames.check(tmp_path / "source", tmp_path / "target")
+    wrong(df).to_parquet(tmp_path / "target" / file.name)
+    with pytest.raises(AssertionError, match=message):
+        frames.check(tmp_path / "source", tmp_path / "target")
 
 
 def test_the_tails_of_few_draws():
