@@ -105,6 +105,11 @@ def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
             raise ValueError(
                 f"{function}: {name} is {key!r}, the name of {count} columns of x; rename them"
             )
+        if x._meta[key].ndim > 1 if lazy else x[key].ndim > 1:
+            raise ValueError(
+                f"{function}: {name} is {key!r}, which several columns of x have as the first part "
+                "of their names; give the whole name of one, a tuple"
+            )
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
         what = repr(key) if np.isscalar(key) or key is None else f"of type {type_name(key)}"
@@ -214,7 +219,8 @@ def _as_labels(key: Any, announced: Any, function: str) -> Any:
         return key.to_numpy()
     if dtype.kind in "biu":
         missing = key.isna().to_numpy()
-        values = key.to_numpy(dtype=dtype.numpy_dtype, na_value=0)
+        nothing = dtype.numpy_dtype.type(0).item()  # Arrow takes no 0 for False
+        values = key.to_numpy(dtype=dtype.numpy_dtype, na_value=nothing)
         return np.ma.array(values, mask=missing) if missing.any() else values
     return _hashed(key)
 

@@ -81,7 +81,8 @@ def statistic(given: Columns, of: Statistic, expected: Any, split_every: SplitEv
         lazy(block, width and slice(i * width, (i + 1) * width), dask_key_name=(name, i))
         for i, block in enumerate(blocks)
     ]
-    return dd.from_delayed(one_by_one, meta=meta, prefix=found.key, verify_meta=False)
+    # Without its check Dask (2026.8) would make tasks that are their own aliases.
+    return dd.from_delayed(one_by_one, meta=meta, prefix=found.key)
 
 
 def _empty(given: Columns) -> Columns:

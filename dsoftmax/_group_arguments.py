@@ -132,7 +132,7 @@ def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
         if not isinstance(by, da.Array):  # whose blocks have their missing ones masked
             codes = np.asarray(by)
             by = np.ma.array(codes, mask=codes < 0) if (codes < 0).any() else codes
-    key = as_any_array(by, function, name)
+    key = as_any_array(_as_labels(by), function, name)
     if not isinstance(key, (np.ndarray, da.Array)):
         raise TypeError(
             f"{function}: {name} is of type {type_name(by)}; pass labels of NumPy or Dask, as "
@@ -149,6 +149,29 @@ def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
             "strings, dates or booleans"
         )
     return key, categories
+
+
+def _as_labels(given: Any) -> Any:
+    """A list of labels as an array; NumPy would make words of others beside words: NaN, numbers."""
+    if not isinstance(given, (list, tuple)):
+        return given
+    labels = np.asarray(given)
+    words = labels.dtype.kind in "US" and labels.ndim == 1
+    if words and not all(isinstance(one, (str, bytes)) for one in given):
+        labels = np.empty(len(given), object)
+        labels[:] = given
+    return labels
+
+
+def _as_dates(objects: Array, kind: str) -> Array:
+    """Dates or time differences of Python and pandas as NumPy's, if they are all such."""
+    names = {"M": "to_datetime64", "m": "to_timedelta64"}
+    own = [getattr(one, names[kind])() if hasattr(one, names[kind]) else one for one in objects]
+    try:
+        aware = any(getattr(one, "tzinfo", None) is not None for one in objects)
+        return objects if aware else np.array(own, dtype=f"{kind}8")
+    except (TypeError, ValueError):
+        return objects
 
 
 def _check_length(function: str, x: Array, axis: int, key: Array, name: str) -> None:
@@ -188,17 +211,8 @@ def _as_dask(x: Array, axis: int, keys: tuple[Array, ...]) -> tuple[da.Array, tu
 def _as_expected(
     expected: Any, key: Array, categories: Array | None, function: str
 ) -> tuple[Array, Array]:
-    if isinstance(expected, da.Array):
-        raise TypeError(
-            f"{function}: expected_groups is a Dask array, which would be computed here; pass "
-            "its values, as expected_groups.compute() gives"
-        )
-    labels = np.asarray(expected)
-    if labels.ndim != 1:
-        raise ValueError(
-            f"{function}: expected_groups has shape {labels.shape}; pass a list of labels"
-        )
     own = (key if categories is None else categories).dtype
+    labels = _expected_labels(expected, own, function)
     kinds = (labels.dtype.kind, own.kind)
     comparable = "O" in kinds or any(set(kinds) <= set(family) for family in _COMPARABLE)
     if not comparable and labels.size and key.size:
@@ -206,17 +220,7 @@ def _as_expected(
             f"{function}: expected_groups has dtype {labels.dtype}, which no label in by of dtype "
             f"{own} can equal; convert one of them"
         )
-    if has_missing(labels):
-        raise ValueError(
-            f"{function}: expected_groups has a label that is missing (NaN, None or NaT), whose "
-            "elements are of no group; leave it out"
-        )
-    try:
-        ordered, order = in_order(labels)
-    except TypeError as error:
-        raise TypeError(
-            f"{function}: labels in expected_groups have no order ({error}); make them of one kind"
-        ) from None
+    ordered, order = _in_order(labels, function, "expected_groups")
     again = np.flatnonzero(ordered[1:] == ordered[:-1])
     if again.size:
         raise ValueError(
@@ -225,5 +229,39 @@ def _as_expected(
         )
     if categories is None:
         return ordered, order
-    codes = places_among(labels, in_order(categories), function)
+    known = _in_order(categories, function, "the categories of by")
+    codes = places_among(labels, known, function)
     return in_order(np.where(codes < 0, -2 - np.arange(len(codes)), codes))
+
+
+def _expected_labels(expected: Any, own: Any, function: str) -> Array:
+    """Expected labels as a vector, of the dtype of labels if that is of the same kind of things."""
+    if isinstance(expected, da.Array):
+        raise TypeError(
+            f"{function}: expected_groups is a Dask array, which would be computed here; pass "
+            "its values, as expected_groups.compute() gives"
+        )
+    labels = np.asarray(_as_labels(expected))
+    if labels.ndim != 1:
+        raise ValueError(
+            f"{function}: expected_groups has shape {labels.shape}; pass a list of labels"
+        )
+    if labels.dtype.kind == "O" and own.kind in "Mm":
+        labels = _as_dates(labels, own.kind)
+    if has_missing(labels):
+        raise ValueError(
+            f"{function}: expected_groups has a label that is missing (NaN, None or NaT), whose "
+            "elements are of no group; leave it out"
+        )
+    if {labels.dtype.kind, own.kind} == {"U", "T"}:
+        labels = labels.astype(own) if own.kind == "T" else np.array(labels.tolist(), dtype=str)
+    return labels
+
+
+def _in_order(labels: Array, function: str, name: str) -> tuple[Array, Array]:
+    try:
+        return in_order(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"{function}: labels in {name} have no order ({error}); make them of one kind"
+        ) from None

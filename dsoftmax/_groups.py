@@ -112,7 +112,24 @@ def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> A
         return (labels if len(labels) > 1 else labels[0]), values
     if len(shape) == 1:
         return values
-    return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
+    return _with_axes(values, axis, shape)
+
+
+def _with_axes(values: Any, axis: int, shape: tuple[int, ...]) -> Any:
+    """Values along one axis in so many; Dask knows how where it knows all lengths."""
+    if not any(map(math.isnan, values.shape)):
+        return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
+    chunks = values.chunks
+    return da.map_blocks(
+        _reshaped,
+        values.rechunk({axis: -1}),
+        axis=axis,
+        shape=shape,
+        new_axis=tuple(range(axis + 1, axis + len(shape))),
+        chunks=chunks[:axis] + tuple((n,) for n in shape) + chunks[axis + 1 :],
+        meta=values._meta.reshape((0,) * (values.ndim + len(shape) - 1)),
+        dtype=values.dtype,
+    )
 
 
 def states_of(
@@ -166,6 +183,10 @@ def _labels_of(given: Grouping, states: Any, i: int) -> Array:
 
 
 # What stages call: module-level functions, so that keys are deterministic.
+
+
+def _reshaped(values: Array, axis: int, shape: tuple[int, ...]) -> Array:
+    return values.reshape(values.shape[:axis] + shape + values.shape[axis + 1 :])
 
 
 def _whole(x: Array, *keys: Array, logarithm: bool, result: str, **options: Any) -> Array:

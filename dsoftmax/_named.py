@@ -13,6 +13,7 @@ from . import _groups
 from ._algebra.dtypes import type_name
 from ._arguments import Array
 from ._group_arguments import grouping
+from ._named_beside import aligned, beside
 from ._statistics import expectation
 
 Named = Any  # a DataArray or Dataset
@@ -32,7 +33,7 @@ def mapped(
     name = _name(function)
 
     def whole(one: Any, axes: tuple[int, ...]) -> Any:
-        mask = _beside(one, where, name, "where")
+        mask = beside(one, where, name, "where")
         return _like(one, function(one.data, axes, where=mask, **options))
 
     by = _coordinates(x, by)
@@ -41,7 +42,7 @@ def mapped(
         axis, keys = _labels(one, dim, by, where, name)
         return _like(one, of_groups(one.data, _as_arrays(keys), axis=axis, **options))
 
-    return _over(x, dim, name, whole) if by is None else _over(x, None, name, within)
+    return _over(x, dim, name, whole, ()) if by is None else _over(x, None, name, within, ())
 
 
 def reduced(
@@ -57,7 +58,7 @@ def reduced(
     name = _name(function)
 
     def whole(one: Any, axes: tuple[int, ...]) -> Any:
-        mask = _beside(one, where, name, "where")
+        mask = beside(one, where, name, "where")
         return _reduce(one, axes, lambda data, axis: function(data, axis, where=mask, **options))
 
     by = _coordinates(x, by)
@@ -66,7 +67,11 @@ def reduced(
         axis, keys = _labels(one, dim, by, where, name)
         return _of_groups(one, axis, keys, name, of_groups, **options)
 
-    return _over(x, dim, name, whole) if by is None else _over(x, None, name, within)
+    if by is None:
+        return _over(x, dim, name, whole, None)
+    keys = by if isinstance(by, (list, tuple)) else [by]
+    along = [dim for key in keys for dim in getattr(key, "dims", ())]
+    return _over(x, None, name, within, along)
 
 
 def expectations(
@@ -79,10 +84,16 @@ def expectations(
             f"{name}: x is of type {type_name(x)}; pass a DataArray of xarray (of a Dataset, a "
             "variable)"
         )
-    given = [x[one] if isinstance(one, str) and one in x.coords else one for one in values]
-    data = tuple(_beside(x, one, name, "values") for one in given)
+    for one in values:
+        if isinstance(one, str) and one not in x.coords:
+            raise TypeError(
+                f"{name}: values is {one!r} and x has coordinates {tuple(x.coords)}; pass the name "
+                "of one, or a DataArray"
+            )
+    given = [x[one] if isinstance(one, str) else one for one in values]
+    data = tuple(beside(x, one, name, "values") for one in given)
     axes = x.get_axis_num(_names(x, dim, name))
-    mask = _beside(x, where, name, "where")
+    mask = beside(x, where, name, "where")
     means = expectation(x.data, data, axes, where=mask, split_every=split_every)
     found = []
     for one, mean in zip(given, means, strict=True):
@@ -92,10 +103,18 @@ def expectations(
     return tuple(found)
 
 
-def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ...]], Any]) -> Named:
+def _over(
+    x: Named,
+    dim: Dims,
+    function: str,
+    call: Callable[[Any, tuple[int, ...]], Any],
+    gone: Iterable[Any] | None,
+) -> Named:
     """Call with x and the axes that ``dim`` names, or with each variable of a Dataset.
 
-    As in xarray's own functions, a variable is reduced over those of the dimensions that it has.
+    As in xarray's own functions, a variable is reduced over those of the dimensions that it has,
+    and a Dataset keeps the coordinates that no variable has, but for those of dimensions that are
+    ``gone``: by default those that ``dim`` names.
     """
     if not isinstance(x, (xr.DataArray, xr.Dataset)):
         raise TypeError(
@@ -112,7 +131,14 @@ def _over(x: Named, dim: Dims, function: str, call: Callable[[Any, tuple[int, ..
             error.add_note(f"This is the variable {one.name!r} of x; x.drop_vars leaves it out.")
             raise
 
-    return x.map(of_variable, keep_attrs=_keeps_attrs())
+    y = x.map(of_variable, keep_attrs=_keeps_attrs())
+    without = set(names if gone is None else gone)
+    kept = {
+        key: coord
+        for key, coord in x.coords.items()
+        if key not in y.coords and key not in y.dims and not without & set(coord.dims)
+    }
+    return y.assign_coords(kept) if kept else y
 
 
 def _reduce(x: Any, axes: tuple[int, ...], call: Callable[..., Array]) -> Any:
@@ -124,47 +150,6 @@ def _reduce(x: Any, axes: tuple[int, ...], call: Callable[..., Array]) -> Any:
         axis=axes,
         keep_attrs=_keeps_attrs(),
     )
-
-
-def _beside(x: Any, other: Any, function: str, name: str) -> Array:
-    """The data of a DataArray, with the axes of x, or of length 1; None as it is."""
-    if other is None:
-        return None
-    if not isinstance(other, xr.DataArray):
-        raise TypeError(
-            f"{function}: {name} is of type {type_name(other)}; pass a DataArray, whose "
-            "dimensions are among those of x"
-        )
-    more = [dim for dim in other.dims if dim not in x.dims]
-    if more:
-        raise ValueError(
-            f"{function}: {name} has the dimension {more[0]!r}, and x has {x.dims}; broadcast x "
-            f"first, as with x.broadcast_like({name})"
-        )
-    return _aligned(x, other, function, name).variable.set_dims(x.dims).data
-
-
-def _aligned(x: Any, other: Any, function: str, name: str) -> Any:
-    """A DataArray beside x; xarray's AlignmentError if its labels are not those of x."""
-    try:
-        return xr.align(x, other, join="exact", copy=False)[1]
-    except ValueError as error:  # xarray's names neither of the two
-        dim = next(dim for dim in other.dims if _differ(x, other, dim))
-        m, n = x.sizes[dim], other.sizes[dim]
-        what = (
-            f"length {n} and x length {m}" if m != n else "other labels than x, or another order,"
-        )
-        raise type(error)(
-            f"{function}: {name} has {what} along {dim!r}; align them first, as with "
-            f"xarray.align(x, {name}), or {name}.reindex_like(x)"
-        ) from error
-
-
-def _differ(x: Any, other: Any, dim: Any) -> bool:
-    if x.sizes[dim] != other.sizes[dim]:
-        return True
-    both = dim in x.indexes and dim in other.indexes
-    return both and not x.indexes[dim].equals(other.indexes[dim])
 
 
 def _name(function: Callable[..., Array]) -> str:
@@ -228,7 +213,7 @@ def _labels(x: Any, dim: Dims, by: Any, where: Any, function: str) -> tuple[int,
                 f"{function}: by is {what} and x has coordinates {tuple(x.coords)}; pass the name "
                 "of one, or a DataArray, or several of these in a list"
             )
-        keys.append(_aligned(x, key, function, "by") if set(key.dims) <= set(x.dims) else key)
+        keys.append(aligned(x, key, function, "by") if set(key.dims) <= set(x.dims) else key)
     dims = {key.dims for key in keys}
     if len(dims) != 1 or len(keys[0].dims) != 1 or keys[0].dims[0] not in x.dims:
         more = next((key.dims for key in keys if len(key.dims) > 1), None)
@@ -289,4 +274,5 @@ def _of_groups(
     attrs = x.attrs if _keeps_attrs() else None
     y = xr.DataArray(values, coords, dims, attrs=attrs)
     y.name = x.name  # given above, None would be taken for the name of the Dask array
-    return y.assign_coords({name: (name, one) for name, one in zip(names, labels, strict=True)})
+    own = {name: (name, one, key.attrs) for name, one, key in zip(names, labels, keys, strict=True)}
+    return y.assign_coords(own)

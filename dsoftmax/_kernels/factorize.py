@@ -58,7 +58,7 @@ class Numbered(NamedTuple):
 
     def labels(self) -> Labels:
         """Those of all groups."""
-        return self.labels_of(np.arange(self.first, self.first + self.size))
+        return self.labels_of(self.first + np.arange(self.size))  # the last may be the largest
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,8 @@ def find(labels: Labels, sought: Labels) -> Array:
     (own,), (other,) = labels, sought
     if not count:
         return np.full(len(other), -1)
+    if {own.dtype.kind, other.dtype.kind} == {"i", "u"}:
+        return _find_of_signs(own, other)
     if own.dtype == np.int64 == other.dtype and int(own[-1]) - int(own[0]) == count - 1:
         inside = (other >= own[0]) & (other <= own[-1])  # in a row
         return np.where(inside, other - own[0], -1)
@@ -163,6 +165,14 @@ def find(labels: Labels, sought: Labels) -> Array:
         return places[joined.of_parts[1]]
     places = np.minimum(np.searchsorted(own, other), count - 1)
     return np.where(own[places] == other, places, -1)
+
+
+def _find_of_signs(own: Array, other: Array) -> Array:
+    """`find` among signed and unsigned integers, which NumPy would round to float64."""
+    below = [int(np.searchsorted(labels, 0)) for labels in (own, other)]
+    own, other = (a[n:].astype(np.uint64) for a, n in zip((own, other), below, strict=True))
+    places = find((own,), (other,))
+    return np.concatenate((np.full(below[1], -1), np.where(places < 0, -1, places + below[0])))
 
 
 def has_missing(labels: Array) -> bool:

@@ -20,7 +20,7 @@ from .choose import FEWEST_LABELLED, can_compile
 from .cpu import group_calls as on_cpu
 from .cpu.compiler import CannotCompileError
 from .factorize import Labels, Numbered, Together, find, numbered, numbered_together
-from .integers import integers_of, range_of
+from .integers import as_integers, integers_of, range_of
 
 Array = np.ndarray
 
@@ -89,7 +89,7 @@ def _of_present(
     columns = math.prod(shape)
     if columns != 1:
         numbers = found.first + numbers[:: max(columns, 1)] // max(columns, 1)
-        fields = tuple(field.reshape(len(numbers), *shape) for field in fields)
+    fields = tuple(field.reshape(len(numbers), *shape) for field in fields)
     return Groups(found.labels_of(numbers), _state(fields))
 
 
@@ -205,8 +205,8 @@ def _looked_up(keys: Labels, table: Table, columns: int) -> tuple[Numbered, Arra
             return Numbered(integers, table.first, size, lambda _: table.labels), table.rows
     found = numbered(keys)
     places = find(table.labels, found.labels())
-    if in_range := range_of(table.labels[0]) if len(table.labels) == 1 else None:
-        places = np.where(places < 0, -1, in_range[0][places])
+    if table.first is not None:
+        places = np.where(places < 0, -1, as_integers(table.labels[0])[0][places] - table.first)
     index = places[:, None] * columns + np.arange(1, columns + 1)
     index = np.where(places[:, None] < 0, 0, index)
     return found, np.concatenate((table.rows[:1], table.rows[index.reshape(-1)]))
@@ -246,9 +246,9 @@ def _rows(x: Array, axis: int) -> Array:
 
 def _flat(found: Numbered, rows: Array) -> tuple[Array, int, int]:
     """The numbers, the first and how many, where each column of rows has groups of its own."""
-    if rows.ndim == 1:
+    if (columns := math.prod(rows.shape[1:])) == 1:
         return found.numbers, found.first, found.size
-    columns, places = math.prod(rows.shape[1:]), found.from_zero[:, None]
+    places = found.from_zero[:, None]
     numbers = np.where(places < 0, -1, places * columns + np.arange(columns))
     return numbers.reshape(-1), 0, found.size * columns
 

@@ -76,7 +76,7 @@ def integers_of(labels: Any, dtype: Any, missing: int) -> Array | None:
     """Labels as the integers that those of a dtype are stored as; None if they are of others."""
     if not isinstance(labels, np.ndarray) or not _is_integer(labels.dtype):
         return None
-    if labels.dtype != dtype and "M" <= max(labels.dtype.kind, dtype.kind) <= "m":
+    if labels.dtype != dtype and {labels.dtype.kind, dtype.kind} & {"M", "m"}:
         return None
     data = np.ma.getdata(labels).astype(labels.dtype.newbyteorder("="), copy=False)
     integers, mask = _stored(data), np.ma.getmask(labels)

@@ -527,3 +527,41 @@ def test_without_pandas_an_error_names_the_extra(monkeypatch):
         monkeypatch.delattr(dsoftmax, name)
     with pytest.raises(ImportError, match=r"pip install '\.\[dataframe\]'"):
         importlib.import_module("dsoftmax.dataframe")
+
+
+# Corners.
+
+
+def test_a_statistic_of_dask_is_a_column_like_any_other():
+    df = pd.DataFrame({"g": list("abac"), "h": [1, 2, 1, 1], "u": [0.0, 1, 2, 3]})
+    lazy = dd.from_pandas(df, npartitions=2)
+
+    def nested(frame):
+        inner = dataframe.logsumexp(frame[["g", "h", "u"]], by=["g", "h"]).reset_index()
+        return dataframe.logsumexp(inner[["h", "u"]], by="h")
+
+    pd.testing.assert_frame_equal(nested(lazy).compute(), nested(df))
+    for function in (dataframe.logsumexp, dataframe.entropy, dataframe.effective_sample_size):
+        found, right = (function(frame["u"], frame["g"]) for frame in (lazy, df))
+        np.testing.assert_array_equal(found.to_dask_array().compute(), right)
+        np.testing.assert_array_equal(found.values.compute(), right)
+
+
+@pytest.mark.parametrize("dtype", ["boolean", "bool[pyarrow]", "int64[pyarrow]", "Int64"])
+def test_labels_that_are_missing_in_nullable_columns(dtype):
+    by = pd.Series([1, None, 0, 1]).astype("Int64").astype(dtype)
+    u = pd.Series([0.0, 1, 2, 3])
+    expected = [1 / (1 + np.exp(3)), np.nan, 1, 1 / (1 + np.exp(-3))]
+    np.testing.assert_allclose(dataframe.softmax(u, by), expected)
+    frame = dd.from_pandas(pd.DataFrame({"u": u, "by": by}), npartitions=2)
+    np.testing.assert_allclose(dataframe.softmax(frame["u"], frame["by"]).compute(), expected)
+
+
+def test_the_first_part_of_the_names_of_several_columns():
+    columns = pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), ("b", "x")])
+    df = pd.DataFrame(np.zeros((2, 3)), columns=columns)
+    with pytest.raises(ValueError, match="by is 'a', which several columns of x have as"):
+        dataframe.softmax(df, by="a")
+    with pytest.raises(ValueError, match="by is 'a', which several columns of x have as"):
+        dataframe.softmax(dd.from_pandas(df, npartitions=1), by="a")
+    assert dataframe.softmax(df, by=("b", "x")).shape == (2, 2)

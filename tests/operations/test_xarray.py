@@ -172,8 +172,10 @@ def test_expectation(x, lazily):
     np.testing.assert_allclose(one, (named.softmax(weights) * place).sum(), rtol=1e-13)
     assert (one.name, two.name) == ("place", "income")
     assert one.attrs == place.attrs
-    with pytest.raises(TypeError, match="values is of type str; pass a DataArray"):
+    with pytest.raises(TypeError, match="values is 'nothing' and x has coordinates"):
         named.expectation(x, "nothing")
+    with pytest.raises(TypeError, match="values is of type list; pass a DataArray"):
+        named.expectation(x, [1.0, 2.0])
     with pytest.raises(TypeError, match="x is of type xarray Dataset; pass a DataArray"):
         named.expectation(x.to_dataset(), "income")
 
@@ -375,3 +377,44 @@ def test_one_number(name):
     expected = getattr(dsoftmax, name)([3.0])
     assert found["a"].shape == ()
     assert found["a"].item() == np.ravel(expected)[0]
+
+
+class TestCoordinates:
+    """Those that no variable has, and those that are no dimension."""
+
+    def data(self):
+        coords = {
+            "q": [5, 6],
+            "of_q": ("q", [1, 2]),
+            "both": (("r", "q"), np.zeros((2, 2))),
+            "kind": ("r", [1, 1], {"units": "m"}),
+        }
+        return xr.Dataset({"a": ("r", [1.0, 2.0])}, coords=coords)
+
+    def test_maps_keep_all(self):
+        x = self.data()
+        for y in (named.softmax(x, "r"), named.log_softmax(x), named.softmax(x, by="kind")):
+            xr.testing.assert_identical(y.coords.to_dataset(), x.coords.to_dataset())
+
+    @pytest.mark.parametrize("dim", ["r", "q", ["r", "q"], None])
+    def test_reductions_keep_those_that_xarray_keeps(self, dim):
+        x = self.data()
+        y, expected = named.logsumexp(x, dim), x.sum(dim)
+        xr.testing.assert_identical(y.coords.to_dataset(), expected.coords.to_dataset())
+
+    def test_groups_keep_the_attributes_of_labels(self):
+        x = self.data()
+        for one in (x, x["a"]):
+            y = named.logsumexp(one, by="kind")
+            assert y["kind"].attrs == {"units": "m"}
+        assert {*named.logsumexp(x, by="kind").coords} == {"kind", "q", "of_q"}
+
+    def test_an_index_that_is_no_dimension(self):
+        def labelled(values, labels):
+            coords = {"label": ("t", labels)}
+            return xr.DataArray(values, dims="t", coords=coords).set_xindex("label")
+
+        x, where = labelled([1.0, 2.0], [1, 2]), labelled([True, True], [1, 3])
+        for beside in ({"where": where}, {"by": where}):
+            with pytest.raises(xr.AlignmentError, match="has other labels than x, or another"):
+                named.softmax(x, **beside)
