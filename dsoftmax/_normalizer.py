@@ -903,7 +903,8 @@ class Normalizer:
             )
         states = exactly.finish(self._states) if self.exact else self._states
         value = getattr(states, name)  # NumPy arrays can be handed out: they are read-only
-        return unwrap_scalar(value) if isinstance(value, np.ndarray) else copied(value)
+        of_numpy = isinstance(value, (np.ndarray, np.generic))
+        return unwrap_scalar(value) if of_numpy else copied(value)
 
     def _apply(self, name: str, kernel: Callable[..., Any], x: Any, reread: Reread) -> Array:
         function = f"Normalizer.{name.replace('-', '_')}"

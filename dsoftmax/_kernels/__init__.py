@@ -17,7 +17,7 @@ from .._algebra.normalizer import State, common_namespace, log_d
 from .._algebra.normalizer import merge as merge_states
 from .._algebra.sums import Sums
 from . import portable
-from .blocks import Terms, as_block, laid_out, masked_like, unmasked_terms
+from .blocks import Terms, as_block, is_masked_alone, laid_out, masked_like, unmasked_terms
 from .choose import can_compile, kernels_for
 from .cpu import block as on_cpu
 from .cpu import log_calls
@@ -75,7 +75,14 @@ def of_block(x: Array | Terms, axes: Axes) -> State:
 
     Masked entries take no part, and masked weights are 0.
     """
-    x, b, where, _ = laid_out(x)
+    state = _of_terms(laid_out(x), axes)
+    if is_masked_alone(x) and (state.m == -np.inf).any():  # -inf in the place of all of a slice?
+        return _of_terms(unmasked_terms(x), axes)
+    return state
+
+
+def _of_terms(terms: Terms, axes: Axes) -> State:
+    x, b, where, _ = terms
     if where is not None and b is not None:
         xp = common_namespace(b)
         b, where = xp.where(where, b, xp.zeros_like(b)), None

@@ -142,6 +142,12 @@ def unmasked_terms(x: Array | Terms) -> Terms:
     return laid_out(terms)
 
 
+def is_masked_alone(x: Array | Terms) -> bool:
+    """Whether elements of a block are masked that are not out by a mask beside it anyway."""
+    terms = x if isinstance(x, Terms) else Terms(x)
+    return terms.where is None and bool(np.ma.is_masked(terms.x))
+
+
 def _mask(where: Array) -> Array:
     if (name := dtype_name(where.dtype)) != "bool":
         raise TypeError(

@@ -19,7 +19,7 @@ from .._algebra.exact import merge as merge_on_host
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import common_namespace, quiet
 from .._algebra.states import concatenated, mapped
-from .blocks import Terms, laid_out, masked_like
+from .blocks import Terms, is_masked_alone, laid_out, masked_like, unmasked_terms
 from .cpu import block as on_cpu
 from .cpu import exact as exact_on_cpu
 from .cpu.compiler import CannotCompileError
@@ -78,7 +78,14 @@ def of_block(x: Array | Terms, axes: Axes) -> Exact | OnDevice:
     RuntimeError
         If there is no compiler, or the processor has no fused multiply-adds.
     """
-    x, _, where, _ = laid_out(x)
+    state = _of_terms(laid_out(x), axes)
+    if is_masked_alone(x) and (state.m == -np.inf).any():  # -inf in the place of all of a slice?
+        return _of_terms(unmasked_terms(x), axes)
+    return state
+
+
+def _of_terms(terms: Terms, axes: Axes) -> Exact | OnDevice:
+    x, _, where, _ = terms
     if reason := unsupported(x):
         raise TypeError(f"a block {reason}; convert the blocks first, or use exact=False")
     on_device = exact_on_cuda.takes(x)

@@ -15,7 +15,7 @@ from .._algebra.dtypes import dtype_name, dtype_of
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, log_d, quiet
 from .._algebra.normalizer import merge as merge_normalizers
-from .blocks import Terms, laid_out
+from .blocks import Terms, unmasked_terms
 from .choose import kernels_for
 
 Array = Any
@@ -50,7 +50,7 @@ class Labelled(NamedTuple):
 def of_block(classes: Classes, axes: tuple[int, ...]) -> Labelled:
     """The state of a block along one axis, which stays with length 1."""
     (axis,) = axes
-    x, _, where, _ = laid_out(classes.x)
+    x, _, where, _ = unmasked_terms(classes.x)
     labels = moved(classes.labels, x)
     xp = common_namespace(x, labels)
     normalizer = kernels_for(x).of_block(x, axes, where=where)

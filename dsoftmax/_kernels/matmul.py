@@ -20,7 +20,7 @@ from .._algebra.moments import is_empty
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, compensated_sum, quiet
 from .._algebra.normalizer import merge as merge_normalizers
-from .blocks import Terms, laid_out, plain
+from .blocks import Terms, plain, unmasked_terms
 from .choose import kernels_for
 from .cpu import attention_calls
 from .cpu import block as on_cpu
@@ -52,7 +52,7 @@ class Attended(NamedTuple):
 
 def of_block(factors: Factors, axes: tuple[int, ...]) -> Attended:
     """The state of a block; ``axes``, with length 1 in it, are the same for all blocks."""
-    x, _, where, _ = laid_out(factors.x)
+    x, _, where, _ = unmasked_terms(factors.x)
     v = plain(factors.v, fill=0)
     xp = common_namespace(x, v)
     name = promoted_name(dtype_name(x.dtype), dtype_name(v.dtype))

@@ -61,7 +61,7 @@ def cumulative_logsumexp(
 
 
 def _running(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array:
-    if kernels_for(x) is on_cpu:
+    if kernels_for(x) is on_cpu and (before is None or compiled_running.takes(before)):
         try:
             return compiled_running.of_block(x, before, axis, reverse)
         except CannotCompileError:
@@ -127,7 +127,9 @@ def _add_log(xp: Any, m: Array, d: Array, lost: Array) -> Array:
     fraction = xp.log(d / xp.pow(xp.full_like(k, 2.0), k))
     value, error = two_sum(m, k * _LOG_2_HIGH)
     value, more = two_sum(value, fraction)
-    return value + (error + more + (k * _LOG_2_LOW + lost / d))
+    y = value + (error + more + (k * _LOG_2_LOW + lost / d))
+    # Only a state that weights have made may have such sums; of negative ones y is NaN.
+    return xp.where((d == 0) | (d == float("inf")), xp.log(d), y)
 
 
 Parts = tuple[Array, ...]

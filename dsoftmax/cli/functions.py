@@ -82,7 +82,7 @@ def _normalized(name: str, arrays: Arrays, axes: Axes | None, options: Options) 
 
 def _number(name: str, arrays: Arrays, axes: Axes | None, options: Options) -> Found:
     of = (arrays.x,) if arrays.beside is None else (arrays.x, arrays.beside)
-    y = getattr(dsoftmax, name)(*of, axis=axes, keepdims=options["keepdims"], **arrays.mask)
+    y = getattr(dsoftmax, name)(*of, axis=axes or None, keepdims=options["keepdims"], **arrays.mask)
     return Found({"": y}, name, y)
 
 
@@ -98,7 +98,8 @@ def _labelled(name: str, arrays: Arrays, axes: Axes | None, options: Options) ->
     if options["mean"]:
         ignored = options["ignore_label"]
         count = y.size if ignored is None else (arrays.beside != ignored).sum()
-        y = y.sum(dtype=np.promote_types(y.dtype, np.float64)) / count
+        total, count = y.sum(dtype=np.promote_types(y.dtype, np.float64)), da.asarray(count)
+        y = da.where(count > 0, total / da.maximum(count, 1), np.nan)
     return Found({"": y}, name, y)
 
 

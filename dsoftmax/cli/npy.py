@@ -31,6 +31,8 @@ class NpyFile(WritableArray):
         # Written, not mapped: measured 3 times as fast into fresh pages; a full disk raises
         # OSError, not SIGBUS; and hosts that share a file system do not share pages.
         block = np.asarray(value, self.dtype, order="C")
+        if block.dtype.kind in "Mm":  # of which NumPy gives no buffer
+            block = block.view(np.int64)
         partly = [i for i, n in enumerate(self.shape) if block.shape[i] != n]
         lead = max(partly, default=0)  # the axes from here on are contiguous, in block and file
         strides = [self.dtype.itemsize * math.prod(self.shape[i + 1 :]) for i in range(self.ndim)]

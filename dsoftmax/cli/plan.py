@@ -164,7 +164,7 @@ def _axes_beside(key: str, function: Function, sources: Sources, axes: Axes) -> 
     """The axes of the array beside x, and which of x they are."""
     x, beside = sources.x, sources.beside
     if function.beside == "label":
-        return dict(enumerate(axes[:1]))
+        return dict(enumerate(axes[: min(1, beside.ndim)])) if beside is not None else {}
     if beside is not None and key == "cross-entropy":
         return dict(enumerate([i for i in range(x.ndim) if i not in axes][: beside.ndim]))
     if beside is not None and key == "softmax-matmul":

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -52,7 +52,7 @@ def run(
             others = (None if a is None else open_source(a, stored) for a in (beside, where))
             sources = Sources(open_source(src, stored), *others)
             planned = plan(key, sources, chunk_size, options)
-            named_paths = {} if dst is None else {y: name_of(dst, y) for y in planned.found.results}
+            named_paths = {} if dst is None else names_of(dst, planned.found.results)
             destinations = {}
             for name, path in named_paths.items():
                 destinations[name] = Destination(path, overwrite, *sources.given)
@@ -159,7 +159,9 @@ def _printed(
     )
 
 
-def name_of(dst: str, name: str) -> str:
-    """Where one of several results goes: y-values.npy for y.npy."""
+def names_of(dst: str, results: Collection[str]) -> dict[str, str]:
+    """Where results go: one alone to DST, and each of several to a file such as y-values.npy."""
     root, suffix = os.path.splitext(dst.rstrip("/"))
-    return f"{root}-{name}{suffix}" if name and root else dst
+    if len(results) == 1 or not root:
+        return dict.fromkeys(results, dst)
+    return {name: f"{root}-{name}{suffix}" for name in results}

@@ -1,5 +1,7 @@
 """What each command computes of arrays on disk: the function of the package, on the same arrays."""
 
+import warnings
+
 import click
 import dask
 import dask.array as da
@@ -109,7 +111,7 @@ def test_a_command_gives_what_the_function_gives(tmp_path, key, given, mask):
     arrays = sources(tmp_path, X, BESIDE.get(key), where)
     results, _ = computed(key, arrays, **given)
     right = expected(key, X, where, **given)
-    if key == "choice":
+    if key == "choice":  # which has a name in what is printed
         results = {"": results["indices"]}
     assert results.keys() == right.keys()
     for name, value in right.items():
@@ -250,6 +252,14 @@ def test_refused_dtypes(tmp_path, key, arrays, message):
 def test_what_does_not_fit_is_a_usage_error(tmp_path, key, given, arrays, message):
     with pytest.raises(click.UsageError, match=message):
         plan(key, sources(tmp_path, **arrays), None, options_of(key, **given))
+
+
+def test_the_mean_of_nothing(tmp_path):
+    arrays = sources(tmp_path, X, np.full(len(X), -100), None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        results, _ = computed("cross-entropy", arrays, axis=-1, ignore_label=-100, mean=True)
+    assert np.isnan(results[""])
 
 
 def test_the_mean_over_float32_slices_is_of_float64(tmp_path):

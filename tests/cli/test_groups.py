@@ -92,6 +92,25 @@ def test_labels_that_are_none():
     )
 
 
+@pytest.mark.parametrize("dtype", ["M8[D]", "m8[s]"])
+def test_dates_in_npy(dtype):
+    labels = np.arange(30).astype(dtype)
+    labels[3] = "NaT"
+    np.save("dates.npy", labels)
+    assert invoke("logsumexp", "u.npy", "y.npy", "--by", "dates.npy").exit_code == 0
+    found, values = np.load("y-labels.npy"), np.load("y-values.npy")
+    expected = grouped.logsumexp(U, labels)
+    np.testing.assert_array_equal(found, expected[0], strict=True)
+    np.testing.assert_allclose(values, expected[1])
+
+
+def test_a_single_label():
+    np.save("one.npy", np.array(1))
+    result = invoke("logsumexp", "u.npy", "--by", "one.npy")
+    assert result.exit_code == 2
+    assert "logsumexp: --by has shape (); pass one label for each place" in result.output
+
+
 def test_words_in_zarr():
     """A type that only some programs could read is no result."""
     result = invoke("logsumexp", "u.npy", "y.zarr", "--by", "labels.npy", "--axis", "0")

@@ -1,5 +1,7 @@
 """The commands topk and softmax-topk: two arrays from one reading."""
 
+import json
+
 import dask
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import dsoftmax
 from dsoftmax.cli.npy import NpyFile
 from dsoftmax.cli.output import range_of
 from dsoftmax.cli.plan import Sources, plan
-from dsoftmax.cli.run import name_of
+from dsoftmax.cli.run import names_of
 
 from .command import invoke, run, summary
 
@@ -141,8 +143,29 @@ def test_a_name_that_is_taken_for_the_second_array(npy):
 
 def test_the_names_of_two_arrays():
     for dst, values in (("y.npy", "y-values.npy"), ("a.b/y.zarr/", "a.b/y-values.zarr")):
-        assert name_of(dst, "values") == values
-        assert name_of(dst, "") == dst
+        assert names_of(dst, ["values", "labels"])["values"] == values
+        assert names_of(dst, ["values"]) == {"values": dst}
+
+
+def test_one_array_goes_to_its_name(npy):
+    dst = npy.with_name("drawn.npy")
+    arguments = ("choice", npy, dst, "--size", "5", "--seed", "1")
+    assert invoke(*arguments).exit_code == 0
+    right = dsoftmax.choice(np.load(npy), 5, rng=1)
+    np.testing.assert_array_equal(np.load(dst), right)
+    result = invoke(*arguments)
+    assert (result.exit_code, "drawn.npy exists; choose another" in result.output) == (1, True)
+
+
+@pytest.mark.parametrize("key", ["logsumexp", "entropy", "effective-sample-size"])
+def test_an_array_of_one_number(npy, key):
+    np.save(npy, np.array(2.5))
+    printed = json.loads(invoke(key, npy, "--json", "--quiet").output)
+    name = key.replace("-", "_")
+    assert printed["results"] == {name: getattr(dsoftmax, name)(np.array(2.5))}
+    dst = npy.with_name("number.npy")
+    assert invoke(key, npy, dst, "--quiet").exit_code == 0
+    assert np.load(dst).shape == ()
 
 
 def test_help():

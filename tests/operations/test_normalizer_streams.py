@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 
 from dsoftmax import Normalizer, cumulative_logsumexp, logsumexp
+from dsoftmax._kernels import running
 
 from ..compare import assert_allclose, assert_array_equal
 from ..oracle import EPS
@@ -198,6 +199,25 @@ class TestRunningSums:
     def test_what_came_before(self, before, expected):
         found = Normalizer.of([before]).cumulative_logsumexp([-np.inf, 1])
         assert_allclose(found, expected, atol=1e-4)
+
+    @pytest.mark.parametrize("compiled", [True, False])
+    def test_sums_that_are_negative_or_nothing_after_weights(self, compiled, monkeypatch):
+        if not compiled:
+            monkeypatch.setattr(running, "kernels_for", lambda x: None)
+
+        def after(weights, x):
+            first = [0.0, 1.0][: len(weights)]
+            return Normalizer.of(first, b=weights).cumulative_logsumexp(x)
+
+        nothing = [np.nan, np.nan, -np.inf, 0, np.log(2)]
+        np.testing.assert_allclose(after([-3.0], np.zeros(5)), nothing, atol=1e-15)
+        found = after([1.0, -1.0], np.zeros(3))
+        right = [np.nan, np.log(3 - np.e), np.log(4 - np.e)]
+        np.testing.assert_allclose(found, right, rtol=1e-14)
+        cancelled = Normalizer.of([0.0, 0.0], b=[1.0, -1.0])
+        assert cancelled.cumulative_logsumexp([-5.0, -np.inf]).tolist() == [-5, -5]
+        np.testing.assert_allclose(after([1e-320], [-800.0]), np.log(1e-320), rtol=1e-12)
+        assert after([np.inf], [2.0]).tolist() == [np.inf]
 
     def test_errors(self):
         n = Normalizer.of(X, axis=0)

@@ -21,7 +21,7 @@ FLOORS = (
     {"_frames", "operations", "_topk"},
     {"_normalizer_blocks", "_normalizer_dict", "_replacement"},
     set(),  # functions: the homes of public names that are on no other floor
-    {"dataframe", "grouped"},
+    {"_named_beside", "dataframe", "grouped"},
     {"_named"},
     {"xarray"},
     {"reference"},

@@ -18,6 +18,12 @@ from .protocol import Running
 Array = np.ndarray
 
 
+def takes(before: Prefix) -> bool:
+    """Whether the kernel has the logarithms of what follows: where no weights had other signs."""
+    normal = (before.d >= np.finfo(np.float64).tiny) & (before.d < np.inf)
+    return bool(np.all(normal | ~np.isfinite(before.m)))
+
+
 def of_block(x: Array, before: Prefix | None, axis: int, reverse: bool) -> Array:
     """The running log-sum-exps of a block along an axis, after the state of what comes before."""
     name = dtypes_for(x.dtype).result
