@@ -11,7 +11,7 @@ TESTS :=
 # kernels, which operations call, and some of theirs.
 EVERYWHERE := -m "not emulated and not gpu and not huge and not system"
 DOCTESTS := dsoftmax --ignore dsoftmax/dashboard --ignore dsoftmax/dataframe.py \
-	--ignore-glob "dsoftmax/_frame*.py" --ignore dsoftmax/_named.py --ignore dsoftmax/xarray.py
+	--ignore-glob "dsoftmax/_frame*.py" --ignore-glob "dsoftmax/_named*.py" --ignore dsoftmax/xarray.py
 CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project $(DOCTESTS) $(EVERYWHERE)
 CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cumulative grouped inputs \
 	normalizer operations reference shared_memory softmax statistics topk weights where)
