@@ -64,6 +64,10 @@ class Destination:
         else:
             self._staging = (AtUrl if self._format is ZarrArray else Uploaded)(self.path)
 
+    def check_dtype(self, dtype: np.dtype) -> None:
+        """Raise StorageError for a dtype that the format does not have."""
+        self._format.check_dtype(dtype)
+
     def write(self, array: da.Array, dropped: tuple[int, ...] = ()) -> da.Array:
         """Make room for an array; the lazy count of its elements, which this returns, writes them.
 

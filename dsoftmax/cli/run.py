@@ -56,6 +56,7 @@ def run(
             destinations = {}
             for name, path in named_paths.items():
                 destinations[name] = Destination(path, overwrite, *sources.given)
+                destinations[name].check_dtype(planned.found.results[name].dtype)
                 cleanup.enter_context(destinations[name])
                 cleanup.callback(ignore_signals)  # while incomplete output is removed
             started = _started(scheduler, threads, quiet, report)

@@ -92,6 +92,10 @@ class WritableArray(StoredArray):
     @abstractmethod
     def __setitem__(self, index: tuple[slice, ...], value: Any) -> None: ...
 
+    @classmethod
+    def check_dtype(cls, dtype: np.dtype) -> None:
+        """Raise StorageError for a dtype that the format does not have."""
+
 
 def plan_chunks(
     shape: tuple[int, ...],

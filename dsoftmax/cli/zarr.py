@@ -84,6 +84,14 @@ class ZarrArray(WritableArray):
         return dataclasses.replace(self, dtype=decoding.dtype, decoding=decoding)
 
     @classmethod
+    def check_dtype(cls, dtype: Any) -> None:
+        """Raise StorageError for words and dates."""
+        if dtype.kind in "USMm":  # written with a warning that others may not read it
+            raise StorageError(
+                f"cannot write {dtype} as Zarr: its format 3 has none; write a .npy file instead"
+            )
+
+    @classmethod
     def create(
         cls, path: Path | Url, array: da.Array, like: StoredArray, dropped: tuple[int, ...] = ()
     ) -> ZarrArray:
@@ -93,11 +101,7 @@ class ZarrArray(WritableArray):
         and the names of its axes except the dropped ones.
         """
         zarr = import_zarr()
-        if array.dtype.kind in "USMm":  # written with a warning that others may not read it
-            raise StorageError(
-                f"cannot write {array.dtype} as Zarr: its format 3 has none; write a .npy file "
-                "instead"
-            )
+        cls.check_dtype(array.dtype)
         chunks, shards = tuple(map(_common_length, array.chunks)), None
         names, attributes = None, {}
         if isinstance(like, ZarrArray):
