@@ -16,24 +16,16 @@ from array_api_compat import is_array_api_obj
 from ._algebra.dtypes import (
     dtype_name,
     is_complex,
-    is_sparse,
     supported,
     type_name,
 )
 from ._algebra.namespace import array_namespace
 from ._kernels.exact import unsupported
+from ._not_arrays import check_is_array, check_items
 
 Array = Any
 Axes = tuple[int, ...]
 Axis = int | tuple[int, ...] | None
-
-
-_NUMPY = ".to_numpy(), of a DataFrame only that of the score columns"
-_ARRAY_OF = {  # by the library of what has labels, how to come to the array in it
-    "xarray": ".data, or use dsoftmax.xarray, which keeps labels",
-    "dask": ".to_dask_array(lengths=True), or use dsoftmax.dataframe within groups of rows",
-    "pandas": f"{_NUMPY}, or use dsoftmax.dataframe within groups of rows",
-}
 
 
 class Omitted(Enum):
@@ -82,14 +74,12 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
     Raises
     ------
     TypeError
-        For what has labels, which would be lost; for other Dask collections, which would be
-        computed here; for lists of either, of Dask arrays, or of masked arrays, whose masks NumPy
-        drops; for sparse arrays.
+        For what would be computed, loaded or lose something here: see `_not_arrays`.
     ValueError
         For lists that are no array, since their parts have different lengths.
     """
     if isinstance(x, (list, tuple)):
-        _check_items(x, function, name)
+        check_items(x, function, name)
         if type(x) in (list, tuple):  # and so nothing of what follows
             try:
                 return np.asarray(x)
@@ -98,24 +88,7 @@ def as_any_array(x: Any, function: str, name: str) -> Array:
                     f"{function}: {name} is a {type(x).__name__} of parts of different lengths; "
                     "pad them to one, or join them and say which is which (dsoftmax.grouped)"
                 ) from error
-    if _is_labelled(x):
-        raise TypeError(
-            f"{function}: {name} is of type {type_name(x)}, not an array, and the result would "
-            f"have no labels; pass {name}{_ARRAY_OF.get(type_name(x).split()[0], _NUMPY)}"
-        )
-    if dask.is_dask_collection(x) and not isinstance(x, da.Array):
-        raise TypeError(
-            f"{function}: {name} is of type {type_name(x)}, not an array, and would be computed "
-            f"here; pass a Dask array: dask.array.from_delayed({name}, shape, dtype) for a delayed "
-            "object, .to_dask_array(lengths=True) for a dask.dataframe"
-        )
-    block = x._meta if isinstance(x, da.Array) else x
-    if is_sparse(block):
-        raise TypeError(
-            f"{function}: {name} is sparse ({type_name(block)}), and only dense arrays are taken; "
-            f"pass {name}.toarray(), {name}.todense() or, if the blocks are sparse, "
-            f"{name}.map_blocks(lambda block: block.toarray())"
-        )
+    check_is_array(x, function, name)
     array = x
     if not isinstance(x, (da.Array, np.ma.MaskedArray)) and (
         isinstance(x, np.ndarray) or not is_array_api_obj(x)
@@ -247,49 +220,6 @@ def check_not_empty(x: Any, axes: Axes, function: str) -> None:
             f"{function}: x has shape {tuple(x.shape)}, empty along axis {_plain(axes)}; a "
             "zero-size slice has no softmax (zero-size array to reduction operation maximum)"
         )
-
-
-def _check_items(x: Any, function: str, name: str) -> None:
-    """Raise TypeError if a list holds, at any depth, objects that NumPy would not simply copy."""
-    kind = "list" if isinstance(x, list) else "tuple"
-    for item in set(map(type, x)):
-        if issubclass(item, (int, float, complex, str, np.generic)):
-            continue
-        if issubclass(item, da.Array):
-            raise TypeError(
-                f"{function}: {name} is a {kind} of Dask arrays, which would be computed here; "
-                f"join them, e.g. with dask.array.stack({name})"
-            )
-        if issubclass(item, np.ma.MaskedArray):
-            raise TypeError(
-                f"{function}: {name} is a {kind} of masked arrays, whose masks would be lost; join "
-                f"them, e.g. with numpy.ma.stack({name})"
-            )
-        if issubclass(item, (list, tuple)):
-            for inner in x:
-                if isinstance(inner, item):
-                    _check_items(inner, function, name)
-            continue
-        one = next(one for one in x if type(one) is item)
-        if _is_labelled(one) or dask.is_dask_collection(one):
-            raise TypeError(
-                f"{function}: {name} is a {kind} with an item of type {type_name(one)}, which "
-                "would be computed here, or lose its labels; convert each to an array "
-                "(.to_numpy(), .data, .to_dask_array(lengths=True) or dask.array.from_delayed) and "
-                "stack these"
-            )
-
-
-def _is_labelled(x: Any) -> bool:
-    """Whether x is labelled, as the objects of pandas, polars, xarray and dask.dataframe are.
-
-    Judged by its attributes, since these libraries are imported only if the data come from them.
-    """
-    if isinstance(x, (np.ndarray, np.generic, da.Array, int, float, complex, str)):
-        return False
-    # Series, frames, columns and DataArrays; lazy frames; Datasets.
-    kinds = ("to_numpy", "__dataframe__", "collect_schema", "data_vars", "divisions")
-    return any(hasattr(type(x), kind) for kind in kinds)
 
 
 def _plain(axes: Iterable[int]) -> Any:

@@ -113,8 +113,8 @@ def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
         return x[key]
     if not _is_frame(key) or key.ndim != 1:
         what = repr(key) if np.isscalar(key) or key is None else f"of type {type_name(key)}"
-        if isinstance(key, str) and x.ndim == 1:
-            what += ", but x is a Series and has no columns"
+        if isinstance(key, str):
+            what += _what_there_is(x, key)
         if hasattr(key, "to_series"):
             what += f", of which {name}.to_series() makes a Series"
         raise TypeError(
@@ -137,6 +137,15 @@ def _as_key(function: str, x: Frame, key: Any, name: str) -> Any:
             "divided elsewhere; make both columns of one DataFrame, as merge does"
         )
     return key
+
+
+def _what_there_is(x: Frame, name: str) -> str:
+    """What x has in place of a column of some name."""
+    if x.ndim == 1:
+        return ", but x is a Series and has no columns"
+    if name in x._meta.index.names if dask.is_dask_collection(x) else name in x.index.names:
+        return ", a level of the index of x, of which x.reset_index() makes a column"
+    return f", and x has the columns {', '.join(map(repr, x.columns[:20]))}"
 
 
 def _is_frame(x: Any) -> bool:

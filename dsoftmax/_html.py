@@ -20,4 +20,5 @@ def html_of(title: str, rows: dict[str, object]) -> str | None:
 
 
 def _cell(value: object) -> str:
-    return value._repr_html_() if isinstance(value, da.Array) else html.escape(str(value))
+    shown = getattr(value, "_repr_html_", None)  # Dask's array expressions have none
+    return shown() if isinstance(value, da.Array) and shown else html.escape(str(value))

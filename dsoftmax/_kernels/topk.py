@@ -101,7 +101,7 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: boo
     smallest, k = k < 0, min(abs(k), x.shape[axis])
     if smallest:
         values, indices = _smallest(x, axis, k)
-        return Top(values, indices, lengths, None)
+        return Top(_native(values), indices, lengths, None)
     if where is not None:
         return _of_masked(x, where, axis, k, lengths)
     if k > 0 and topk_cpu.supports(x) and can_compile():
@@ -109,7 +109,14 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: boo
             return _compiled(x, axis, k, normalized)._replace(lengths=lengths)
     values, indices = select(x, axis, k)
     normalizer = kernels_for(x).of_block(x, (axis,)) if normalized else None
-    return Top(values, indices, lengths, normalizer)
+    return Top(_native(values), indices, lengths, normalizer)
+
+
+def _native(values: Array) -> Array:
+    """In the byte order of the machine, as all results are."""
+    if not isinstance(values, np.ndarray):
+        return values
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _compiled(x: Array, axis: int, k: int, normalized: bool) -> Top:
@@ -166,6 +173,7 @@ def _of_masked(x: Array, where: Array, axis: int, k: int, lengths: tuple[int, ..
     least = -float("inf") if floating else False if name == "bool" else xp.iinfo(x.dtype).min
     filled = xp.where(where, x, xp.full_like(x, least))
     values, indices = select(filled, axis, k, out=out)
+    values = _native(values)
     normalizer = kernels_for(x, where).of_block(x, (axis,), where=where)
     return Top(values, indices, lengths, normalizer, xp.take_along_axis(out, indices, axis=axis))
 

@@ -46,6 +46,13 @@ def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | 
     return limit
 
 
+def _one_array(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> str | None:
+    if len(value) > 1:
+        more = " (dsoftmax.grouped takes several keys, in Python)" if option.name == "by" else ""
+        raise click.UsageError(f"--{option.name} is given {len(value)} times; give one array{more}")
+    return value[0] if value else None
+
+
 def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
@@ -84,6 +91,8 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--where",
         metavar="MASK",
         type=click.Path(),
+        multiple=True,
+        callback=_one_array,
         help="Boolean array; only elements where it is true take part. It broadcasts to the shape "
         "of SRC.",
     ),
@@ -91,6 +100,8 @@ OPTIONS: dict[str, Callable[..., Any]] = {
         "--by",
         metavar="LABELS",
         type=click.Path(),
+        multiple=True,
+        callback=_one_array,
         help="Array with a label for each position along --axis, by default the last: the "
         "probabilities sum to 1 within each group of positions with the same label.",
     ),

@@ -23,6 +23,8 @@ from .command import COMMANDS, invoke, run
         (["--axis", "0,-2"], "softmax: duplicate value in --axis 0,-2; name each axis once"),
         (["--axis", "0", "--axis", "0"], "softmax: duplicate value in --axis 0,0"),
         (["--axis", "rows"], "--axis is 'rows'; give integers, e.g. --axis 0,2 or --axis -1"),
+        (["--where", "a.npy", "--where", "b.npy"], "--where is given 2 times; give one array"),
+        (["--by", "a.npy", "--by", "b.npy"], "--by is given 2 times; give one array (dsoftmax."),
         (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. 64MiB"),
         (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
         (["--chunk-size=-1kB"], "--chunk-size is '-1kB'; give a size"),

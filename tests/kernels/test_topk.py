@@ -65,15 +65,16 @@ class TestBlocks:
         nan = np.take_along_axis(np.isnan(flat), order, place)
         nan_first = np.argsort(~nan, axis=place, kind="stable")
         expected = np.take_along_axis(order, nan_first, place).take(range(k), place)
-        for values, indices in (
-            kernel.of_block(x, axes, k, normalized=True)[:2],
-            kernel.of_block(x, axes, k, normalized=False)[:2],
-            topk_cpu.of_block(flat, place, k, normalized=True)[:2],
-            kernel.select(flat, place, k),
+        native = x.dtype.newbyteorder("=")
+        for dtype, (values, indices) in (
+            (native, kernel.of_block(x, axes, k, normalized=True)[:2]),
+            (native, kernel.of_block(x, axes, k, normalized=False)[:2]),
+            (native, topk_cpu.of_block(flat, place, k, normalized=True)[:2]),
+            (x.dtype, kernel.select(flat, place, k)),
         ):
             assert_array_equal(indices, expected)
             assert_array_equal(values, np.take_along_axis(flat, expected, place))
-            assert (indices.dtype, values.dtype) == (np.int64, x.dtype)
+            assert (indices.dtype, values.dtype) == (np.int64, dtype)
 
     @pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-8), ("float64", 1e-15)])
     @pytest.mark.parametrize("data", DATA)
@@ -98,7 +99,7 @@ class TestBlocks:
         values, indices, normalizer = topk_cpu.of_block(x, axis, k, normalized=True)
         expected = expected_indices(x, k, axis)
         assert_array_equal(indices, expected)
-        assert values.dtype == x.dtype
+        assert values.dtype == x.dtype.newbyteorder("=")
         assert_array_equal(values.astype(float), taken(x, expected, axis).astype(float))
         assert_array_equal(normalizer.m, x.astype(float).max(axis=axis, keepdims=True))
 

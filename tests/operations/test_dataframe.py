@@ -420,7 +420,7 @@ def test_a_random_generator_below_is_warned_of():
             TypeError,
             "by is 'market', but x is a Series and has no columns; pass a Series",
         ),
-        (["u"], "nowhere", TypeError, "by is 'nowhere'; pass a Series"),
+        (["u"], "nowhere", TypeError, "by is 'nowhere', and x has the columns 'u'; pass a"),
         ("u", [1, 2], TypeError, r"by\[0\] is 1; pass a Series"),
         ("u", two_keys().index, TypeError, r"pandas \w*Index, of which by.to_series\(\) makes"),
         ("u", [], ValueError, "by is empty; pass labels, or several keys in a list"),
@@ -565,3 +565,16 @@ def test_the_first_part_of_the_names_of_several_columns():
     with pytest.raises(ValueError, match="by is 'a', which several columns of x have as"):
         dataframe.softmax(dd.from_pandas(df, npartitions=1), by="a")
     assert dataframe.softmax(df, by=("b", "x")).shape == (2, 2)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_names_that_are_of_no_column(lazy):
+    df = pd.DataFrame({"market": [1, 2], "u": [0.0, 1.0]})
+    levels = df.set_index("market")
+    if lazy:
+        df, levels = (dd.from_pandas(frame, npartitions=1) for frame in (df, levels))
+    with pytest.raises(TypeError, match="by is 'markt', and x has the columns 'market', 'u'; pass"):
+        dataframe.softmax(df, by="markt")
+    with pytest.raises(TypeError, match=r"by is 'market', a level of the index .*x.reset_index"):
+        dataframe.softmax(levels, by="market")
+    assert dataframe.softmax(levels.reset_index(), by="market").shape[1] == 1

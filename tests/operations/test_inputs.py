@@ -1,5 +1,7 @@
 """What may be given for an array, and what is refused: labels, subclasses, odd blocks."""
 
+from pathlib import Path
+
 import dask
 import dask.array as da
 import dask.bag as db
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+import dsoftmax
 from dsoftmax import Normalizer, log_softmax, logsumexp, softmax, softmax_topk, topk
 
 from ..compare import assert_allclose, assert_array_equal
@@ -14,8 +17,12 @@ from ..compare import assert_allclose, assert_array_equal
 pd = pytest.importorskip("pandas", reason="arrays of pandas")
 pl = pytest.importorskip("polars", reason="arrays of Polars")
 xr = pytest.importorskip("xarray", reason="arrays of xarray")
+zarr = pytest.importorskip("zarr", reason="stored arrays")
 pytest.importorskip("pyarrow", reason="Dask's data frames")
 dd = pytest.importorskip("dask.dataframe", reason="Dask's data frames")
+
+import dsoftmax.dataframe  # noqa: E402
+import dsoftmax.xarray  # noqa: E402
 
 X = [0.0, 1.0, 2.0]
 
@@ -72,6 +79,38 @@ def test_labels_are_not_lost_without_a_word(name, function, lazily):
     match = rf"^{what} is of type {kind}, not an array.*labels; pass {argument}{array}"
     with pytest.raises(TypeError, match=match):
         lazily(call, LABELLED[name])
+
+
+@pytest.mark.parametrize("module", [dsoftmax.xarray, dsoftmax.dataframe])
+def test_a_module_that_keeps_labels_is_named_where_it_has_the_function(module):
+    x = LABELLED["a DataArray of Dask" if module is dsoftmax.xarray else "a Series of Dask"]
+    others = {"choice": (2,), "topk": (2,), "cumulative_logsumexp": (), "gumbel_topk": (2,)}
+    for name in module.__all__:
+        if name != "expectation":  # which takes more than x
+            with pytest.raises(TypeError, match=rf"^{name}: .*, or use {module.__name__}"):
+                getattr(dsoftmax, name)(x)
+    for name, more in others.items():
+        with pytest.raises(TypeError, match=rf"^{name}: x is of type .*, not an array") as caught:
+            getattr(dsoftmax, name)(x, *more)
+        assert "or use" not in str(caught.value)
+
+
+def test_a_stored_array_is_not_loaded_whole(function, lazily):
+    what, call = function
+    stored = zarr.create_array({}, shape=(3,), dtype="f8", chunks=(2,))
+    match = rf"^{what} is of type zarr \w+, a stored array, .* pass dask.array.from_array\("
+    with pytest.raises(TypeError, match=match):
+        lazily(call, stored)
+    stored[:] = X
+    x = da.from_array(stored)
+    assert_allclose(dsoftmax.softmax(x), dsoftmax.softmax(X))
+
+
+@pytest.mark.parametrize("x", ["x.zarr", Path("x.npy")], ids=str)
+def test_a_name_is_not_opened(x, function, lazily):
+    what, call = function
+    with pytest.raises(TypeError, match=rf"^{what} is .*{x}.*, not an array; open the file first"):
+        lazily(call, x)
 
 
 @pytest.mark.parametrize("x", [dask.delayed(X), db.from_sequence(X)], ids=["Delayed", "Bag"])

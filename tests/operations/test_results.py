@@ -9,6 +9,8 @@ import pytest
 
 import dsoftmax
 
+from ..processes import printed
+
 X = np.random.default_rng(0).normal(size=(6, 8))
 FUNCTIONS = {
     "TopK": lambda x: dsoftmax.softmax_topk(x, 3, axis=1),
@@ -93,3 +95,18 @@ def test_notebooks_show_a_lazy_normalizer(axis, lazily):
     assert n.d._repr_html_() in shown
     assert f">{n.axis}</td>" in shown
     assert n.compute()._repr_html_() is None
+
+
+@pytest.mark.system
+def test_what_notebooks_show_in_the_array_expression_mode():
+    """Whose arrays Dask shows as text."""
+    program = """
+import dask.array as da
+import dsoftmax
+x = da.ones((4, 6), chunks=3)
+for found in (dsoftmax.topk(x, 2, axis=1), dsoftmax.Normalizer.of(x, 1)):
+    print(found._repr_html_())
+"""
+    shown = printed(program, expressions=True)
+    assert shown.count("<table>") == 2
+    assert "indices" in shown

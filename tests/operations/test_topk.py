@@ -238,3 +238,14 @@ def test_the_input_is_not_modified():
         softmax_topk(x, 5, axis)
         dask.compute(softmax_topk(dask_array(x, 6), 5, axis))
     assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("k", [0, 2, -2])
+@pytest.mark.parametrize("dtype", [">f2", ">f4", ">f8", ">g", ">i4", ">u8"])
+def test_results_have_the_byte_order_of_the_machine(k, dtype):
+    x = np.array([3, 1, 2, 5] * 3).astype(dtype)
+    native = x.dtype.newbyteorder("=")
+    right = np.sort(x.astype(native))[:: -1 if k > 0 else 1][: abs(k)]
+    for given in (x, *(da.from_array(x, chunks=n) for n in (12, 5))):
+        values = dask.compute(topk(given, k, axis=0))[0].values
+        np.testing.assert_array_equal(values, right, strict=True)

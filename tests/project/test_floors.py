@@ -11,7 +11,7 @@ ROOT = Path(dsoftmax.__file__).parent
 # From the ground up; those in one row know nothing of each other.
 FLOORS = (
     {"_algebra", "_html", "_install"},
-    {"_kernels", "_graph"},
+    {"_graph", "_kernels", "_not_arrays"},
     {"_arguments", "_compile", "_operation", "_reread", "_results"},
     {"_draw_arguments", "_group_blocks", "_terms", "_topk_operation"},
     {"_engine", "_group_arguments", "_gumbel_operation", "_placed"},

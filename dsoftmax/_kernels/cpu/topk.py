@@ -78,7 +78,8 @@ def of_block(x: Array, axis: int, k: int, normalized: bool) -> tuple[Array, Arra
     normalizer = block.of_block(x, (axis,)) if normalized and not plan.fused else None
     if plan.fused:
         normalizer = State(*(to_block(field[:, 0, :], 1) for field in states))
-    return to_block(values, k).astype(x.dtype, copy=False), to_block(indices, k), normalizer
+    values = to_block(values, k).astype(x.dtype.newbyteorder("="), copy=False)
+    return values, to_block(indices, k), normalizer
 
 
 def quick(x: Any, k: Any, axis: Any, normalized: bool) -> tuple[Array, Array, State | None] | None:
