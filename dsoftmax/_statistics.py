@@ -38,7 +38,7 @@ def expectation(
     values : array_like, or tuple of such
         The values to average: real, and not masked. They broadcast with x, both ways, so for a
         grid the coordinates of one axis are enough. A tuple gives one mean for each of its arrays,
-        all in one pass over x.
+        all in one pass over x; a list is one array.
     axis : int or tuple of ints, optional
         Axis or axes along which the probabilities sum to 1; None (the default) means all axes.
     keepdims : bool, optional
