@@ -111,6 +111,11 @@ class Url:
             self.fs.invalidate_cache()  # of listings
             return bool(self.fs.exists(self.path))
 
+    def check_reachable(self) -> None:
+        """Raise StorageError for what hides whether there is a file, as a host that is away."""
+        with reported("read", self), contextlib.suppress(FileNotFoundError):
+            self.fs.cat_file(self.path, start=0, end=1)
+
     def is_dir(self) -> bool:
         """Whether there is something in it."""
         with reported("read", self):

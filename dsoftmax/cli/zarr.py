@@ -48,6 +48,7 @@ class ZarrArray(WritableArray):
         if not any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup")):
             problem = "the directory is not a Zarr array"
             if isinstance(path, Url):
+                (path / "zarr.json").check_reachable()
                 problem = "there is no Zarr array, and the name does not end in .npy"
             raise StorageError(f"cannot read {path}: {problem}")
         arrays = None

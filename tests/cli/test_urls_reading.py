@@ -4,6 +4,7 @@ import functools
 import http.server
 import io
 import re
+import socket
 import sys
 import threading
 
@@ -130,6 +131,15 @@ def test_arrays_that_are_not_there(memory):
         with pytest.raises(StorageError, match=message):
             open_source(url)
     np.testing.assert_array_equal(open_source("memory://group.zarr/a")[:, :], X)
+
+
+def test_hosts_that_are_away():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    pytest.importorskip("aiohttp", reason="reads from servers")
+    for name in ("x.zarr", "x.npy"):
+        with pytest.raises(StorageError, match=rf"cannot read http://127.0.0.1:{port}/x.*onnect"):
+            open_source(f"http://127.0.0.1:{port}/{name}")
 
 
 def test_packed_numbers_are_decoded(memory):
