@@ -305,13 +305,17 @@ def test_apply_ufunc_and_reduce(x):
 
 def test_the_code_of_the_document():
     text = Path(__file__).parents[2].joinpath("docs/xarray.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     found = {}
-    exec(compile(code, "xarray.md", "exec"), found)
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(compile(code, "xarray.md", "exec"), found)
     utility, p, within, nests = (found[name] for name in ("utility", "p", "within", "nests"))
     assert p.chunks == within.chunks == utility.chunks
     np.testing.assert_allclose(within.sum("mode"), 2, rtol=1e-14)
     np.testing.assert_allclose(np.log(np.exp(nests).sum("public")), found["inclusive_value"])
+    assert 300 < found["size"] < 1200  # of 2000 / exp(1)
+    assert abs(found["mean"] - 1) < 0.15
+    assert found["sample"].sizes == {"sample": 1000}
+    assert abs(found["sample"].mean() - found["mean"]) < 0.2
 
 
 def test_map_blocks_and_pipe(lazily):
