@@ -70,9 +70,10 @@ def softmax(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, sparse, labelled (a Series, a DataArray), a Dask collection
-        other than an array, or a list of such, of Dask arrays or of masked arrays; if where is
-        not boolean; or if axis or split_every is of the wrong type.
+        If x is complex or not numeric, sparse, labelled (a Series, a DataArray), stored (an array
+        of zarr or h5py, the name of a file), a Dask collection other than an array, or a list of
+        such, of Dask arrays or of masked arrays; if where is not boolean; or if axis or
+        split_every is of the wrong type.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
         empty along axis, if where does not broadcast with x, if split_every is less than 2, or if

@@ -65,8 +65,10 @@ def test_kernels_keep_everything_in_registers(ptx):
     assert found == []
 
 
-def test_no_product_of_noise_is_fused_with_a_sum(ptx):
-    assert "fma" not in ptx[KEYS_KERNEL.name]
+@pytest.mark.parametrize("architecture", [OLDEST, ARCHITECTURES[-1]])
+def test_no_product_of_noise_is_fused_with_a_sum(architecture):
+    code = compiled(source([KEYS_KERNEL]), OPTIONS, f"compute_{architecture}").ptx
+    assert "fma" not in entries_in(code)[KEYS_KERNEL.name]
 
 
 def test_contiguous_memory_is_accessed_in_16_bytes(ptx):
