@@ -74,9 +74,9 @@ def cross_entropy(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, sparse, labelled, a Dask collection other than an array, or
-        a list of Dask or masked arrays; if labels are not of integers; if where is not boolean; if
-        axis is not an int; if ignore_label or split_every is of the wrong type.
+        If x is complex or not numeric, sparse, labelled, stored, a Dask collection other than an
+        array, or a list of Dask or masked arrays; if labels are not of integers; if where is not
+        boolean; if axis is not an int; if ignore_label or split_every is of the wrong type.
     ValueError
         If a label is out of range: the error has its value and position, and is raised at the
         call for labels in memory, in the computation for others. If labels do not have the shape of

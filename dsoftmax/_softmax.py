@@ -267,9 +267,9 @@ def logsumexp(
     Raises
     ------
     TypeError
-        If a or b is not numeric, sparse, labelled, a Dask collection other than an array, or a
-        list of such, of Dask arrays or of masked arrays; if where is not boolean; or if b or where
-        is of another array library than a (and not NumPy's).
+        If a or b is not numeric, sparse, labelled, stored, a Dask collection other than an array,
+        or a list of such, of Dask arrays or of masked arrays; if where is not boolean; or if b or
+        where is of another array library than a (and not NumPy's).
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, b or where does not
         broadcast with a, or their unknown chunk sizes cannot agree. Raised at the call, or in the

@@ -71,9 +71,9 @@ def softmax_matmul(
     Raises
     ------
     TypeError
-        If x or v is complex or not numeric, sparse, labelled, a Dask collection other than an
-        array, or a list of Dask or masked arrays; if where is not boolean; if they are of different
-        array libraries; or if split_every is of the wrong type.
+        If x or v is complex or not numeric, sparse, labelled, stored, a Dask collection other than
+        an array, or a list of Dask or masked arrays; if where is not boolean; if they are of
+        different array libraries; or if split_every is of the wrong type.
     ValueError
         If x or v is a scalar, their shapes do not fit, where does not broadcast with x, x is known
         to be empty along its last axis, or split_every is less than 2. Raised at the call, or in

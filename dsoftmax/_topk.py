@@ -74,9 +74,9 @@ def softmax_topk(
     Raises
     ------
     TypeError
-        If x is complex or not numeric, sparse, labelled, a Dask collection other than an array, or
-        a list of Dask or masked arrays; if k, axis or split_every is of the wrong type, or if axis
-        is left out of an array of several dimensions.
+        If x is complex or not numeric, sparse, labelled, stored, a Dask collection other than an
+        array, or a list of Dask or masked arrays; if k, axis or split_every is of the wrong type,
+        or if axis is left out of an array of several dimensions.
     ValueError
         If k is negative or exceeds the length of the axis, axis is out of range
         (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at the
