@@ -170,10 +170,12 @@ def _candidates(
         with suppress(CannotCompileError):
             return random_bits.candidates(x, indices, least, key)
     index = indices if isinstance(indices, np.ndarray) else np.arange(indices, indices + x.size)
-    bits = philox.bits(index, key)
-    hit = np.flatnonzero(~(bits >= _limit(x.max(), least)))  # one number tells for most
-    hit = hit[~(bits[hit] >= _limit(x[hit], least))]  # NaN is one
-    return hit, bits[hit]
+    high = philox.high_words(index, key)
+    lowest = philox.joined(high, np.int64(0))
+    hit = np.flatnonzero(~(lowest >= _limit(x.max(), least)))  # one number tells for most
+    bits = philox.joined(high[hit], philox.low_words(index[hit], key))
+    kept = ~(bits >= _limit(x[hit], least))  # NaN is one
+    return hit[kept], bits[kept]
 
 
 def _limit(x: Array, least: float) -> Array:

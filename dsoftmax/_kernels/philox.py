@@ -2,7 +2,8 @@
 
 The generator of Salmon, Moraes, Dror and Shaw (2011, "Parallel random numbers: as easy as 1, 2, 3",
 doi:10.1145/2063384.2063405) has no state: the bits of counter i are computed from i alone.  With
-the index of an element as its counter, the element has the same bits whatever the chunks.
+a counter that follows from the index of an element, the element has the same bits whatever the
+chunks.
 
 All 32-bit words are kept in int64, the one wide integer of which every array library has products:
 these wrap around, and shifts keep the sign, which the masks take away.
@@ -25,6 +26,8 @@ _MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 _WEYL = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
 
+LOW_BITS = 21  # of 53, that are of the low word
+
 
 def words(first: Array, second: Array | int, key: Key) -> Words:
     """The four words of 32 bits of counters, whose 128 bits are two integers of 64 bits.
@@ -43,15 +46,39 @@ def words(first: Array, second: Array | int, key: Key) -> Words:
 
 
 def bits(index: Array, key: Key) -> Array:
-    """53 random bits, as int64, for each index: two of its words, less the lowest bits."""
+    """53 random bits, as int64, for each index: those of its high word, then of its low word.
+
+    Four indices share a counter, which has a word for each of them: for the high words, which alone
+    tell of most elements that they are not drawn, and with 1 beside it for the low words.
+    """
+    return joined(high_words(index, key), low_words(index, key))
+
+
+def high_words(index: Array, key: Key) -> Array:
+    """The upper 32 of the bits of each index, as int64."""
+    return _words_of(index, 0, key)
+
+
+def low_words(index: Array, key: Key) -> Array:
+    """The word of each index whose upper 21 bits are the lower ones of its 53."""
+    return _words_of(index, 1, key)
+
+
+def joined(high: Array, low: Array) -> Array:
+    """The 53 bits of two words."""
+    return (high << LOW_BITS) | (low >> 32 - LOW_BITS)
+
+
+def _words_of(index: Array, half: int, key: Key) -> Array:
     xp = array_namespace(index)
     if not xp.isdtype(index.dtype, xp.int64):
         raise TypeError(
             f"random draws count in int64, which {index.dtype} is not; with JAX, set jax_enable_x64"
         )
-    zero = xp.zeros((1,) * index.ndim, dtype=xp.int64, device=device(index))
-    low, high, _, _ = words(index, zero, key)
-    return (high << 21) | (low >> 11)
+    second = xp.full((1,) * index.ndim, half, dtype=xp.int64, device=device(index))
+    c0, c1, c2, c3 = words(index >> 2, second, key)
+    odd, upper = index & 1 > 0, index & 2 > 0
+    return xp.where(upper, xp.where(odd, c3, c2), xp.where(odd, c1, c0))
 
 
 def mul_shift(factor: Array, random: Words) -> Array:

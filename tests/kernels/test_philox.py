@@ -44,11 +44,14 @@ def test_known_answers(xp, counter, key, expected):
     assert tuple(int(word[0]) for word in philox.words(first, second, key)) == expected
 
 
-def test_bits_are_the_first_two_words(xp):
-    index = np.array([0, 1, 2**32 - 1, 2**32, 2**63 - 1])
-    low, high, _, _ = philox.words(index, np.zeros(1, np.int64), (7, 8))
-    expected = [int(a) + (int(b) << 32) >> 11 for a, b in zip(low, high, strict=True)]
-    assert [int(i) for i in philox.bits(xp.asarray(index), (7, 8))] == expected
+def test_bits_are_those_of_a_high_and_a_low_word(xp):
+    index, expected = [0, 1, 2, 3, 4, 2**32 - 1, 2**34, 2**63 - 1], []
+    for i in index:
+        counter = np.array([i >> 2])
+        high, low = (int(philox.words(counter, np.array([j]), (7, 8))[i & 3][0]) for j in (0, 1))
+        expected.append((high << 32 | low) >> 11)
+    found = philox.bits(xp.asarray(np.array(index)), (7, 8))
+    assert [int(i) for i in found] == expected
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 5000])

@@ -33,7 +33,7 @@ def gumbel_noise(kernel: Function, address: Address) -> bool:
 def noisy_candidates(kernel: Function, address: Address, element: Any) -> bool:
     key, least = (0xA4093822, 0x299F31D0), np.array([6.5])
     x = scores((2 * RANDOM_TILE + _SLICES,), element) / 3
-    index = 2**40 + np.arange(x.size)
+    index = 2**40 + 5 + np.arange(x.size)  # tiles begin within
     bits = philox.bits(index, key)
     expected = np.flatnonzero(bits < np.exp(x.astype(np.float64) - least) * 2.0**53)
     places, found, number = (np.zeros(n, np.int64) for n in (x.size, x.size, 1))

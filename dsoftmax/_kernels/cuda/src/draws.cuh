@@ -36,12 +36,12 @@ struct Logarithm {
     __device__ __forceinline__ double value() const { return (high - (small - f)).value; }
 };
 
-// The 53 bits that belong to an index: Philox4x32-10.
-__device__ __forceinline__ long long random_bits(
-    unsigned long long index, unsigned k0, unsigned k1
+// Philox4x32-10: the four words of a counter.
+__device__ __forceinline__ void philox(
+    unsigned long long counter, unsigned half, unsigned k0, unsigned k1, unsigned *words
 )
 {
-    unsigned c0 = unsigned(index), c1 = unsigned(index >> 32), c2 = 0, c3 = 0;
+    unsigned c0 = unsigned(counter), c1 = unsigned(counter >> 32), c2 = half, c3 = 0;
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         const unsigned long long p0 = 0xd2511f53ull * c0, p1 = 0xcd9e8d57ull * c2;
@@ -52,7 +52,33 @@ __device__ __forceinline__ long long random_bits(
         k0 += 0x9e3779b9u;
         k1 += 0xbb67ae85u;
     }
-    return (long long)c1 << 21 | c0 >> 11;
+    words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
+}
+
+// The words of N indices that follow one another: high ones, which nearly always suffice, or low
+// ones. Four indices share a counter. Nothing is indexed by a variable: that would be in memory.
+template <int N> __device__ __forceinline__ void random_words(
+    long long index, unsigned half, long long key_0, long long key_1, unsigned (&words)[N]
+)
+{
+    const int COUNTERS = (N + 6) / 4;
+    unsigned all[4 * COUNTERS] = {};
+#pragma unroll
+    for (int i = 0; i < COUNTERS; ++i) {
+        if (4 * i < (index & 3) + N)
+            philox((index >> 2) + i, half, unsigned(key_0), unsigned(key_1), all + 4 * i);
+    }
+    const bool odd = index & 1, upper = index & 2;
+#pragma unroll
+    for (int i = 0; i <= N; ++i) all[i] = upper ? all[i + 2] : all[i];
+#pragma unroll
+    for (int i = 0; i < N; ++i) words[i] = odd ? all[i + 1] : all[i];
+}
+
+// The 53 bits of two words.
+__device__ __forceinline__ long long joined(unsigned high, unsigned low)
+{
+    return (long long)high << 21 | low >> 11;
 }
 
 __device__ __forceinline__ double gumbel_noise(long long bits)
@@ -87,9 +113,10 @@ __device__ __forceinline__ void noisy_keys(const Keys &call)
         double x[1];
         load_any(x, from, int(call.x_dtype));
         if (call.where && !call.where[at.where]) x[0] = -infinity();
-        const long long bits
-            = random_bits(call.first + at.b, unsigned(call.key_0), unsigned(call.key_1));
-        *(double *)(call.y + at.y) = x[0] + gumbel_noise(bits);
+        unsigned high[1], low[1];
+        random_words(call.first + at.b, 0, call.key_0, call.key_1, high);
+        random_words(call.first + at.b, 1, call.key_0, call.key_1, low);
+        *(double *)(call.y + at.y) = x[0] + gumbel_noise(joined(high[0], low[0]));
     }
 }
 
@@ -139,27 +166,29 @@ template <typename Element> __device__ __forceinline__ void best_draws(const Dra
         for (int i = 0; i < EACH; ++i) x[i] = Element::decode(taken<Bits>(next, i));
         if (tile + TOPK_THREADS < pieces) next = load(tile + TOPK_THREADS);
         const auto index_of = [&](int i) { return run.index(tile, thread, i); };
-        long long bits[EACH], smallest = 1LL << 53;
+        unsigned high[EACH], smallest = ~0u;
+        random_words(first_of_part + index_of(0), 0, call.key_0, call.key_1, high);
         bool nan = false;
         Real top = x[0];
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
-            bits[i] = random_bits(
-                first_of_part + index_of(i), unsigned(call.key_0), unsigned(call.key_1)
-            );
-            smallest = shortest(smallest, bits[i]);
+            smallest = high[i] < smallest ? high[i] : smallest;
             top = larger(top, x[i]);
             nan = nan || x[i] != x[i];
         }
         const double least = Ordered<double>::inverse(candidates.limit.order);
-        const bool may_be = nan || !(double(smallest) >= bits_below(top, least));
+        const bool may_be = nan || !(double(joined(smallest, 0)) >= bits_below(top, least));
         if (__syncthreads_count(may_be) == 0) continue;
         Order orders[EACH];
+        unsigned low[EACH] = {};
+        if (may_be) random_words(first_of_part + index_of(0), 1, call.key_0, call.key_1, low);
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
             orders[i] = 0;
-            if (may_be && run.has(index_of(i)))
-                orders[i] = ordered(double(x[i]) + gumbel_noise(bits[i]), ~Order(0));
+            if (may_be && run.has(index_of(i))) {
+                const double noise = gumbel_noise(joined(high[i], low[i]));
+                orders[i] = ordered(double(x[i]) + noise, ~Order(0));
+            }
         }
         const int first = run.index(tile, 0, 0);
         candidates.add(
