@@ -18,6 +18,7 @@ from ._arguments import Array
 from ._frame_arguments import Columns, Frame, Labels, as_arrays
 from ._graph.dask_private import for_partitions
 from ._graph.tree import SplitEvery
+from ._group_blocks import Expected
 from ._group_parts import in_order
 from ._group_plan import parts_of
 from ._groups import (
@@ -45,6 +46,7 @@ def softmax(given: Columns, logarithm: bool, expected: Any, split_every: SplitEv
     return given.x.map_partitions(
         partial(_rescaled, **options, **found.options),
         *given.keys,
+        *(for_partitions([one.to_delayed().item()]) for one in found.beside),
         for_partitions(tables.to_delayed().ravel().tolist()),
         meta=softmax(_empty(given), logarithm, expected, None),
         token=f"{found.key}-rescale",
@@ -103,8 +105,10 @@ def _like(x: Frame, values: Array, index: Any = None) -> Frame:
 
 def _rescaled(x: Frame, *others: Any, dtypes: Labels, **options: Any) -> Frame:
     *keys, table = others
+    beside = [one for one in keys if isinstance(one, Expected)]
+    keys = keys[: len(keys) - len(beside)]
     block, labels = as_arrays(x, *keys, dtypes=dtypes, function=options["function"])
-    return _like(x, rescaled_block(block, *labels, table, **options))
+    return _like(x, rescaled_block(block, *labels, *beside, table, **options))
 
 
 def _summary(

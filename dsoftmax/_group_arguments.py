@@ -11,8 +11,8 @@ import numpy as np
 from ._algebra.dtypes import dtype_name, result_dtype, type_name
 from ._arguments import Array, as_any_array, as_array, check_axis
 from ._graph.stage import Stage
-from ._graph.tree import map_blocks
-from ._group_blocks import as_labelled, check_block, places_among
+from ._graph.tree import constant, map_blocks
+from ._group_blocks import Expected, as_labelled, check_block, places_among
 from ._kernels.factorize import KINDS, has_missing, in_order
 
 _COMPARABLE = ("biuf", "UT", "S", "M", "m")  # kinds of dtypes; objects may be anything
@@ -75,8 +75,15 @@ class Grouping(NamedTuple):
             "axis": self.axis,
             "ndim": self.x.ndim,
             "kinds": kinds,
-            "expected": self.expected,
+            "expected": None if self.is_lazy else self.expected,
         }
+
+    @property
+    def beside(self) -> tuple[da.Array, ...]:
+        """Blocks that stages take after the keys: of a Dask array the expected labels."""
+        if self.expected is None or not self.is_lazy:
+            return ()
+        return (constant(Expected(self.expected), "grouped-expected"),)
 
     @property
     def labelled(self) -> Any:
@@ -84,7 +91,7 @@ class Grouping(NamedTuple):
         if not self.is_lazy:
             return as_labelled(self.x, *self.keys, **self.options)
         stage = Stage(f"{self.key}-terms", as_labelled, self.x.dtype, **self.options)
-        return map_blocks(stage, self.x, *self.keys)
+        return map_blocks(stage, self.x, *self.keys, *self.beside)
 
 
 def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) -> Grouping:
@@ -125,6 +132,11 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
 
 def _as_key(by: Any, function: str, name: str) -> tuple[Array, Array | None]:
     """Labels as a vector, and the categories that they stand for if they are pandas' codes."""
+    if isinstance(by, (str, bytes)):
+        raise TypeError(
+            f"{function}: {name} is {by!r}; pass the labels themselves, or use dsoftmax.dataframe "
+            "for columns and dsoftmax.xarray for coordinates, which take names"
+        )
     categories = None
     if hasattr(by, "codes") and hasattr(by, "categories"):
         categories = np.asarray(by.categories)

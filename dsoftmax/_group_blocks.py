@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ from ._kernels import as_block
 from ._kernels.distinct import UnorderedError
 from ._kernels.factorize import Coded, Labels, coded, places_of, product
 from ._kernels.groups import Groups, Labelled, merge
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The expected labels of each key, as from `in_order`, among the arguments of a stage."""
+
+    labels: tuple[tuple[Array, Array], ...]
 
 
 def check_block(x: Array, function: str) -> None:
@@ -30,7 +38,7 @@ def check_block(x: Array, function: str) -> None:
         )
 
 
-def as_labelled(x: Array, *keys: Array, axis: int, ndim: int, **options: Any) -> Labelled:
+def as_labelled(x: Array, *keys: Any, axis: int, ndim: int, **options: Any) -> Labelled:
     """A block and its labels, as `as_labels` gives them."""
     x = as_block(x, ndim)
     check_block(x, options["function"])
@@ -38,14 +46,16 @@ def as_labelled(x: Array, *keys: Array, axis: int, ndim: int, **options: Any) ->
 
 
 def as_labels(
-    *keys: Array,
+    *keys: Any,
     function: str,
     kinds: tuple[str, ...],
     expected: tuple[tuple[Array, Array], ...] | None,
     length: int | None = None,
     **_: Any,
 ) -> Labels:
-    """Labels as vectors, or their places among those that are expected."""
+    """Labels as vectors, or their places among those that are expected, which may come last."""
+    if isinstance(keys[-1], Expected):
+        keys, expected = keys[:-1], keys[-1].labels
     vectors = tuple(
         k.ravel() if isinstance(k, (Coded, np.ma.MaskedArray)) else np.ravel(k) for k in keys
     )

@@ -109,12 +109,13 @@ def rescaled_in_parts(
     sought = Stage(f"{key}-sought", sought_in_block, states.dtype, parts=parts, **given.options)
     found = Stage(f"{key}-found", _found, states.dtype)
     index = tuple(range(x.ndim))
-    labels = map_blocks(sought, *keys)
+    labels = map_blocks(sought, *keys, *given.beside)
     pairs = (labels, index), (_numbers(parts.number), (x.ndim,)), (states, (*index, x.ndim))
     rows = join_blocks(found, x.ndim + 1, *pairs)
     options = given.options | {"logarithm": logarithm, "result": dtype_name(given.dtype)}
     stage = Stage(f"{key}-rescale", _rescaled_block, given.dtype, **options)
     arguments: list[Any] = [item for array in again for item in (array, index)]
+    arguments += [item for array in given.beside for item in (array, ())]
     arguments += [rows, (*index, x.ndim)]
     return da.blockwise(stage, index, *arguments, dtype=stage.dtype, align_arrays=False)
 

@@ -54,7 +54,7 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     arrays, call = (given.x, *given.keys), Call.of(given.function, given.x, (axis,))
     if slices_in_one_block(given.x, (axis,)):
         stage = Stage(given.key, _whole, given.dtype, call=call, **options)
-        return map_blocks(stage, *arrays)
+        return map_blocks(stage, *arrays, *given.beside)
     parts = parts_of(given, split_every)
     if parts and not parts.steps:
         found = states_of(given, split_every, parts=parts)
@@ -62,7 +62,7 @@ def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: 
     found = tables_of(given, logarithm, split_every)
     again = second_reads(given.function, arrays, given.labelled, found, (axis,), reread)
     stage = Stage(f"{given.key}-rescale", rescaled_block, given.dtype, **options)
-    return map_blocks(stage, *again, found)
+    return map_blocks(stage, *again, *given.beside, found)
 
 
 def tables_of(given: Grouping, logarithm: bool, split_every: SplitEvery) -> da.Array:

@@ -16,6 +16,8 @@ from typing import Any
 
 import dask
 import dask.array as da
+import numpy as np
+from dask.base import tokenize
 
 from .stage import Stage
 
@@ -26,6 +28,12 @@ SplitEvery = int | dict[int, int] | None
 # than 4 and is no slower); a merge of large ones holds them all in memory at once.
 _SMALL_STATE = 2**20  # bytes
 _FAN_IN_SMALL, _FAN_IN_LARGE = 16, 4
+
+
+def constant(value: Any, name: str) -> da.Array:
+    """An opaque block without axes: tasks that depend on it share it, one for each worker."""
+    lazy = dask.delayed(value, name=f"{name}-{tokenize(value)}", traverse=False)
+    return da.from_delayed(lazy, (), np.float64, name=f"{lazy.key}-block")
 
 
 def slices_in_one_block(x: da.Array, axes: Axes) -> bool:

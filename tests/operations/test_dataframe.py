@@ -1,6 +1,7 @@
 """DataFrames of pandas and Dask: values, index and partitions, kinds of columns, plans, errors."""
 
 import importlib
+import pickle
 import re
 import sys
 from decimal import Decimal
@@ -9,7 +10,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from dask._task_spec import Alias, DataNode
+from dask._task_spec import Alias, DataNode, convert_legacy_graph
 from dask.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,6 +193,15 @@ def test_expected_groups_are_the_index(lazy, name):
     keys = (df["year"].to_numpy(), pd.Categorical(df["market"]))
     dense = of_arrays(df["u"].to_numpy(), keys, expected_groups=([2022, 1], ["a", "b"]))
     np.testing.assert_allclose(both["u"], dense.ravel(), rtol=1e-14)
+
+
+def test_expected_labels_are_sent_once():
+    given = pd.DataFrame({"u": np.zeros(400), "g": np.zeros(400, int)})
+    frame = dd.from_pandas(given, npartitions=40)
+    y = dataframe.softmax(frame["u"], frame["g"], expected_groups=range(20_000))
+    tasks = convert_legacy_graph(dict(y.optimize().__dask_graph__()))
+    large = [key for key, task in tasks.items() if len(pickle.dumps(task)) > 20_000]
+    assert 1 <= len(large) <= 2  # and its copy under the name that partitions have
 
 
 def test_rows_outside_the_expected_groups_are_nan():

@@ -1,5 +1,7 @@
 """Softmax within groups: tasks, the fan-in, and chunks of unknown lengths."""
 
+import pickle
+
 import dask
 import dask.array as da
 import numpy as np
@@ -62,6 +64,16 @@ def test_the_fan_in_follows_from_the_bytes(lazily):
     assert merges(many, split_every=4) == 4 + 1
     with dask.config.set(split_every=4):
         assert merges(many) == 4 + 1
+
+
+@pytest.mark.parametrize("count", [1000, 5_000_000])  # of which the states are in parts
+def test_expected_labels_are_sent_once(count):
+    x, by = da.zeros(4000, chunks=100), da.zeros(4000, chunks=100, dtype=int)
+    for function in (grouped.softmax, grouped.logsumexp):
+        (optimized,) = dask.optimize(function(x, by, expected_groups=range(count)))
+        tasks = convert_legacy_graph(optimized.__dask_graph__())
+        large = [key for key, task in tasks.items() if len(pickle.dumps(task)) > 8 * count]
+        assert len(large) == 1
 
 
 def test_statistics_share_one_pass(lazily):
