@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numba.extending import intrinsic
 
 from .memory import inlined, pointer, reinterpret
@@ -26,18 +27,25 @@ def load(name: str, swapped: bool, working: type) -> Codec:
     stored = np.dtype(f"u{raw.itemsize}").type if swapped else raw.type
     raw, itemsize = raw.type, raw.itemsize
 
+    @njit(inline="always")  # LLVM would inline it too late for loops to become vectors
+    def converted(value: Any) -> Any:
+        if swapped:
+            value = reinterpret(_swap_bytes(value), raw)
+        if half:
+            value = _widen_float16(value)
+        elif brain:
+            value = reinterpret(_u32(value) << _u32(16), _f32)
+        return working(value)
+
     def load_tile(source: int, target: int, step: int, size: int) -> None:
         elements, tile = pointer(source, stored), pointer(target, working)
         step //= itemsize
-        for i in range(size):
-            value = elements[i * step]
-            if swapped:
-                value = reinterpret(_swap_bytes(value), raw)
-            if half:
-                value = _widen_float16(value)
-            elif brain:
-                value = reinterpret(_u32(value) << _u32(16), _f32)
-            tile[i] = working(value)
+        if step == 2:  # of every second one LLVM makes vectors, where it knows that they are
+            for i in range(size):
+                tile[i] = converted(elements[2 * i])
+        else:
+            for i in range(size):
+                tile[i] = converted(elements[i * step])
 
     return load_tile
 

@@ -150,6 +150,8 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
         both = mode & REDUCE and mode & APPLY
         # The softmax of slices in one tile is made of the exponentials that were summed.
         keep = length <= SHORT and both and not mode & LOGARITHM
+        # What has been copied of slices in one tile is still there for their logarithms.
+        again = not (length <= SHORT and both)
         depth = length if length <= SHORT else SHORT // 2
         panel = LANE_BYTES
         if load or load_b or store or keep or masked or run:  # tiles on scratch memory
@@ -291,7 +293,7 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                     for start in range(0, length, depth):
                         rows = min(depth, length - start)
                         tile, row = source + start * x_row, x_row
-                        if run and not keep:
+                        if run and again:
                             transfer_runs(
                                 load,
                                 tile,
@@ -305,14 +307,14 @@ def columns(working: Any, kind: str, masked: bool) -> Callable[..., None]:
                                 size,
                                 run,
                             )
-                        elif copied and not keep:
+                        elif copied and again:
                             transfer(load, tile, row, scratch, pitch, rows, x_step, size)
-                        if copied and not keep:
+                        if copied and again:
                             fill(scratch, pitch, rows, size, groups * n)
                         if copied or keep:
                             tile, row = scratch, pitch
                         kept = flags + start * where_row
-                        if masked and not keep:
+                        if masked and again:
                             overwrite_rows(
                                 tile, row, kept, where_row, where_step, rows, size, -infinity, spare
                             )
