@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from urllib.request import url2pathname
+from zipfile import BadZipFile, ZipFile
 
 from .npy import NpyFile
 from .npy_url import NpyUrl
@@ -15,7 +16,7 @@ FORMATS: dict[str, type[NpyFile] | type[ZarrArray]] = {".npy": NpyFile, ".zarr":
 
 _TABLE = "; in Python, dsoftmax.dataframe takes the columns of tables"
 _HINTS = {
-    ".npz": "; name one of the arrays in it, as in zip://arr_0.npy::{}",
+    ".npz": "; name one of the arrays in it, as in zip://{name}::{path}",
     ".parquet": _TABLE,
     ".csv": _TABLE,
 }
@@ -53,9 +54,19 @@ def open_source(path: str, stored: bool = False) -> StoredArray:
     if where.is_dir():
         return _zarr(where, stored)
     if where.exists() and where.suffix != ".npy":
-        hint = _HINTS.get(where.suffix, "; save it as one of these").format(path)
+        hint = _HINTS.get(where.suffix, "; save it as one of these")
+        hint = hint.format(path=path, name=_array_in(where) if where.suffix == ".npz" else "")
         raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array{hint}")
     return NpyFile.at(where)
+
+
+def _array_in(archive: Path) -> str:
+    """The first array in a .npz archive, or what stands for its name."""
+    try:
+        with ZipFile(archive) as opened:
+            return next((name for name in opened.namelist() if name.endswith(".npy")), "NAME.npy")
+    except (OSError, BadZipFile):
+        return "NAME.npy"
 
 
 def _zarr(where: Path | Url, stored: bool) -> ZarrArray:

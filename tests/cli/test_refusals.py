@@ -72,7 +72,7 @@ def test_refused_dtypes(tmp_path, operation, value):
             1,
             "x.npz",
             "y.npy",
-            "of a Zarr array; name one of the arrays in it, as in zip://arr_0.npy",
+            "of a Zarr array; name one of the arrays in it, as in zip://NAME.npy::",
         ),
         (1, "x.csv", "y.npy", "of a Zarr array; in Python, dsoftmax.dataframe takes the columns"),
         (1, "x.txt", "y.npy", "is neither a .npy file nor the directory of a Zarr array; save it"),
@@ -100,6 +100,13 @@ def test_refused_files(tmp_path, npy, code, src, dst, message):
     assert result.output.splitlines()[-1].startswith("Error: ")
     assert message in result.output
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_the_arrays_of_an_archive_are_named(tmp_path):
+    np.savez(tmp_path / "x.npz", scores=np.zeros(3))
+    result = invoke("logsumexp", tmp_path / "x.npz")
+    assert f"as in zip://scores.npy::{tmp_path}/x.npz" in result.output
+    assert invoke("logsumexp", f"zip://scores.npy::{tmp_path}/x.npz").exit_code == 0
 
 
 @pytest.mark.parametrize("operation", COMMANDS)

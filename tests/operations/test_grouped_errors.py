@@ -21,6 +21,8 @@ pd = pytest.importorskip("pandas", reason="has kinds of labels")
         (TypeError, (3.0, 3), "x has shape (); labels go along one axis"),
         (TypeError, ([1.0], [1j]), "by has dtype complex128, which has no order"),
         (TypeError, ([1.0], np.zeros(1, "V3")), "by has dtype"),
+        (TypeError, ([1.0], "market"), "by is 'market'; pass the labels themselves, or use"),
+        (TypeError, ([1.0], ([1], "year")), r"by\[1\] is 'year'; pass the labels themselves"),
         (TypeError, ([1.0], pd.Series([1])), "by is of type pandas Series, not an array"),
         (TypeError, ([1j], [1]), "x has dtype complex128"),
         (TypeError, (["a"], [1]), "x has dtype <?"),
