@@ -20,6 +20,7 @@ from ._graph.tree import SplitEvery
 from ._kernels import Terms
 from ._kernels import labels as kernel
 from ._kernels.labels import Classes, OutOfRangeError
+from ._placed import places_along
 from ._terms import Joined, as_joined, as_terms
 
 _NAME, _KEY = operations.CROSS_ENTROPY.name, operations.CROSS_ENTROPY.key
@@ -221,11 +222,10 @@ def _joined(terms: Joined, labels: Array, axis: int) -> da.Array:
     x = terms.blocks
     axes = _axes_of_labels(x, axis)
     labels = cut_as(labels, x, axes)
-    ends = np.cumsum(x.chunks[axis])
-    starts = da.from_array(ends - x.chunks[axis], chunks=1)
     join = Stage(f"{_KEY}-classes", _classes, terms.stage.dtype, terms=terms.stage, axis=axis)
     parts = [(a, tuple(range(x.ndim))) for a in terms.arrays]
-    return join_blocks(join, x.ndim, *parts, (labels, tuple(axes.values())), (starts, (axis,)))
+    places = places_along(x.chunks[axis])
+    return join_blocks(join, x.ndim, *parts, (labels, tuple(axes.values())), (places, (axis,)))
 
 
 # What tasks call: module-level functions, so that keys are deterministic.
@@ -256,13 +256,20 @@ def cross_entropy_labels(
 
 
 def _classes(*blocks: Array, terms: Stage, axis: int) -> Classes:
-    *arrays, labels, start = blocks
-    return _with_labels(terms(*arrays), labels, start, axis)
+    *arrays, labels, place = blocks
+    x, length = terms(*arrays), int(place["length"].item())
+    if x.shape[axis] != length:
+        raise ValueError(
+            f"{_NAME}: a block of x has {x.shape[axis]} classes along axis {axis}, and its Dask "
+            f"array says {length}, so that labels would name others; announce the lengths that "
+            "there are, as with map_blocks(..., chunks=...)"
+        )
+    return _with_labels(x, labels, int(place["start"].item()), axis)
 
 
-def _with_labels(x: Array | Terms, labels: Array, start: Any, axis: int) -> Classes:
+def _with_labels(x: Array | Terms, labels: Array, start: int, axis: int) -> Classes:
     shapes = {"x": tuple(x.shape), "labels": tuple(labels.shape)}
     if shapes["labels"] != (*x.shape[:axis], *x.shape[axis + 1 :]):
         raise unlike(_NAME, shapes)
     index = (*(slice(None),) * axis, None, ...)
-    return Classes(x, labels[index], int(np.asarray(start).item()))
+    return Classes(x, labels[index], start)

@@ -54,8 +54,16 @@ from ._html import html_of
 from ._kernels import exact as exactly
 from ._kernels.exact import Exact
 from ._kernels.running import cumulative_logsumexp as running_sums
-from ._normalizer_blocks import field_of, merged_blocks, rescaled_blocks, union
+from ._normalizer_blocks import (
+    field_of,
+    log_softmax_by,
+    merged_blocks,
+    rescaled_blocks,
+    softmax_by,
+    union,
+)
 from ._normalizer_dict import from_dict, to_dict
+from ._not_arrays import is_labelled
 from ._reread import check_reread
 from ._terms import Joined, as_terms
 from .operations import (
@@ -304,7 +312,8 @@ class Normalizer:
         >>> dsoftmax.Normalizer.from_blocks([0.1, x] for x in (0.3, 0.08, -0.09))
         Normalizer(m=0.3, d=4.9357679...)
         """
-        if isinstance(blocks, da.Array) or not isinstance(blocks, Iterable):
+        one = isinstance(blocks, (da.Array, str, bytes, Mapping)) or is_labelled(blocks)
+        if one or not isinstance(blocks, Iterable) or getattr(blocks, "shape", None) == ():
             raise TypeError(
                 f"Normalizer.from_blocks: blocks is of type {type(blocks).__name__}; pass an "
                 "iterable of arrays (and a Dask array to Normalizer.of)"
@@ -814,8 +823,8 @@ class Normalizer:
         ValueError
             If the shapes do not match; raised in the computation if a length is unknown before.
         """
-        kernels = exactly if self.exact else _kernels
-        return self._apply("softmax", kernels.rescale, x, reread)
+        kernel = exactly.rescale if self.exact else softmax_by
+        return self._apply("softmax", kernel, x, reread)
 
     def log_softmax(self, x: Any, *, reread: Reread = "auto") -> Array:
         """(x - m) - log d: the log-softmax of any part of the data of this normalizer.
@@ -837,8 +846,8 @@ class Normalizer:
         TypeError, ValueError
             As in `softmax`.
         """
-        kernels = exactly if self.exact else _kernels
-        return self._apply("log-softmax", kernels.log_rescale, x, reread)
+        kernel = exactly.log_rescale if self.exact else log_softmax_by
+        return self._apply("log-softmax", kernel, x, reread)
 
     def cumulative_logsumexp(self, x: Any) -> Array:
         """Running log-sum-exps of the next block of a stream, continued from this normalizer.

@@ -17,7 +17,7 @@ import dask.array as da
 import numpy as np
 
 from ._algebra.dtypes import accumulator_dtype, dtype_name, result_dtype
-from ._algebra.moments import Moments
+from ._algebra.moments import Moments, undefined_if_empty
 from ._algebra.moments import merge as merge_moments
 from ._algebra.normalizer import State, as_dtypes
 from ._algebra.states import copied, joined, unwrap_scalar
@@ -26,7 +26,7 @@ from ._graph.alignment import check_blocks
 from ._graph.choose import Reread
 from ._graph.stage import Stage
 from ._graph.tree import Axes, map_blocks
-from ._kernels import exact, merge
+from ._kernels import exact, log_rescale, merge, rescale
 from ._reread import second_read
 
 Kept = Any  # a State; with statistics, Moments; or Exact
@@ -103,6 +103,16 @@ def rescaled_blocks(
     index = tuple(range(x.ndim))
     pairs = [(x, index), (blocks, index[: blocks.ndim]), *((s, (i,)) for i, s in starts.items())]
     return da.blockwise(stage, index, *chain(*pairs), dtype=stage.dtype, align_arrays=False)
+
+
+def softmax_by(x: Any, state: Any) -> Any:
+    """The softmax of a block by the states of its slices; NaN where these are of nothing."""
+    return rescale(x, undefined_if_empty(state))
+
+
+def log_softmax_by(x: Any, state: Any) -> Any:
+    """Its logarithm."""
+    return log_rescale(x, undefined_if_empty(state))
 
 
 def _chunks_for(shape: tuple[int, ...], states: Any, axes: Axes) -> Chunks:

@@ -79,10 +79,11 @@ def from_dict(
 def _checked(kept: Mapping[str, Any]) -> tuple[Axes | None, str | None, int, tuple[int, ...]]:
     """What is said of the data: axis, the name of their dtype, ndim, and the shape of states."""
     name = kept["dtype"]
-    if name is not None and not (isinstance(name, str) and supported(parsed_name(name))):
-        raise _no_such("dtype", name, "the name of a float or complex dtype")
-    if name is not None and not dtypes_for(name).is_inexact:
-        raise _no_such("dtype", name, "the name of a float or complex dtype")
+    if name is not None:
+        parsed = parsed_name(name) if isinstance(name, str) else ""
+        if not supported(parsed) or not dtypes_for(parsed).is_inexact:
+            raise _no_such("dtype", name, "the name of a float or complex dtype")
+        name = parsed
     if not isinstance(kept["identity"], bool):
         raise _no_such("identity", kept["identity"], "True or False")
     shape, axis = _lengths(kept, "shape"), None

@@ -28,7 +28,7 @@ _OF_LABELLED = {"softmax", "log_softmax", "logsumexp", "entropy", "effective_sam
 
 def check_is_array(x: Any, function: str, name: str) -> None:
     """Raise TypeError for what has labels, is lazy but of no Dask array, stored, or sparse."""
-    if _is_labelled(x):
+    if is_labelled(x):
         library = type_name(x).split()[0]
         known = name in ("x", "a") and function in _OF_LABELLED
         instead = _INSTEAD.get(library, _OF_FRAMES) if known and library in _ARRAY_OF else ""
@@ -83,7 +83,7 @@ def check_items(x: Any, function: str, name: str) -> None:
                     check_items(inner, function, name)
             continue
         one = next(one for one in x if type(one) is item)
-        if _is_labelled(one) or dask.is_dask_collection(one):
+        if is_labelled(one) or dask.is_dask_collection(one):
             raise TypeError(
                 f"{function}: {name} is a {kind} with an item of type {type_name(one)}, which "
                 "would be computed here, or lose its labels; convert each to an array "
@@ -92,7 +92,7 @@ def check_items(x: Any, function: str, name: str) -> None:
             )
 
 
-def _is_labelled(x: Any) -> bool:
+def is_labelled(x: Any) -> bool:
     """Whether x is labelled, as the objects of pandas, polars, xarray and dask.dataframe are.
 
     Judged by its attributes, since these libraries are imported only if the data come from them.

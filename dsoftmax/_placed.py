@@ -16,7 +16,7 @@ from ._graph.tree import SplitEvery
 from ._kernels.gumbel import Placed
 from ._terms import Joined, as_joined, as_mask, as_terms
 
-_PLACE = np.dtype([("start", np.int64), ("length", np.int64)])  # along one axis
+PLACE = np.dtype([("start", np.int64), ("length", np.int64)])  # along one axis
 
 
 class Slices(NamedTuple):
@@ -69,12 +69,15 @@ def placed(function: str, name: str, joined: Joined) -> da.Array:
     chunks, dtype = joined.blocks.chunks, joined.stage.dtype
     ndim = len(chunks)
     stage = Stage(name, _placed, dtype, function=function, ndim=ndim, terms=joined.stage)
-    places = []
-    for i, along in enumerate(chunks):
-        place = np.zeros(len(along), _PLACE)
-        place["length"], place["start"] = along, np.cumsum(along) - np.asarray(along)
-        places.append((da.from_array(place, chunks=1), (i,)))
+    places = [(places_along(along), (i,)) for i, along in enumerate(chunks)]
     return join_blocks(stage, ndim, *((a, tuple(range(ndim))) for a in joined.arrays), *places)
+
+
+def places_along(chunks: tuple[int, ...]) -> da.Array:
+    """Where chunks along an axis begin, and their lengths: a block of `PLACE` for each."""
+    place = np.zeros(len(chunks), PLACE)
+    place["length"], place["start"] = chunks, np.cumsum(chunks) - np.asarray(chunks)
+    return da.from_array(place, chunks=1)
 
 
 def as_slices(
@@ -112,7 +115,7 @@ def as_slices(
 def _placed(*blocks: Array, function: str, ndim: int, terms: Stage) -> Placed:
     x = terms(*blocks[:-ndim])
     starts, lengths = (
-        tuple(int(place[name].item()) for place in blocks[-ndim:]) for name in _PLACE.names or ()
+        tuple(int(place[name].item()) for place in blocks[-ndim:]) for name in PLACE.names or ()
     )
     if tuple(x.shape) != lengths:
         raise ValueError(

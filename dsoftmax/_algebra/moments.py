@@ -114,6 +114,12 @@ def _finished(xp: Any, moments: Moments, value: Array) -> Array:
     return xp.where(is_empty(moments), 0.0, value)
 
 
+def undefined_if_empty(state: Any) -> Any:
+    """The state with NaN for the maximum of a slice without elements, which has no softmax."""
+    xp = array_namespace(state.m)
+    return state._replace(m=xp.where(is_empty(state), float("nan"), state.m))
+
+
 def is_empty(state: Any) -> Array:
     """Where a slice has no elements: -inf that is there has a count."""
     return (state.m == -float("inf")) & (state.w == 0)

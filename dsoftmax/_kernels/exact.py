@@ -170,11 +170,13 @@ def rescale(x: Array | Terms, state: Exact | OnDevice | Finished) -> Array:
 
 
 def log_rescale(x: Array | Terms, state: Exact | OnDevice | Finished) -> Array:
-    """(x - m) - log d; masked entries stay masked."""
+    """(x - m) - log d; masked entries stay masked. NaN as in `rescale`."""
     data, _, where, _ = laid_out(x)
     state = _beside(finish(state), data)
-    kernels = exact_on_cuda if exact_on_cuda.takes(data) else on_cpu
-    return masked_like(x, _applied(kernels.log_rescale, data, state.m, state.log_d, where))
+    kernels, m = exact_on_cuda if exact_on_cuda.takes(data) else on_cpu, state.m
+    if where is None:
+        m = array_namespace(m).where(state.log_d == -float("inf"), float("nan"), m)
+    return masked_like(x, _applied(kernels.log_rescale, data, m, state.log_d, where))
 
 
 def _beside(state: Finished, x: Array) -> Finished:

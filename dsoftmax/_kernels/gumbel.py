@@ -186,7 +186,8 @@ def _limit(x: Array, least: float) -> Array:
     """
     with quiet():
         x = np.asarray(x, np.float64)
-        margin = NOISE_ROUNDINGS + 2.0**-50 * (abs(least) + np.abs(x))
+        size = np.where(x == -np.inf, 0, np.abs(x))  # -inf is below any that is finite
+        margin = NOISE_ROUNDINGS + 2.0**-50 * (abs(least) + size)
         return np.exp(x - least + margin) * 2.0**53 + 1
 
 

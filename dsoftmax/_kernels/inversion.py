@@ -180,7 +180,7 @@ def _integers(total: Array, numbers: Array, size: int, method: Method, key: phil
     """The integers from 0 to total - 1 that are drawn, in the rows of (slices, size)."""
     xp = array_namespace(total)
     draw = xp.arange(size, dtype=xp.int64, device=device(total))[None, :]
-    # Elements draw with 0 in place of the number of the slice.
+    # Elements draw with 0, or the highest bit, in place of the number of the slice.
     own = draw[:, :1] if method == "systematic" else draw
     step = max(1, PANEL // max(1, total.shape[0]))
     count = own.shape[1]

@@ -27,6 +27,7 @@ _WEYL = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
 
 LOW_BITS = 21  # of 53, that are of the low word
+_LOW_WORDS = -(2**63)  # beside their counters, where draws with replacement have 1 and more
 
 
 def words(first: Array, second: Array | int, key: Key) -> Words:
@@ -49,7 +50,7 @@ def bits(index: Array, key: Key) -> Array:
     """53 random bits, as int64, for each index: those of its high word, then of its low word.
 
     Four indices share a counter, which has a word for each of them: for the high words, which alone
-    tell of most elements that they are not drawn, and with 1 beside it for the low words.
+    tell of most elements that they are not drawn, and with the highest bit set for the low words.
     """
     return joined(high_words(index, key), low_words(index, key))
 
@@ -61,7 +62,7 @@ def high_words(index: Array, key: Key) -> Array:
 
 def low_words(index: Array, key: Key) -> Array:
     """The word of each index whose upper 21 bits are the lower ones of its 53."""
-    return _words_of(index, 1, key)
+    return _words_of(index, _LOW_WORDS, key)
 
 
 def joined(high: Array, low: Array) -> Array:
@@ -69,14 +70,14 @@ def joined(high: Array, low: Array) -> Array:
     return (high << LOW_BITS) | (low >> 32 - LOW_BITS)
 
 
-def _words_of(index: Array, half: int, key: Key) -> Array:
+def _words_of(index: Array, second: int, key: Key) -> Array:
     xp = array_namespace(index)
     if not xp.isdtype(index.dtype, xp.int64):
         raise TypeError(
             f"random draws count in int64, which {index.dtype} is not; with JAX, set jax_enable_x64"
         )
-    second = xp.full((1,) * index.ndim, half, dtype=xp.int64, device=device(index))
-    c0, c1, c2, c3 = words(index >> 2, second, key)
+    beside = xp.full((1,) * index.ndim, second, dtype=xp.int64, device=device(index))
+    c0, c1, c2, c3 = words(index >> 2, beside, key)
     odd, upper = index & 1 > 0, index & 2 > 0
     return xp.where(upper, xp.where(odd, c3, c2), xp.where(odd, c1, c0))
 

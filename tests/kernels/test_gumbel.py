@@ -66,6 +66,14 @@ def test_few_elements_pass_the_test():
         assert set(noise(bits[hit])) >= set(ascending[-k:])
 
 
+def test_nothing_of_minus_infinity_passes_the_test():
+    x = np.full(1000, -np.inf)
+    for compiled in (False, True):
+        places, bits = gumbel._candidates(x, 5, 3.0, KEY, compiled)
+        assert places.size == bits.size == 0
+        assert gumbel._candidates(x, 5, -np.inf, KEY, compiled)[0].size == x.size
+
+
 @pytest.mark.parametrize("starts", [(0, 0, 0), (1, 2, 3)])
 @pytest.mark.parametrize("lengths", [(2, 3, 4), (5, 1, 1), (5, 6, 7), (1, 6, 7), (4, 4, 4)])
 def test_places_in_the_array(starts, lengths):

@@ -233,6 +233,12 @@ def test_labels_out_of_range_are_named_with_their_place(lazily):
         cross_entropy(rows, unknown).compute()
 
 
+def test_blocks_with_other_classes_than_their_array_says():
+    x = da.from_array(X, chunks=(6, 5)).map_blocks(lambda block: block[:, 1:], dtype=X.dtype)
+    with pytest.raises(ValueError, match="a block of x has 4 classes along axis 1, and its Dask a"):
+        cross_entropy(x, LABELS).compute()
+
+
 def test_unknown_lengths():
     every = da.from_array(np.ones(6, bool), chunks=2)
     rows = da.from_array(X, chunks=(2, 3))[every]

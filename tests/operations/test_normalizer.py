@@ -42,6 +42,19 @@ def test_gives_what_the_functions_give(axis, kind):
     assert (n.dtype, n.m.dtype, n.d.dtype) == ("f8", "f8", "f8")
 
 
+@pytest.mark.parametrize("options", [{}, {"statistics": True}, {"exact": True}], ids=str)
+def test_a_slice_of_nothing_has_no_softmax(options):
+    out = np.array([[False] * X.shape[1], *([True] * X.shape[1] for _ in X[1:])])
+    n = Normalizer.of(X, 1, where=out, **options)
+    for x in (X, da.from_array(X, chunks=2)):
+        for found, right in ((n.softmax(x), softmax(X, 1)), (n.log_softmax(x), log_softmax(X, 1))):
+            assert_allclose(found[1:], right[1:], rtol=1e-14)
+            assert_array_equal(found[0], np.full(X.shape[1], np.nan))
+    nothing = Normalizer.identity()
+    assert np.isnan(nothing.softmax([1.0, 2.0])).all()
+    assert np.isnan(nothing.log_softmax([1.0, 2.0])).all()
+
+
 def test_the_pair_of_the_paper(kind):
     n = Normalizer.of(kind(X), axis=1)
     m = X.max(axis=1, keepdims=True)

@@ -77,6 +77,11 @@ class TestDicts:
         with pytest.raises(ValueError, match=message):
             Normalizer.from_dict(Normalizer.of(X, axis=0).to_dict() | change)
 
+    def test_other_names_of_a_dtype(self):
+        kept = Normalizer.of(X, axis=0).to_dict()
+        for name in ("f8", "double", "<f8"):
+            assert Normalizer.from_dict(kept | {"dtype": name}).dtype == X.dtype
+
     def test_missing_keys(self):
         kept = Normalizer.of(X).to_dict()
         del kept["w"]

@@ -164,6 +164,11 @@ class TestStreams:
         ):
             Normalizer.from_blocks(da.ones(3))
 
+    @pytest.mark.parametrize("one", ["a", b"a", {1.0: 2}, np.ones(())], ids=type)
+    def test_what_is_no_iterable_of_blocks(self, one):
+        with pytest.raises(TypeError, match=f"blocks is of type {type(one).__name__}; pass an it"):
+            Normalizer.from_blocks(one)
+
 
 class TestRunningSums:
     """A normalizer is where the running log-sum-exps of the next block go on from."""

@@ -6,6 +6,7 @@ of arithmetic without a branch, which LLVM makes vectors of; no product is fused
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ _M0, _M1 = _u64(0xD2511F53), _u64(0xCD9E8D57)
 _W0, _W1 = _u64(0x9E3779B9), _u64(0xBB67AE85)
 _LOW, _32, _21, _11 = _u64(0xFFFFFFFF), _u64(32), _u64(LOW_BITS), _u64(32 - LOW_BITS)
 _0, _1, _2 = _u64(0), _u64(1), _u64(2)
+_LOW_WORDS = _u64(1 << 31)  # the fourth word of their counters
 _SQRT_HALF, _ONE = (_u64(np.float64(x).view(_u64)) for x in (SQRT_HALF, 1.0))
 _SHIFT, _MANTISSA, _ALL = _u64(52), _u64(2**52 - 1), _u64(ALL)
 # An integer in the low bits of 2**52 is that much more than 2**52; exponents are biased by 1023.
@@ -36,7 +38,7 @@ _INTEGER, _BIASED = _u64(np.float64(2.0**52).view(_u64)), 2.0**52 + 1023
 def _words_of(counter: Any, half: Any, first: int, second: int) -> Any:
     """The four words of a counter, with others above their 32 bits."""
     c0, c1 = counter, counter >> _32
-    c2, c3 = half, _u64(0)
+    c2, c3 = _u64(0), half
     k0, k1 = _u64(first), _u64(second)
     for _ in range(10):
         p0, p1 = (c0 & _LOW) * _M0, (c2 & _LOW) * _M1
@@ -64,7 +66,7 @@ def random_bits() -> Callable[..., None]:
         given, results = pointer(indices, _u64), pointer(bits, _u64)
         for i in range(size):
             high = _word_of(given[i], _0, first, second)
-            results[i] = _joined(high, _word_of(given[i], _1, first, second))
+            results[i] = _joined(high, _word_of(given[i], _LOW_WORDS, first, second))
 
     return kernel
 
@@ -166,7 +168,7 @@ def noisy_candidates(element: Any) -> Callable[..., None]:
                 if high * HIGH >= limit:
                     continue
                 index = given[i] if indices else _u64(start + i)
-                bits = _joined(_u64(high), _word_of(index, _1, first, second))
+                bits = _joined(_u64(high), _word_of(index, _LOW_WORDS, first, second))
                 if not np.float64(bits) >= limit:  # or NaN
                     place_of[count], bits_of[count] = i, bits
                     count += 1
@@ -184,5 +186,6 @@ def _place(i: int) -> int:
 @inlined
 def _limit(x: float, least: float) -> float:
     """As in `..gumbel`."""
-    margin = ROUNDINGS + 2.0**-50 * (abs(least) + abs(x))
+    size = abs(x) if x > -math.inf else 0.0  # which is below any that is finite
+    margin = ROUNDINGS + 2.0**-50 * (abs(least) + size)
     return exp(x - least + margin) * 2.0**53 + 1

@@ -41,7 +41,7 @@ __device__ __forceinline__ void philox(
     unsigned long long counter, unsigned half, unsigned k0, unsigned k1, unsigned *words
 )
 {
-    unsigned c0 = unsigned(counter), c1 = unsigned(counter >> 32), c2 = half, c3 = 0;
+    unsigned c0 = unsigned(counter), c1 = unsigned(counter >> 32), c2 = 0, c3 = half;
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         const unsigned long long p0 = 0xd2511f53ull * c0, p1 = 0xcd9e8d57ull * c2;
@@ -54,6 +54,9 @@ __device__ __forceinline__ void philox(
     }
     words[0] = c0, words[1] = c1, words[2] = c2, words[3] = c3;
 }
+
+// The fourth word of the counters of low words.
+const unsigned LOW_WORDS = 1u << 31;
 
 // The words of N indices that follow one another: high ones, which nearly always suffice, or low
 // ones. Four indices share a counter. Nothing is indexed by a variable: that would be in memory.
@@ -91,7 +94,8 @@ __device__ __forceinline__ double gumbel_noise(long long bits)
 // exponential is a float's, and the margin for that is 2^-10.
 __device__ __forceinline__ double bits_below(double x, double least)
 {
-    const double margin = 0x1p-10 + 0x1p-50 * (fabs(least) + fabs(x));
+    const double size = x > -infinity() ? fabs(x) : 0;  // which is below any that is finite
+    const double margin = 0x1p-10 + 0x1p-50 * (fabs(least) + size);
     return double(expf(float(x - least + margin))) * 0x1p53 + 1;
 }
 
@@ -115,7 +119,7 @@ __device__ __forceinline__ void noisy_keys(const Keys &call)
         if (call.where && !call.where[at.where]) x[0] = -infinity();
         unsigned high[1], low[1];
         random_words(call.first + at.b, 0, call.key_0, call.key_1, high);
-        random_words(call.first + at.b, 1, call.key_0, call.key_1, low);
+        random_words(call.first + at.b, LOW_WORDS, call.key_0, call.key_1, low);
         *(double *)(call.y + at.y) = x[0] + gumbel_noise(joined(high[0], low[0]));
     }
 }
@@ -181,7 +185,8 @@ template <typename Element> __device__ __forceinline__ void best_draws(const Dra
         if (__syncthreads_count(may_be) == 0) continue;
         Order orders[EACH];
         unsigned low[EACH] = {};
-        if (may_be) random_words(first_of_part + index_of(0), 1, call.key_0, call.key_1, low);
+        if (may_be)
+            random_words(first_of_part + index_of(0), LOW_WORDS, call.key_0, call.key_1, low);
 #pragma unroll
         for (int i = 0; i < EACH; ++i) {
             orders[i] = 0;
