@@ -75,15 +75,20 @@ class Grouping(NamedTuple):
             "axis": self.axis,
             "ndim": self.x.ndim,
             "kinds": kinds,
-            "expected": None if self.is_lazy else self.expected,
+            "expected": None if self._in_the_graph else self.expected,
         }
 
     @property
     def beside(self) -> tuple[da.Array, ...]:
         """Blocks that stages take after the keys: of a Dask array the expected labels."""
-        if self.expected is None or not self.is_lazy:
+        if self.expected is None or not self._in_the_graph:
             return ()
         return (constant(Expected(self.expected), "grouped-expected"),)
+
+    @property
+    def _in_the_graph(self) -> bool:
+        """Whether expected labels are a block; Dask's array-expression mode has none of objects."""
+        return self.expected is not None and self.is_lazy and hasattr(self.x, "blocks")
 
     @property
     def labelled(self) -> Any:
@@ -127,6 +132,12 @@ def grouping(function: str, x: Any, by: Any, axis: Any, expected_groups: Any) ->
         expected = tuple(
             _as_expected(*one, function) for one in zip(groups, keys, categories, strict=True)
         )
+        lengths = tuple(len(order) for _, order in expected)
+        if math.prod(lengths) >= 2**63:
+            raise ValueError(
+                f"{function}: expected_groups has {lengths} labels, with more combinations than "
+                "64-bit integers can number; leave it out, or use fewer labels"
+            )
     return Grouping(function, x, keys, axis, expected, categories)
 
 

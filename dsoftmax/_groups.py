@@ -178,6 +178,12 @@ def _labels_of(given: Grouping, states: Any, i: int) -> Array:
         return labels_one_by_one(stage, states)
     others = tuple(axis for axis in range(states.ndim) if axis != given.axis)
     if any(states.numblocks[axis] > 1 for axis in others):  # all have the same labels
+        if not hasattr(states, "blocks"):
+            raise NotImplementedError(
+                f"{given.function}: x has chunks {given.x.chunks}, and Dask's array-expression "
+                "mode cannot pick one that has all labels; pass expected_groups, or x with one "
+                f"chunk along axes {others}"
+            )
         states = states.blocks[(0,) * states.ndim]
     return reduce_within_blocks(stage, states, (given.axis,), others, (math.nan,))
 

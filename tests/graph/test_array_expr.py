@@ -24,6 +24,25 @@ print(da.array_expr_enabled())
 """
 
 
+LABELS = """
+import dask.array as da, numpy as np
+from dsoftmax import grouped
+x, by = da.zeros((4, 2), chunks=(2, 1)), [0, 1, 0, 1]
+print(grouped.logsumexp(x, by, axis=0, expected_groups=[0, 1]).compute().round(2).tolist())
+try:
+    grouped.logsumexp(x, by, axis=0)
+except NotImplementedError as error:
+    print(error)
+"""
+
+
+def test_labels_of_several_blocks_in_the_array_expression_mode():
+    values, error = printed(LABELS, expressions=True).splitlines()
+    assert values == "[[0.69, 0.69], [0.69, 0.69]]"
+    assert error.startswith("grouped.logsumexp: x has chunks ((2, 2), (1, 1)), and Dask's array-")
+    assert error.endswith("pass expected_groups, or x with one chunk along axes (1,)")
+
+
 def test_filtered_rows_in_the_array_expression_mode():
     assert printed(FILTERED, expressions=True) == "True\n"
 

@@ -54,6 +54,14 @@ def test_labels_without_order_or_hash_are_named(labels, function):
         dask.compute(getattr(grouped, function)(x[x == 0], many[x == 0]))
 
 
+def test_more_combinations_than_integers():
+    for x in (np.zeros(4), da.zeros(4, chunks=2)):
+        with pytest.raises(
+            ValueError, match=r"expected_groups has \(3000000, 3000000, 3000000\) l"
+        ):
+            grouped.softmax(x, ([0] * 4,) * 3, expected_groups=(range(3_000_000),) * 3)
+
+
 def test_labels_that_cannot_equal_the_expected_ones():
     with pytest.raises(TypeError, match="softmax: no label in by can equal those of expected_gro"):
         grouped.softmax([1.0, 2.0], np.array(["a", "b"], object), expected_groups=[1, 2])

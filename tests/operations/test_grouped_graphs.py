@@ -66,6 +66,17 @@ def test_the_fan_in_follows_from_the_bytes(lazily):
         assert merges(many) == 4 + 1
 
 
+@pytest.mark.expressions
+def test_expected_labels_of_dask_arrays():
+    x, by = np.arange(12.0), np.array(list("abcabcabcabc"))
+    lazy, labels = da.from_array(x, chunks=4), ["a", "z", "c"]
+    for function in (grouped.softmax, grouped.log_softmax, grouped.logsumexp, grouped.entropy):
+        expected = function(x, by, expected_groups=labels)
+        for given in (by, da.from_array(by, chunks=4)):
+            found = function(lazy, given, expected_groups=labels).compute()
+            np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("count", [1000, 5_000_000])  # of which the states are in parts
 def test_expected_labels_are_sent_once(count):
     x, by = da.zeros(4000, chunks=100), da.zeros(4000, chunks=100, dtype=int)
