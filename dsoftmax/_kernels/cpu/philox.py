@@ -109,21 +109,21 @@ def noisy_candidates(element: Any) -> Callable[..., None]:
 
     @inlined
     def largest_of(x: int, begin: int, end: int) -> tuple[float, bool]:
-        """The largest element, and whether one is NaN, or infinite: then it may be any other."""
+        """The largest element, and whether one is infinite or NaN, when it tells nothing."""
         if end - begin == TILE:
             tops = load(x + begin * item, element, lanes)
-            odd = any_not_below(tops, infinity)
+            special = any_not_below(tops, infinity)
             for i in range(begin + lanes, end, lanes):
                 some = load(x + i * item, element, lanes)
-                odd |= any_not_below(some, infinity)
+                special |= any_not_below(some, infinity)
                 tops = greater(some, tops)
-            return largest(tops), odd
+            return largest(tops), special
         elements = pointer(x, element)
-        top, odd = elements[begin], False
+        top, special = elements[begin], False
         for i in range(begin, end):
-            odd |= not elements[i] < infinity
+            special |= not elements[i] < infinity
             top = max(top, elements[i])
-        return top, odd
+        return top, special
 
     def kernel(
         x: int,
@@ -156,13 +156,13 @@ def noisy_candidates(element: Any) -> Callable[..., None]:
             smallest = words[0]
             for i in range(TILE):
                 smallest = min(smallest, words[i])
-            top, odd = largest_of(x, begin, end)
+            top, special = largest_of(x, begin, end)
             most = _limit(np.float64(top), least)
-            if not odd and smallest * HIGH >= most:  # mostly
+            if not special and smallest * HIGH >= most:  # mostly
                 continue
             for i in range(begin, end):
                 high = words[_place(i - base)]
-                if not odd and high * HIGH >= most:
+                if not special and high * HIGH >= most:
                     continue
                 limit = _limit(np.float64(elements[i]), least)
                 if high * HIGH >= limit:
