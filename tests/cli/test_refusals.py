@@ -1,6 +1,9 @@
 """What the command refuses before a cluster starts: one line, and nothing is written."""
 
+import errno
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import dsoftmax
 from dsoftmax.cli import page
 
 from .command import COMMANDS, invoke, run
+from .files import raising
 
 
 @pytest.mark.parametrize(
@@ -107,6 +111,44 @@ def test_the_arrays_of_an_archive_are_named(tmp_path):
     result = invoke("logsumexp", tmp_path / "x.npz")
     assert f"as in zip://scores.npy::{tmp_path}/x.npz" in result.output
     assert invoke("logsumexp", f"zip://scores.npy::{tmp_path}/x.npz").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "hidden", "message"),
+    [
+        ("is_dir", "x.npy", "cannot read {}/x.npy: Permission denied"),
+        ("exists", "x.npy", "cannot read {}/x.npy: Permission denied"),
+        ("is_dir", "closed", "cannot write {}/closed/y.npy: Permission denied"),
+        ("exists", "y.npy", "cannot write {}/closed/y.npy: Permission denied"),
+    ],
+)
+def test_files_that_cannot_be_reached(npy, monkeypatch, method, hidden, message):
+    """As in a directory that may not be entered, which root may."""
+    closed = npy.parent / "closed"
+    closed.mkdir()
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, method, raising(getattr(Path, method), hidden, denied))
+    result = invoke("softmax", npy, closed / "y.npy")
+    assert (result.exit_code, result.output) == (1, f"Error: {message.format(npy.parent)}\n")
+    assert not list(closed.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+@pytest.mark.parametrize("length", [240, 280])  # too long with the temporary name, and without
+def test_long_names(npy, suffix, length):
+    path = npy.with_name("y" * length + suffix)
+    result = invoke("softmax", npy, path)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot write {path}: {os.strerror(errno.ENAMETOOLONG)}\n",
+    )
+
+
+def test_links_in_a_circle(npy):
+    npy.with_name("loop.npy").symlink_to("loop.npy")
+    result = invoke("logsumexp", npy.with_name("loop.npy"))
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: cannot ")
 
 
 @pytest.mark.parametrize("operation", COMMANDS)
