@@ -13,14 +13,16 @@ from .._install import how_to_install
 
 Axes = tuple[int, ...]
 
+_MOST_DRAWS = 2**36  # of a slice; far more have too many chunks to be planned
+
 
 class AtLeast(click.IntRange):
-    """An integer from a number on, which its errors call one, and not an "integer range"."""
+    """An integer from a number on, or up to another, which its errors call one, and no "range"."""
 
     name = "integer"
 
-    def __init__(self, least: int) -> None:
-        super().__init__(min=least)
+    def __init__(self, least: int, most: int | None = None) -> None:
+        super().__init__(min=least, max=most)
 
 
 def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> Axes | None:
@@ -39,7 +41,7 @@ def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | 
 
     try:
         limit = parse_bytes(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of what is no number, and of an infinite one
         limit = 0
     if limit < 1:
         raise click.UsageError(f"--chunk-size is {value!r}; give a size, e.g. 64MiB")
@@ -120,7 +122,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     "size": click.option(
         "--size",
         "-n",
-        type=AtLeast(0),
+        type=AtLeast(0, _MOST_DRAWS),
         metavar="N",
         required=True,
         help="Number of draws.",

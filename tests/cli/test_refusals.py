@@ -32,6 +32,7 @@ from .files import raising
         (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. 64MiB"),
         (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
         (["--chunk-size=-1kB"], "--chunk-size is '-1kB'; give a size"),
+        (["--chunk-size", "1e999"], "--chunk-size is '1e999'; give a size"),
         (["--report", "x.npy"], "--report is 'x.npy'; give the name of an .html file"),
         (["--report", "no/r.html"], "--report is 'no/r.html'; there is no such directory"),
         (["--report", "s3://b/r.html"], "--report is 's3://b/r.html'; there is no such directory"),
@@ -186,6 +187,15 @@ def test_a_mean_has_no_axes_to_keep(npy):
     assert (result.exit_code, result.output.splitlines()[-1]) == (
         2,
         "Error: --mean gives one number; leave out --keepdims",
+    )
+
+
+@pytest.mark.parametrize("dst", [[], ["y.npy"]])
+def test_more_draws_than_can_be_planned(npy, dst):
+    result = invoke("choice", npy, *dst, "--size", 10**20)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        f"Error: Invalid value for '--size' / '-n': {10**20} is not in the range 0<=x<={2**36}.",
     )
 
 
