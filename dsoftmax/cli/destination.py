@@ -176,15 +176,15 @@ def write_block(
 
 def _check_apart(path: Path | Url, source: str) -> None:
     """Refuse to write to what is read, or into or around it."""
-    if isinstance(path, Url) != ("://" in source):
-        return
-    if isinstance(path, Url):
-        one, other = f"{path.full}/", f"{Url(source).full}/"
-        same, nested = one == other, one.startswith(other) or other.startswith(one)
+    other = Url(source).innermost if "://" in source else Path(source)
+    if isinstance(path, Url) and isinstance(other, Url):
+        one, two = f"{path.full}/", f"{other.full}/"
+        same, nested = one == two, one.startswith(two) or two.startswith(one)
+    elif isinstance(path, Path) and isinstance(other, Path):
+        same = path == other or (path.exists() and path.samefile(other))
+        nested = path in other.parents or other in path.parents
     else:
-        place = Path(source)
-        same = path == place or (path.exists() and path.samefile(place))
-        nested = path in place.parents or place in path.parents
+        return
     if same:
         raise MisuseError(f"{path} is the source itself; write to another path")
     if nested:

@@ -32,8 +32,8 @@ def place(path: str) -> Path | Url:
     """
     if not path:
         raise MisuseError("a path is empty; name a .npy file or the directory of a Zarr array")
-    if path.startswith("file://"):
-        path = url2pathname(path.removeprefix("file://"))
+    if path.startswith(("file://", "local://")):
+        path = url2pathname(path.partition("://")[2])
     if "://" in path:
         return Url.of(path)
     try:

@@ -134,7 +134,7 @@ def _check_options(
         raise click.UsageError("--mean gives one number; leave out --keepdims")
     if scheduler is not None and threads is not None:
         raise click.UsageError("--threads is for this process; leave it out with --scheduler")
-    uploaded = dst is not None and re.match(r"(?!file:)\w+://.*\.npy$", dst)
+    uploaded = dst is not None and re.match(r"(?!file:|local:)\w+://.*\.npy$", dst)
     if scheduler is not None and uploaded:
         raise click.UsageError(
             f"{dst} is a .npy file at a URL, which is put together on this machine; with "
