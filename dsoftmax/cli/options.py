@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -60,8 +60,14 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
         return None
     if not value.endswith(".html"):
         raise click.UsageError(f"--report is {value!r}; give the name of an .html file")
-    if not Path(value).resolve().parent.is_dir():
+    # By os.path, which takes what cannot be reached for missing, where pathlib raises.
+    directory = os.path.dirname(os.path.realpath(value))
+    if not os.path.isdir(directory):
         raise click.UsageError(f"--report is {value!r}; there is no such directory")
+    if os.path.isdir(value):
+        raise click.UsageError(f"--report is {value!r}, a directory; give the name of a file")
+    if not os.access(value if os.path.exists(value) else directory, os.W_OK):
+        raise click.ClickException(f"cannot write the report {value}: Permission denied")
     if importlib.util.find_spec("bokeh") is None:
         raise click.ClickException(f"--report needs bokeh: {how_to_install('dashboard')}")
     return value

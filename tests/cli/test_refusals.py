@@ -207,6 +207,37 @@ def test_an_empty_slice(tmp_path):
     assert result.output.splitlines()[-1].startswith(message)
 
 
+def test_a_report_that_is_a_directory(npy):
+    report = npy.with_name("report.html")
+    report.mkdir()
+    result = invoke("logsumexp", npy, "--report", report)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        f"Error: --report is {str(report)!r}, a directory; give the name of a file",
+    )
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_report_that_may_not_be_written(npy, monkeypatch, exists):
+    report = npy.with_name("report.html")
+    if exists:
+        report.touch()
+    asked = []
+
+    def access(path, mode):
+        if mode == os.W_OK:
+            asked.append(str(path))
+        return mode != os.W_OK
+
+    monkeypatch.setattr(os, "access", access)
+    result = invoke("logsumexp", npy, "--report", report)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot write the report {report}: Permission denied\n",
+    )
+    assert asked == [str(report if exists else npy.parent)]
+
+
 def test_a_report_without_bokeh(npy, monkeypatch):
     monkeypatch.setitem(sys.modules, "bokeh", None)
     result = invoke("logsumexp", npy, "--report", "report.html")
