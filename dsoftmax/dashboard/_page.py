@@ -17,7 +17,7 @@ from ._figures import Convergence, Memory, text
 from ._jobs import Job, Progress
 from ._pace import Pace, duration, number, roughly
 from ._sums import Seen
-from ._tree import Tree, is_chain, rows_of
+from ._tree import Tree, rows_of
 from ._watch import Watch
 
 _COLUMNS = ("Worker", "First Pass", "Second Pass", "Share", "Memory", "Spilled")
@@ -94,8 +94,7 @@ class Page:
         self._draw_workers(job)
         if seen is not None:
             self._draw_sum(seen)
-        # Within chunks there are no states, and those of running sums are never those of the whole.
-        self.sums.root.visible = bool(job.levels) and not is_chain(job)
+        self.sums.root.visible = job.has_sum
 
     def _draw_head(self, job: Job, parts: list[Progress], running: bool) -> None:
         workers = self.watch.scheduler.workers.values()

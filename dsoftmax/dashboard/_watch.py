@@ -22,6 +22,7 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.viewers = 0
+        self.warned = False  # of a sum that failed, once and not at each look
         self.known: Known = {}
         self.followed: dict[str, TaskGroup] = {}
         self.since: dict[str, float] = {}  # when each job was first followed, by its name

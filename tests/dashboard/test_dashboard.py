@@ -37,6 +37,8 @@ pytest.importorskip("bokeh", reason="draws the page")
 from distributed.diagnostics.task_stream import rectangles
 
 from dsoftmax import dashboard
+from dsoftmax._algebra.normalizer import State
+from dsoftmax._kernels.groups import Groups
 from dsoftmax.dashboard import _colours, _jobs, _sums
 
 from .watching import a_cluster, bars, page, said, shown, until, watched
@@ -254,6 +256,48 @@ def test_large_states_are_not_fetched(client):
     future = client.compute(logsumexp(x, axis=0))
     wait(future)
     assert look(client, _jobs.find_jobs(client.cluster.scheduler)[0]) is None
+
+
+AS_MANY, MORE = [0, 1] * 200 + [2, 3] * 200, [0] * 300 + [0, 1] * 250
+
+
+@pytest.mark.parametrize("labels", [AS_MANY, MORE], ids=["as many", "more"])
+@pytest.mark.parametrize("expected", [None, range(4)])
+def test_groups_have_no_running_sum(client, held_up, labels, expected):
+    """Chunks may have other groups, in other places."""
+    _, slowly, release = held_up
+    by = da.from_array(np.array(labels), chunks=100)
+    result = grouped.softmax(slowly, by, axis=0, expected_groups=expected)
+    with watched(client) as document:
+        future = client.compute(result)
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        assert look(client, _jobs.find_jobs(client.cluster.scheduler)[0]) is None
+        assert shown(document, "sum").text == ""
+        release()
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        wait(future)
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1]])
+def test_states_of_groups_are_not_merged(labels):
+    state = State(*np.ones((3, len(labels)), "f8"))
+    assert _sums._normalizer_in(state) is state
+    assert _sums._normalizer_in((Groups((np.array(labels),), state),)) is None
+
+
+def test_the_page_goes_on_without_a_sum(client, held_up, monkeypatch, caplog):
+    def fails(*args):
+        raise ValueError("not broadcast together")
+
+    monkeypatch.setattr(dashboard, "joined", fails)
+    _, slowly, release = held_up
+    with watched(client) as document:
+        future = client.compute(logsumexp(slowly, axis=0))
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        release()
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        wait(future)
+    assert caplog.text.count("the running sum on /softmax failed") == 1
 
 
 def test_the_page_follows_a_job_to_its_end(client, held_up):
