@@ -26,7 +26,7 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         self.known: Known = {}
         self.followed: dict[str, TaskGroup] = {}
         self.since: dict[str, float] = {}  # when each job was first followed, by its name
-        self.last: dict[str, Progress] = {}  # of each followed group, when it last finished a task
+        self.last: dict[str, Progress] = {}  # of each followed group, its tasks counted as they end
         self.finished: Counter[tuple[str, str]] = Counter()  # by group and worker
 
     @classmethod
@@ -50,27 +50,38 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         for job in jobs:
             if self.followed.get(job.name) is not job.first:  # or it runs once more
                 self.since[job.name] = time()
+            failed = any(progress(group).failed for group in job.groups)
             for group in job.groups:
                 if self.followed.get(group.name) is not group:
                     self.followed[group.name] = group
                     self.last[group.name] = progress(group)
+                    if failed:  # of released tasks nobody knows which have run
+                        held = group.states["memory"]
+                        self.last[group.name] = self.last[group.name]._replace(done=held)
                     for key in [key for key in self.finished if key[0] == group.name]:
                         del self.finished[key]
+                self.last[group.name] = self.progress(group)
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Called by the scheduler for each change of a task."""
-        if start == "processing" and finish == "memory":
+        if finish == "memory":
             group = self.scheduler.tasks[key].group
             if group.name in self.followed:
-                self.last[group.name] = progress(group)
+                last = self.last[group.name]
+                self.last[group.name] = last._replace(done=last.done + 1)
                 self.finished[group.name, kwargs.get("worker", "")] += 1
 
     def progress(self, group: TaskGroup) -> Progress:
-        """The progress of a group: now, or when the scheduler last knew it."""
-        if self.scheduler.task_groups.get(group.name) is group:
-            return progress(group)
-        last = self.last.get(group.name, Progress(0, progress(group).total, 0, 0))
-        return last._replace(running=0)
+        """The progress of a group: now, or when the scheduler last knew it.
+
+        Where a task failed, others are released that never ran. Where a worker was lost, tasks are
+        counted once more. So the count of those that ended and what is released are both bounds.
+        """
+        now = progress(group)
+        last = self.last.get(group.name, Progress(0, now.total, 0, 0))
+        if self.scheduler.task_groups.get(group.name) is not group:
+            return last._replace(done=min(last.done, last.total), running=0)
+        return now._replace(done=min(now.done, last.done))
 
     def began(self, job: Job) -> float:
         """When a job began: its first task, or when it was first followed if that was before."""

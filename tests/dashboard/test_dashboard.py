@@ -40,6 +40,7 @@ from dsoftmax import dashboard
 from dsoftmax._algebra.normalizer import State
 from dsoftmax._kernels.groups import Groups
 from dsoftmax.dashboard import _colours, _jobs, _sums
+from dsoftmax.dashboard._watch import Watch
 
 from .watching import a_cluster, bars, page, said, shown, until, watched
 
@@ -356,6 +357,38 @@ def test_the_page_counts_what_failed(client):
         assert future.status == "error"
         assert "failed; asking for the result raises the error" in said(document, "head")
         assert "Time Left" not in said(document, "head")
+
+
+def fails_at(block, names, block_id=None):
+    """Fail at the eighth block, once it is released."""
+    block = gate(block, names, block_id)
+    if block_id is not None and block_id[0] == 7:
+        raise OSError("no such chunk")
+    return block
+
+
+def test_what_never_ran_is_not_done(client):
+    """After a failure the scheduler releases what nobody waits for any more."""
+    Event("eighth", client=client).clear()
+    x = da.ones(20_000, chunks=100)
+    x = x.map_blocks(fails_at, {7: "eighth"}, dtype="f8", meta=np.ones(0))
+    scheduler = client.cluster.scheduler
+    with watched(client) as document:
+        future = client.compute(softmax(x, reread=False))
+        until(lambda: bars(document).get(FIRST, "").startswith("199 of 200"))
+        ran = bars(document)
+        Event("eighth", client=client).set()
+        until(lambda: "failed" in said(document, "head"))
+        assert future.status == "error"
+        (job,) = _jobs.find_jobs(scheduler)
+        assert _jobs.progress(job.second).done > 0  # so many are released
+        after = until(lambda: "failed" in bars(document)[FIRST] and bars(document))
+        done = {part: int(text.split(" of ")[0]) for part, text in after.items()}
+        assert done == {part: int(text.split(" of ")[0]) for part, text in ran.items()}
+        assert done[SECOND] == 0
+        later = Watch(scheduler)  # that did not see which have run
+        later.follow([job])
+        assert later.progress(job.second) == (0, 200, 1, 0)
 
 
 def test_sizes_that_are_not_known_are_not_made_up(client):
