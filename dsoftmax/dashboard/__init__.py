@@ -138,6 +138,8 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             jobs = find_jobs(scheduler, watch.known)
             watch.follow(jobs)
             job = page.choose(jobs)
+            if job is not None:
+                watch.shown[page] = job
             seen = None
             try:
                 states = None if job is None else unmerged(scheduler, job, page.below)
@@ -155,7 +157,7 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             next_look = monotonic() + cost * (1 / _SHARE - 1)
 
     def leave(context: Any) -> None:
-        watch.leave()
+        watch.leave(page)
 
     doc.title = "Dask: softmax"
     doc.add_root(page.root)

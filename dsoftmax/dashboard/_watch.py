@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from distributed import Scheduler
@@ -27,7 +27,8 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         self.followed: dict[str, TaskGroup] = {}
         self.since: dict[str, float] = {}  # when each job was first followed, by its name
         self.last: dict[str, Progress] = {}  # of each followed group, its tasks counted as they end
-        self.finished: Counter[tuple[str, str]] = Counter()  # by group and worker
+        self.finished: dict[str, Counter[str]] = {}  # of each followed group, by worker
+        self.shown: dict[Hashable, Job] = {}  # of each viewer, also after its tasks are gone
 
     @classmethod
     def join(cls, scheduler: Scheduler) -> Watch:
@@ -39,8 +40,9 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
         watch.viewers += 1
         return watch
 
-    def leave(self) -> None:
+    def leave(self, viewer: Hashable) -> None:
         """Remove a viewer; the last one ends the watch."""
+        self.shown.pop(viewer, None)
         self.viewers -= 1
         if self.viewers == 0:
             self.scheduler.remove_plugin(self.name)
@@ -58,9 +60,16 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
                     if failed:  # of released tasks nobody knows which have run
                         held = group.states["memory"]
                         self.last[group.name] = self.last[group.name]._replace(done=held)
-                    for key in [key for key in self.finished if key[0] == group.name]:
-                        del self.finished[key]
+                    self.finished[group.name] = Counter()
                 self.last[group.name] = self.progress(group)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what is gone from the scheduler and not shown any more."""
+        shown = {group.name for job in self.shown.values() for group in job.groups}
+        for name in self.followed.keys() - self.scheduler.task_groups.keys() - shown:
+            del self.followed[name], self.last[name], self.finished[name]
+            self.since.pop(name, None)  # of first passes only
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, **kwargs: Any) -> None:
         """Called by the scheduler for each change of a task."""
@@ -69,7 +78,7 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
             if group.name in self.followed:
                 last = self.last[group.name]
                 self.last[group.name] = last._replace(done=last.done + 1)
-                self.finished[group.name, kwargs.get("worker", "")] += 1
+                self.finished[group.name][kwargs.get("worker", "")] += 1
 
     def progress(self, group: TaskGroup) -> Progress:
         """The progress of a group: now, or when the scheduler last knew it.
@@ -90,5 +99,4 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]  # distributed is not typed
 
     def by_worker(self, group: TaskGroup | None) -> dict[str, int]:
         """The number of tasks of a group that each worker has finished since it was followed."""
-        name = group.name if group is not None else None
-        return {worker: n for (of, worker), n in self.finished.items() if of == name}
+        return {} if group is None else dict(self.finished.get(group.name, {}))

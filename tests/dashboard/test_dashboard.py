@@ -369,15 +369,15 @@ def fails_at(block, names, block_id=None):
 
 def test_what_never_ran_is_not_done(client):
     """After a failure the scheduler releases what nobody waits for any more."""
-    Event("eighth", client=client).clear()
+    Event("the one that fails", client=client).clear()
     x = da.ones(20_000, chunks=100)
-    x = x.map_blocks(fails_at, {7: "eighth"}, dtype="f8", meta=np.ones(0))
+    x = x.map_blocks(fails_at, {7: "the one that fails"}, dtype="f8", meta=np.ones(0))
     scheduler = client.cluster.scheduler
     with watched(client) as document:
         future = client.compute(softmax(x, reread=False))
         until(lambda: bars(document).get(FIRST, "").startswith("199 of 200"))
         ran = bars(document)
-        Event("eighth", client=client).set()
+        Event("the one that fails", client=client).set()
         until(lambda: "failed" in said(document, "head"))
         assert future.status == "error"
         (job,) = _jobs.find_jobs(scheduler)
