@@ -375,14 +375,14 @@ def test_what_never_ran_is_not_done(client):
     scheduler = client.cluster.scheduler
     with watched(client) as document:
         future = client.compute(softmax(x, reread=False))
-        until(lambda: bars(document).get(FIRST, "").startswith("199 of 200"))
+        until(lambda: bars(document).get(FIRST, "").startswith("199 of 200"), seconds=60)
         ran = bars(document)
         Event("the one that fails", client=client).set()
-        until(lambda: "failed" in said(document, "head"))
+        until(lambda: "failed" in said(document, "head"), seconds=60)
         assert future.status == "error"
         (job,) = _jobs.find_jobs(scheduler)
         assert _jobs.progress(job.second).done > 0  # so many are released
-        after = until(lambda: "failed" in bars(document)[FIRST] and bars(document))
+        after = until(lambda: "failed" in bars(document)[FIRST] and bars(document), seconds=60)
         done = {part: int(text.split(" of ")[0]) for part, text in after.items()}
         assert done == {part: int(text.split(" of ")[0]) for part, text in ran.items()}
         assert done[SECOND] == 0
