@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,9 +14,11 @@ from dask.utils import format_bytes
 from .formats import FORMATS, place
 from .npy import NpyFile
 from .staging import AtUrl, OnDisk, Uploaded
-from .storage import MisuseError, StorageError, StoredArray, WritableArray, one_line
+from .storage import MisuseError, StorageError, StoredArray, WritableArray, one_line, reached
 from .urls import Url
 from .zarr import ZarrArray, import_zarr
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Destination:
@@ -47,6 +50,11 @@ class Destination:
         self._format = FORMATS[self.path.suffix]
         if self._format is ZarrArray:
             import_zarr()
+        with reached("write", self.path):
+            self._check_place(path, overwrite, sources)
+            self._staging = self._stage()
+
+    def _check_place(self, path: str, overwrite: bool, sources: tuple[StoredArray, ...]) -> None:
         if isinstance(self.path, Url):
             self.path.check_writable()
         elif not self.path.parent.is_dir():
@@ -58,11 +66,11 @@ class Destination:
             raise StorageError(f"{path} exists; choose another name, or give --overwrite")
         if self._replaces:
             _check_replaceable(self.path, self._format)
-        self._staging: OnDisk | AtUrl | Uploaded
+
+    def _stage(self) -> OnDisk | AtUrl | Uploaded:
         if isinstance(self.path, Path):
-            self._staging = OnDisk(self.path)
-        else:
-            self._staging = (AtUrl if self._format is ZarrArray else Uploaded)(self.path)
+            return OnDisk(self.path)
+        return (AtUrl if self._format is ZarrArray else Uploaded)(self.path)
 
     def check_dtype(self, dtype: np.dtype) -> None:
         """Raise StorageError for a dtype that the format does not have."""
@@ -94,8 +102,10 @@ class Destination:
         except Exception as error:
             if not isinstance(error, OSError) and not isinstance(self.path, Url):
                 raise
-            needed = f"{format_bytes(array.nbytes)} are needed{self._staging.note}"
-            raise StorageError(f"cannot write {self.path}: {one_line(error)} ({needed})") from error
+            needed = f" ({format_bytes(array.nbytes)} are needed{self._staging.note})"
+            if isinstance(error, OSError) and error.errno not in _FULL:
+                needed = ""
+            raise StorageError(f"cannot write {self.path}: {one_line(error)}{needed}") from error
         written = array.map_blocks(
             write_block,
             target=target,
@@ -108,7 +118,9 @@ class Destination:
 
     def check(self) -> None:
         """Raise StorageError if the name has been taken meanwhile."""
-        if not self._replaces and self.path.exists():
+        with reached("write", self.path):
+            appeared = not self._replaces and self.path.exists()
+        if appeared:
             raise StorageError(f"{self.path} has appeared meanwhile, and is left alone")
 
     def commit(self) -> None:
@@ -164,15 +176,15 @@ def write_block(
 
 def _check_apart(path: Path | Url, source: str) -> None:
     """Refuse to write to what is read, or into or around it."""
-    if isinstance(path, Url) != ("://" in source):
-        return
-    if isinstance(path, Url):
-        one, other = f"{path.full}/", f"{Url(source).full}/"
-        same, nested = one == other, one.startswith(other) or other.startswith(one)
+    other = Url(source).innermost if "://" in source else Path(source)
+    if isinstance(path, Url) and isinstance(other, Url):
+        one, two = f"{path.full}/", f"{other.full}/"
+        same, nested = one == two, one.startswith(two) or two.startswith(one)
+    elif isinstance(path, Path) and isinstance(other, Path):
+        same = path == other or (path.exists() and path.samefile(other))
+        nested = path in other.parents or other in path.parents
     else:
-        place = Path(source)
-        same = path == place or (path.exists() and path.samefile(place))
-        nested = path in place.parents or place in path.parents
+        return
     if same:
         raise MisuseError(f"{path} is the source itself; write to another path")
     if nested:

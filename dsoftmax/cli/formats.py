@@ -8,7 +8,7 @@ from zipfile import BadZipFile, ZipFile
 
 from .npy import NpyFile
 from .npy_url import NpyUrl
-from .storage import MisuseError, StorageError, StoredArray
+from .storage import MisuseError, StorageError, StoredArray, reached
 from .urls import Url, reported
 from .zarr import ZarrArray
 
@@ -32,9 +32,14 @@ def place(path: str) -> Path | Url:
     """
     if not path:
         raise MisuseError("a path is empty; name a .npy file or the directory of a Zarr array")
-    if path.startswith("file://"):
-        path = url2pathname(path.removeprefix("file://"))
-    return Url.of(path) if "://" in path else Path(path).resolve()
+    if path.startswith(("file://", "local://")):
+        path = url2pathname(path.partition("://")[2])
+    if "://" in path:
+        return Url.of(path)
+    try:
+        return Path(path).resolve()
+    except RuntimeError as error:  # from Python before 3.13
+        raise StorageError(f"cannot open {path}: its links lead in a circle") from error
 
 
 def open_source(path: str, stored: bool = False) -> StoredArray:
@@ -51,13 +56,16 @@ def open_source(path: str, stored: bool = False) -> StoredArray:
     if isinstance(where, Url):
         with reported("read", where):
             return NpyUrl.at(where) if where.suffix == ".npy" else _zarr(where, stored)
-    if where.is_dir():
-        return _zarr(where, stored)
-    if where.exists() and where.suffix != ".npy":
-        hint = _HINTS.get(where.suffix, "; save it as one of these")
-        hint = hint.format(path=path, name=_array_in(where) if where.suffix == ".npz" else "")
-        raise StorageError(f"{path} is neither a .npy file nor the directory of a Zarr array{hint}")
-    return NpyFile.at(where)
+    with reached("read", where):
+        if where.is_dir():
+            return _zarr(where, stored)
+        if where.exists() and where.suffix != ".npy":
+            hint = _HINTS.get(where.suffix, "; save it as one of these")
+            hint = hint.format(path=path, name=_array_in(where) if where.suffix == ".npz" else "")
+            raise StorageError(
+                f"{path} is neither a .npy file nor the directory of a Zarr array{hint}"
+            )
+        return NpyFile.at(where)
 
 
 def _array_in(archive: Path) -> str:

@@ -101,9 +101,13 @@ def check_scheduler(address: str, hint: str) -> None:
         raise JobError(f"no Dask scheduler answers at {address} ({problem}); {hint}")
 
 
+class ReportError(Exception):
+    """The report cannot be written; the job itself has succeeded."""
+
+
 @contextlib.contextmanager
 def reported(filename: str | None) -> Iterator[None]:
-    """Write the performance report of a job that succeeds."""
+    """Write the performance report of a job that succeeds; ReportError if that fails."""
     if filename is None:
         yield
         return
@@ -113,7 +117,7 @@ def reported(filename: str | None) -> Iterator[None]:
     try:
         report.__exit__(None, None, None)
     except OSError as error:
-        raise JobError(f"cannot write the report {filename}: {one_line(error)}") from error
+        raise ReportError(f"cannot write the report {filename}: {one_line(error)}") from error
 
 
 def compute(

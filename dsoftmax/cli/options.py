@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,14 +13,16 @@ from .._install import how_to_install
 
 Axes = tuple[int, ...]
 
+_MOST_DRAWS = 2**36  # of a slice; far more have too many chunks to be planned
+
 
 class AtLeast(click.IntRange):
-    """An integer from a number on, which its errors call one, and not an "integer range"."""
+    """An integer from a number on, or up to another, which its errors call one, and no "range"."""
 
     name = "integer"
 
-    def __init__(self, least: int) -> None:
-        super().__init__(min=least)
+    def __init__(self, least: int, most: int | None = None) -> None:
+        super().__init__(min=least, max=most)
 
 
 def _parse_axis(ctx: click.Context, option: click.Parameter, value: tuple[str, ...]) -> Axes | None:
@@ -39,7 +41,7 @@ def _parse_chunk_size(ctx: click.Context, option: click.Parameter, value: str | 
 
     try:
         limit = parse_bytes(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # of what is no number, and of an infinite one
         limit = 0
     if limit < 1:
         raise click.UsageError(f"--chunk-size is {value!r}; give a size, e.g. 64MiB")
@@ -58,8 +60,14 @@ def _parse_report(ctx: click.Context, option: click.Parameter, value: str | None
         return None
     if not value.endswith(".html"):
         raise click.UsageError(f"--report is {value!r}; give the name of an .html file")
-    if not Path(value).resolve().parent.is_dir():
+    # By os.path, which takes what cannot be reached for missing, where pathlib raises.
+    directory = os.path.dirname(os.path.realpath(value))
+    if not os.path.isdir(directory):
         raise click.UsageError(f"--report is {value!r}; there is no such directory")
+    if os.path.isdir(value):
+        raise click.UsageError(f"--report is {value!r}, a directory; give the name of a file")
+    if not os.access(value if os.path.exists(value) else directory, os.W_OK):
+        raise click.ClickException(f"cannot write the report {value}: Permission denied")
     if importlib.util.find_spec("bokeh") is None:
         raise click.ClickException(f"--report needs bokeh: {how_to_install('dashboard')}")
     return value
@@ -120,7 +128,7 @@ OPTIONS: dict[str, Callable[..., Any]] = {
     "size": click.option(
         "--size",
         "-n",
-        type=AtLeast(0),
+        type=AtLeast(0, _MOST_DRAWS),
         metavar="N",
         required=True,
         help="Number of draws.",

@@ -110,9 +110,17 @@ def plan(key: str, sources: Sources, limit: int | None, options: dict[str, Any])
 
 def settled(planned: Plan, values: list[np.ndarray]) -> Plan:
     """The plan once the results whose lengths nobody knew are computed."""
-    results = {n: da.from_array(y) for n, y in zip(planned.found.results, values, strict=True)}
+    arrays = (da.from_array(_of_fixed_width(y), chunks=-1) for y in values)
+    results = dict(zip(planned.found.results, arrays, strict=True))
     found = planned.found._replace(results=results, numbers=results["values"])
     return _summarized(dataclasses.replace(planned, found=found))
+
+
+def _of_fixed_width(y: np.ndarray) -> np.ndarray:
+    """Strings of any length, as Zarr has them, in a dtype that .npy files have; others as are."""
+    if y.dtype.kind not in "OT":
+        return y
+    return np.array(y.tolist()) if y.size else y.astype(str)
 
 
 def _summarized(planned: Plan) -> Plan:

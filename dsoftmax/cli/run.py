@@ -15,7 +15,7 @@ from distributed import Client
 
 from .destination import Destination, commit
 from .formats import open_source
-from .job import Interrupted, compute, connected, interruptible, reported
+from .job import Interrupted, ReportError, compute, connected, interruptible, reported
 from .output import MOST, Outcome, named, print_json, print_numbers, print_summary
 from .page import dashboard_link
 from .plan import Plan, Sources, plan, settled
@@ -45,10 +45,15 @@ def run(
     beside = beside or options.get("by")
     client: Client | None = None
     compiled_before = False
+    unreported: ReportError | None = None
     if "seed" in options and options["seed"] is None:
         options["seed"] = secrets.randbits(53)  # exact as a JSON number
     try:
-        with interruptible() as ignore_signals, contextlib.ExitStack() as cleanup:
+        with (
+            _in_one_line(dst),
+            interruptible() as ignore_signals,
+            contextlib.ExitStack() as cleanup,
+        ):
             others = (None if a is None else open_source(a, stored) for a in (beside, where))
             sources = Sources(open_source(src, stored), *others)
             planned = plan(key, sources, chunk_size, options)
@@ -77,13 +82,8 @@ def run(
             seconds = time.perf_counter() - start
             ignore_signals()
             commit(*destinations.values())
-    except MisuseError as error:
-        raise click.UsageError(str(error)) from error
-    except (StorageError, JobError) as error:
-        raise click.ClickException(str(error)) from error
-    except Interrupted as signalled:
-        click.echo(f"Interrupted{'' if dst is None else f': {dst} is not written'}", err=True)
-        raise SystemExit(128 + signalled.number) from None
+    except ReportError as error:  # after the results are there, which are printed first
+        unreported = error
     count = len(planned.extremes)
     more = {name: value for name, value in options.items() if name == "seed"}
     if sources.x.decoding is not None:
@@ -101,6 +101,22 @@ def run(
     )
     show = print_json if as_json else print_numbers if quiet else print_summary
     show(outcome)
+    if unreported is not None:
+        raise click.ClickException(str(unreported)) from unreported
+
+
+@contextlib.contextmanager
+def _in_one_line(dst: str | None) -> Iterator[None]:
+    """Errors as Click prints them, and a signal as the status with which a process ends."""
+    try:
+        yield
+    except MisuseError as error:
+        raise click.UsageError(str(error)) from error
+    except (StorageError, JobError) as error:
+        raise click.ClickException(str(error)) from error
+    except Interrupted as signalled:
+        click.echo(f"Interrupted{'' if dst is None else f': {dst} is not written'}", err=True)
+        raise SystemExit(128 + signalled.number) from None
 
 
 @contextlib.contextmanager
@@ -134,7 +150,7 @@ def _check_options(
         raise click.UsageError("--mean gives one number; leave out --keepdims")
     if scheduler is not None and threads is not None:
         raise click.UsageError("--threads is for this process; leave it out with --scheduler")
-    uploaded = dst is not None and re.match(r"(?!file:)\w+://.*\.npy$", dst)
+    uploaded = dst is not None and re.match(r"(?!file:|local:)\w+://.*\.npy$", dst)
     if scheduler is not None and uploaded:
         raise click.UsageError(
             f"{dst} is a .npy file at a URL, which is put together on this machine; with "

@@ -52,9 +52,10 @@ class OnDisk:
             raise StorageError(f"cannot write {self.path}: {one_line(error)}") from error
 
     def clear(self, committed: bool) -> None:
-        """Remove what is left of it."""
+        """Remove what is left of it, as far as that is possible."""
         if not committed:
-            remove(self.partial)
+            with contextlib.suppress(OSError):  # it would hide the error that led here
+                remove(self.partial)
 
 
 class AtUrl:

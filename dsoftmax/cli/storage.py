@@ -5,11 +5,12 @@ Only a path travels to workers. A memory map would be pickled with all its data.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,15 @@ class StorageError(Exception):
 
 class MisuseError(StorageError):
     """A name or an argument that could not be right whatever the files hold."""
+
+
+@contextlib.contextmanager
+def reached(verb: str, path: Any) -> Iterator[None]:
+    """Turn an OSError, as of a directory that may not be entered, into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot {verb} {path}: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)

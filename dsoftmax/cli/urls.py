@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from .storage import MisuseError, StorageError, one_line
 
@@ -87,6 +88,12 @@ class Url:
     def full(self) -> str:
         """The URL as the file system writes it, however it was given."""
         return str(self.fs.unstrip_protocol(self.path))
+
+    @property
+    def innermost(self) -> Path | Url:
+        """What the bytes come from: of simplecache::file:///x.npy the path /x.npy."""
+        last = Url(self.url.rpartition("::")[2])
+        return Path(last.path).resolve() if isinstance(last.fs, LocalFileSystem) else last
 
     @property
     def name(self) -> str:

@@ -87,9 +87,10 @@ class ZarrArray(WritableArray):
     @classmethod
     def check_dtype(cls, dtype: Any) -> None:
         """Raise StorageError for words and dates."""
-        if dtype.kind in "USMm":  # written with a warning that others may not read it
+        if dtype.kind in "USMmOT":  # written with a warning that others may not read it
+            name = "strings" if dtype.kind in "OT" else dtype
             raise StorageError(
-                f"cannot write {dtype} as Zarr: its format 3 has none; write a .npy file instead"
+                f"cannot write {name} as Zarr: its format 3 has none; write a .npy file instead"
             )
 
     @classmethod

@@ -25,6 +25,8 @@ from ._watch import Watch
 
 __all__ = ["dask_setup", "show"]
 
+_logger = logging.getLogger(__name__)
+
 ROUTE = "/softmax"
 _PERIOD = 0.5  # seconds between two updates
 _SHARE = 0.02  # of the scheduler's time that updates may take
@@ -69,7 +71,7 @@ def show(client: Client) -> str:
 def dask_setup(scheduler: Scheduler) -> None:
     """Called by Dask for a preloaded module; Dask starts the plugins afterwards."""
     if _dashboard(scheduler) is None:
-        logging.getLogger(__name__).warning(_NO_DASHBOARD)
+        _logger.warning(_NO_DASHBOARD)
     else:
         scheduler.add_plugin(_Installer(), idempotent=True)
 
@@ -136,17 +138,26 @@ def _document(scheduler: Scheduler, extra: dict[str, Any], doc: Any) -> None:
             jobs = find_jobs(scheduler, watch.known)
             watch.follow(jobs)
             job = page.choose(jobs)
-            states = None if job is None else unmerged(scheduler, job, page.below)
-            cost = thread_time() - start
-            values = await fetch(scheduler, states)  # meanwhile the scheduler works on
-            start = thread_time()
-            page.draw(job, None if job is None else joined(states, values, job.function))
+            if job is not None:
+                watch.shown[page] = job
+            seen = None
+            try:
+                states = None if job is None else unmerged(scheduler, job, page.below)
+                cost = thread_time() - start
+                values = await fetch(scheduler, states)  # meanwhile the scheduler works on
+                start = thread_time()
+                seen = None if job is None else joined(states, values, job.function)
+            except Exception:  # of any kind: the page goes on without a sum
+                if not watch.warned:
+                    _logger.exception("the running sum on %s failed", ROUTE)
+                watch.warned = True
+            page.draw(job, seen)
         finally:
             cost += thread_time() - start
             next_look = monotonic() + cost * (1 / _SHARE - 1)
 
     def leave(context: Any) -> None:
-        watch.leave()
+        watch.leave(page)
 
     doc.title = "Dask: softmax"
     doc.add_root(page.root)

@@ -74,6 +74,16 @@ class Job:
         return (self.first, self.second) if self.second else (self.first,)
 
     @property
+    def has_sum(self) -> bool:
+        """Whether its states are those of parts of the whole, and merge into a running sum.
+
+        Within chunks there are no states, those of running sums are never those of the whole, and
+        those of groups have the groups of their chunk, which may be others than in the next.
+        """
+        without = self.function.startswith(_GROUPED) or self.function == CUMULATIVE_LOGSUMEXP.name
+        return bool(self.levels) and not without
+
+    @property
     def nbytes(self) -> float:
         """The size of the array, NaN if its shape is unknown."""
         return self.call.nbytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from typing import Any
 
 from bokeh.core.properties import without_property_validation
@@ -17,7 +18,7 @@ from ._figures import Convergence, Memory, text
 from ._jobs import Job, Progress
 from ._pace import Pace, duration, number, roughly
 from ._sums import Seen
-from ._tree import Tree, is_chain, rows_of
+from ._tree import Tree, rows_of
 from ._watch import Watch
 
 _COLUMNS = ("Worker", "First Pass", "Second Pass", "Share", "Memory", "Spilled")
@@ -32,7 +33,7 @@ class Page:
         self.job: Job | None = None  # shown in the figures
         self.pace, self.elapsed = Pace(), 0.0
         self.below: dict[TaskState, int] = {}  # how many chunks are below merges of the job
-        self.labels: dict[str, str] = {}  # of jobs, by their names
+        self.labels: dict[str, str] = {}  # of the jobs to select from, by their names
         self.known: dict[str, TaskGroup] = {}  # the first passes of those on the scheduler
         self.select = Select(title="Job", options=[], sizing_mode="stretch_width", visible=False)
         self.head = text("head", _html.empty(watch.scheduler.address))
@@ -54,10 +55,13 @@ class Page:
         named = {job.name: job for job in jobs}
         new = [name for name, job in named.items() if self.known.get(name) is not job.first]
         self.known = {name: job.first for name, job in named.items()}
-        for name in new:
-            self.labels.setdefault(name, self._label(named[name]))
         ended = [] if self.job is None or self.job.name in named else [self.job.name]
-        options = [(name, self.labels[name]) for name in (*ended, *named)]
+        there = (*ended, *named)
+        self.labels = {name: self.labels[name] for name in there if name in self.labels}
+        for name in new:
+            if name not in self.labels:
+                self.labels[name] = self._label(named[name])
+        options = [(name, self.labels[name]) for name in there]
         if self.select.options != options:
             self.select.options = options
             self.select.visible = len(options) > 1
@@ -69,9 +73,10 @@ class Page:
         return job
 
     def _label(self, job: Job) -> str:
-        """The title of a job; those of the same title are numbered."""
-        same = sum(label.partition(" #")[0] == job.title for label in self.labels.values())
-        return f"{job.title} #{same + 1}" if same else job.title
+        """The title of a job; of several with the same, each gets the first number not taken."""
+        taken = self.labels.values()
+        labels = (f"{job.title} #{i}" if i > 1 else job.title for i in count(1))
+        return next(label for label in labels if label not in taken)
 
     @without_property_validation  # as Dask's pages do, which takes half the time
     def draw(self, job: Job | None, seen: Seen | None) -> None:
@@ -94,8 +99,7 @@ class Page:
         self._draw_workers(job)
         if seen is not None:
             self._draw_sum(seen)
-        # Within chunks there are no states, and those of running sums are never those of the whole.
-        self.sums.root.visible = bool(job.levels) and not is_chain(job)
+        self.sums.root.visible = job.has_sum
 
     def _draw_head(self, job: Job, parts: list[Progress], running: bool) -> None:
         workers = self.watch.scheduler.workers.values()

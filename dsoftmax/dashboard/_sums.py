@@ -15,7 +15,8 @@ from .._algebra.moments import Moments
 from .._algebra.normalizer import State, log_d, log_sum, merge
 from .._algebra.sums import Sums
 from .._graph.dask_private import Alias
-from ..operations import CUMULATIVE_LOGSUMEXP, LOGSUMEXP
+from .._kernels.groups import Groups
+from ..operations import LOGSUMEXP
 from ._jobs import Job, any_task
 
 _LARGEST_STATE = 2**16  # bytes; larger ones are not fetched
@@ -69,12 +70,11 @@ def _holder(task: TaskState) -> TaskState:
 def unmerged(
     scheduler: Scheduler, job: Job, below: dict[TaskState, int] | None = None
 ) -> Unmerged | None:
-    """The states to fetch; None if the job has no tree, or is forgotten.
+    """The states to fetch; None if the job has no sum, or is forgotten.
 
     ``below`` keeps the number of chunks below each merge of a job, to count them once.
     """
-    # Running sums never have the state of the whole.
-    root = None if job.function == CUMULATIVE_LOGSUMEXP.name else _root(scheduler, job)
+    root = _root(scheduler, job) if job.has_sum else None
     if root is None:
         return None
     groups = {job.first, *job.levels}
@@ -139,7 +139,12 @@ def joined(states: Unmerged | None, values: dict[Any, Any], function: str) -> Se
 
 
 def _normalizer_in(value: Any) -> State | None:
-    """The normalizer in a state: the state itself, or a part, as for top-k; None without one."""
+    """The normalizer in a state: the state itself, or a part, as for top-k; None without one.
+
+    Nor do those of groups have one: chunks may have others, which do not merge place by place.
+    """
+    if isinstance(value, Groups):
+        return None
     if isinstance(value, State):
         return value
     if isinstance(value, (Moments, Sums)):

@@ -1,5 +1,6 @@
 """The command line as a process: what it writes and prints."""
 
+import errno
 import io
 import os
 import re
@@ -84,6 +85,14 @@ def test_logsumexp_and_a_report(tmp_path, npy):
     expected = special.logsumexp(np.load(npy))
     np.testing.assert_allclose(float(summary(done.stdout)["logsumexp"]), expected, rtol=1e-14)
     assert "bokeh" in (tmp_path / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_number(tmp_path, npy):
+    done = run(tmp_path, "logsumexp", "x.npy", "--quiet", "--report", f"{'r' * 300}.html")
+    assert done.returncode == 1
+    assert float(done.stdout) == pytest.approx(np.logaddexp.reduce(np.load(npy), axis=None))
+    message = f"Error: cannot write the report {'r' * 300}.html: {os.strerror(errno.ENAMETOOLONG)}"
+    assert done.stderr.splitlines()[-1] == message
 
 
 @pytest.mark.parametrize(

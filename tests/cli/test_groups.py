@@ -118,3 +118,31 @@ def test_words_in_zarr():
     assert result.output.splitlines() == [
         "Error: cannot write <U1 as Zarr: its format 3 has none; write a .npy file instead"
     ]
+
+
+@pytest.fixture
+def strings():
+    """Labels as a Zarr array of strings of any length."""
+    labels = np.array(["b", "a", "ccc"])[np.arange(30) % 3]
+    zarr.create_array("strings.zarr", shape=30, dtype="str", chunks=7)[:] = labels
+    return labels
+
+
+@pytest.mark.parametrize("key", STATISTICS)
+def test_strings_of_any_length(strings, key):
+    labels, expected = of(key)(U[0], strings)
+    np.save("v.npy", U[0])
+    lines = invoke(key, "v.npy", "--by", "strings.zarr", "--quiet").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["a", "b", "ccc"]
+    result = invoke(key, "v.npy", "y.npy", "--by", "strings.zarr")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load("y-labels.npy"), labels, strict=True)
+    np.testing.assert_allclose(np.load("y-values.npy"), expected, rtol=1e-13)
+
+
+def test_strings_of_any_length_in_zarr(strings):
+    result = invoke("logsumexp", "u.npy", "y.zarr", "--by", "strings.zarr")
+    assert (result.exit_code, result.output) == (
+        1,
+        "Error: cannot write strings as Zarr: its format 3 has none; write a .npy file instead\n",
+    )

@@ -1,6 +1,9 @@
 """What the command refuses before a cluster starts: one line, and nothing is written."""
 
+import errno
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import dsoftmax
 from dsoftmax.cli import page
 
 from .command import COMMANDS, invoke, run
+from .files import raising
 
 
 @pytest.mark.parametrize(
@@ -28,6 +32,7 @@ from .command import COMMANDS, invoke, run
         (["--chunk-size", "much"], "--chunk-size is 'much'; give a size, e.g. 64MiB"),
         (["--chunk-size", "0"], "--chunk-size is '0'; give a size"),
         (["--chunk-size=-1kB"], "--chunk-size is '-1kB'; give a size"),
+        (["--chunk-size", "1e999"], "--chunk-size is '1e999'; give a size"),
         (["--report", "x.npy"], "--report is 'x.npy'; give the name of an .html file"),
         (["--report", "no/r.html"], "--report is 'no/r.html'; there is no such directory"),
         (["--report", "s3://b/r.html"], "--report is 's3://b/r.html'; there is no such directory"),
@@ -109,6 +114,44 @@ def test_the_arrays_of_an_archive_are_named(tmp_path):
     assert invoke("logsumexp", f"zip://scores.npy::{tmp_path}/x.npz").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "hidden", "message"),
+    [
+        ("is_dir", "x.npy", "cannot read {}/x.npy: Permission denied"),
+        ("exists", "x.npy", "cannot read {}/x.npy: Permission denied"),
+        ("is_dir", "closed", "cannot write {}/closed/y.npy: Permission denied"),
+        ("exists", "y.npy", "cannot write {}/closed/y.npy: Permission denied"),
+    ],
+)
+def test_files_that_cannot_be_reached(npy, monkeypatch, method, hidden, message):
+    """As in a directory that may not be entered, which root may."""
+    closed = npy.parent / "closed"
+    closed.mkdir()
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    monkeypatch.setattr(Path, method, raising(getattr(Path, method), hidden, denied))
+    result = invoke("softmax", npy, closed / "y.npy")
+    assert (result.exit_code, result.output) == (1, f"Error: {message.format(npy.parent)}\n")
+    assert not list(closed.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".zarr"])
+@pytest.mark.parametrize("length", [240, 280])  # too long with the temporary name, and without
+def test_long_names(npy, suffix, length):
+    path = npy.with_name("y" * length + suffix)
+    result = invoke("softmax", npy, path)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot write {path}: {os.strerror(errno.ENAMETOOLONG)}\n",
+    )
+
+
+def test_links_in_a_circle(npy):
+    npy.with_name("loop.npy").symlink_to("loop.npy")
+    result = invoke("logsumexp", npy.with_name("loop.npy"))
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: cannot ")
+
+
 @pytest.mark.parametrize("operation", COMMANDS)
 def test_refused_attributes(tmp_path, operation):
     zarr.create_array(tmp_path / "x.zarr", data=np.zeros(3, "i1"), attributes={"_Unsigned": "true"})
@@ -147,12 +190,52 @@ def test_a_mean_has_no_axes_to_keep(npy):
     )
 
 
+@pytest.mark.parametrize("dst", [[], ["y.npy"]])
+def test_more_draws_than_can_be_planned(npy, dst):
+    result = invoke("choice", npy, *dst, "--size", 10**20)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        f"Error: Invalid value for '--size' / '-n': {10**20} is not in the range 0<=x<={2**36}.",
+    )
+
+
 def test_an_empty_slice(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 0)))
     result = invoke("softmax", tmp_path / "x.npy", tmp_path / "y.npy", "--axis", "1")
     assert result.exit_code == 2
     message = "Error: softmax: SRC has shape (3, 0), empty along axis 1"
     assert result.output.splitlines()[-1].startswith(message)
+
+
+def test_a_report_that_is_a_directory(npy):
+    report = npy.with_name("report.html")
+    report.mkdir()
+    result = invoke("logsumexp", npy, "--report", report)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        2,
+        f"Error: --report is {str(report)!r}, a directory; give the name of a file",
+    )
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_report_that_may_not_be_written(npy, monkeypatch, exists):
+    report = npy.with_name("report.html")
+    if exists:
+        report.touch()
+    asked = []
+
+    def access(path, mode):
+        if mode == os.W_OK:
+            asked.append(str(path))
+        return mode != os.W_OK
+
+    monkeypatch.setattr(os, "access", access)
+    result = invoke("logsumexp", npy, "--report", report)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"Error: cannot write the report {report}: Permission denied\n",
+    )
+    assert asked == [str(report if exists else npy.parent)]
 
 
 def test_a_report_without_bokeh(npy, monkeypatch):

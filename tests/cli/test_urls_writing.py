@@ -136,6 +136,12 @@ def test_refused_destinations(memory, url, message):
         Destination(url, True, open_source("memory://b/x.npy"))
 
 
+def test_a_cached_source_is_not_overwritten(memory):
+    put(memory, "b/x.npy", X)
+    with pytest.raises(MisuseError, match="is the source itself"):
+        Destination("memory://b/x.npy", True, open_source("simplecache::memory://b/x.npy"))
+
+
 def test_a_npy_at_a_url_is_not_for_a_cluster(npy):
     result = invoke("softmax", npy, "memory://b/y.npy", "--scheduler", "tcp://127.0.0.1:1")
     assert result.exit_code == 2

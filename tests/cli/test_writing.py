@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dsoftmax.cli.destination import Destination, write_block
 from dsoftmax.cli.formats import open_source
 from dsoftmax.cli.npy import NpyFile
-from dsoftmax.cli.storage import StorageError, remove
+from dsoftmax.cli.storage import MisuseError, StorageError, remove
 from dsoftmax.cli.zarr import ZarrArray
 
 from .files import MIB, file_size_limit, raising, save, stored
@@ -185,6 +185,28 @@ def test_refused_destinations(tmp_path, source, name, message):
     with pytest.raises(StorageError, match=message):
         Destination(str(tmp_path / name), True, source)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("local://{}/source.npy", "source.npy"),
+        ("file://{}/source.npy", "source.npy"),
+        ("simplecache::file://{}/source.npy", "source.npy"),
+        ("simplecache::local://{}/source.npy", "source.npy"),
+        ("simplecache::file://{}/source.npy", "hard.npy"),
+        ("simplecache::file://{}/source.zarr", "source.zarr"),
+    ],
+)
+def test_a_source_that_is_named_otherwise(tmp_path, source, url, name):
+    save(tmp_path / "source.zarr", np.arange(3.0))
+    (tmp_path / "hard.npy").hardlink_to(tmp_path / "source.npy")
+    opened = open_source(url.format(tmp_path))
+    with pytest.raises(MisuseError, match="is the source itself; write to another path"):
+        Destination(str(tmp_path / name), True, opened)
+    with pytest.raises(MisuseError, match="is the source itself; write to another path"):
+        Destination(f"local://{tmp_path / name}", True, opened)
+    Destination(str(tmp_path / "y.npy"), True, opened)
 
 
 def test_a_destination_within_the_source_is_refused(tmp_path):

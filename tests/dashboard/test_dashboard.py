@@ -37,7 +37,10 @@ pytest.importorskip("bokeh", reason="draws the page")
 from distributed.diagnostics.task_stream import rectangles
 
 from dsoftmax import dashboard
+from dsoftmax._algebra.normalizer import State
+from dsoftmax._kernels.groups import Groups
 from dsoftmax.dashboard import _colours, _jobs, _sums
+from dsoftmax.dashboard._watch import Watch
 
 from .watching import a_cluster, bars, page, said, shown, until, watched
 
@@ -256,6 +259,48 @@ def test_large_states_are_not_fetched(client):
     assert look(client, _jobs.find_jobs(client.cluster.scheduler)[0]) is None
 
 
+AS_MANY, MORE = [0, 1] * 200 + [2, 3] * 200, [0] * 300 + [0, 1] * 250
+
+
+@pytest.mark.parametrize("labels", [AS_MANY, MORE], ids=["as many", "more"])
+@pytest.mark.parametrize("expected", [None, range(4)])
+def test_groups_have_no_running_sum(client, held_up, labels, expected):
+    """Chunks may have other groups, in other places."""
+    _, slowly, release = held_up
+    by = da.from_array(np.array(labels), chunks=100)
+    result = grouped.softmax(slowly, by, axis=0, expected_groups=expected)
+    with watched(client) as document:
+        future = client.compute(result)
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        assert look(client, _jobs.find_jobs(client.cluster.scheduler)[0]) is None
+        assert shown(document, "sum").text == ""
+        release()
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        wait(future)
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 1]])
+def test_states_of_groups_are_not_merged(labels):
+    state = State(*np.ones((3, len(labels)), "f8"))
+    assert _sums._normalizer_in(state) is state
+    assert _sums._normalizer_in((Groups((np.array(labels),), state),)) is None
+
+
+def test_the_page_goes_on_without_a_sum(client, held_up, monkeypatch, caplog):
+    def fails(*args):
+        raise ValueError("not broadcast together")
+
+    monkeypatch.setattr(dashboard, "joined", fails)
+    _, slowly, release = held_up
+    with watched(client) as document:
+        future = client.compute(logsumexp(slowly, axis=0))
+        until(lambda: bars(document).get(FIRST, "").startswith("6 of 8"))
+        release()
+        until(lambda: bars(document).get(FIRST) == "8 of 8")
+        wait(future)
+    assert caplog.text.count("the running sum on /softmax failed") == 1
+
+
 def test_the_page_follows_a_job_to_its_end(client, held_up):
     x, slowly, release = held_up
     with watched(client) as document:
@@ -312,6 +357,38 @@ def test_the_page_counts_what_failed(client):
         assert future.status == "error"
         assert "failed; asking for the result raises the error" in said(document, "head")
         assert "Time Left" not in said(document, "head")
+
+
+def fails_at(block, names, block_id=None):
+    """Fail at the eighth block, once it is released."""
+    block = gate(block, names, block_id)
+    if block_id is not None and block_id[0] == 7:
+        raise OSError("no such chunk")
+    return block
+
+
+def test_what_never_ran_is_not_done(client):
+    """After a failure the scheduler releases what nobody waits for any more."""
+    Event("the one that fails", client=client).clear()
+    x = da.ones(20_000, chunks=100)
+    x = x.map_blocks(fails_at, {7: "the one that fails"}, dtype="f8", meta=np.ones(0))
+    scheduler = client.cluster.scheduler
+    with watched(client) as document:
+        future = client.compute(softmax(x, reread=False))
+        until(lambda: bars(document).get(FIRST, "").startswith("199 of 200"), seconds=60)
+        ran = bars(document)
+        Event("the one that fails", client=client).set()
+        until(lambda: "failed" in said(document, "head"), seconds=60)
+        assert future.status == "error"
+        (job,) = _jobs.find_jobs(scheduler)
+        assert _jobs.progress(job.second).done > 0  # so many are released
+        after = until(lambda: "failed" in bars(document)[FIRST] and bars(document), seconds=60)
+        done = {part: int(text.split(" of ")[0]) for part, text in after.items()}
+        assert done == {part: int(text.split(" of ")[0]) for part, text in ran.items()}
+        assert done[SECOND] == 0
+        later = Watch(scheduler)  # that did not see which have run
+        later.follow([job])
+        assert later.progress(job.second) == (0, 200, 1, 0)
 
 
 def test_sizes_that_are_not_known_are_not_made_up(client):

@@ -233,7 +233,7 @@ def test_the_same_job_once_more_begins_anew(client):
         assert page.job is None or page.job.first is not job.first
         watch.follow([job])
         assert not watch.by_worker(job.first)
-        watch.finished[job.first.name, "a worker"] += 8
+        watch.finished[job.first.name]["a worker"] += 8
         watch.follow([job])
         assert watch.by_worker(job.first) == {"a worker": 8}
         since.append(watch.since[job.name])
@@ -243,3 +243,28 @@ def test_the_same_job_once_more_begins_anew(client):
         assert page.choose([]) is None
         assert [label for _, label in page.select.options] == [job.title]
     assert since[0] < since[1]
+
+
+def test_a_page_that_is_open_for_long_keeps_the_jobs_that_it_shows(client):
+    page, scheduler = Page(), client.cluster.scheduler
+    watch, titles = Watch(scheduler), []
+    for i in range(6):
+        future = client.compute(dsoftmax.softmax(X + i, axis=0, reread=False))
+        wait(future)
+        jobs = _jobs.find_jobs(scheduler)
+        watch.follow(jobs)
+        page.job = watch.shown[page] = page.choose(jobs)
+        titles.append(page.labels[page.job.name].removeprefix(page.job.title))
+        future.release()
+        until(lambda: not scheduler.tasks)
+        watch.follow([])
+        page.choose([])
+        groups = {group.name for group in page.job.groups}
+        assert watch.followed.keys() == watch.last.keys() == watch.finished.keys() == groups
+        assert watch.since.keys() == page.labels.keys() == {page.job.name}
+        assert watch.progress(page.job.second).total == 8
+    assert titles == ["", " #2"] * 3
+    watch.leave(page)
+    watch.follow([])
+    for names in (watch.followed, watch.last, watch.finished, watch.since):
+        assert not names
