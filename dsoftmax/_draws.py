@@ -106,7 +106,7 @@ def choice(
     >>> dsoftmax.choice(x, 5, rng=0).compute()
     array([39, 40, 24, 97, 31])
     >>> dsoftmax.choice(x, 5, replace=False, rng=0).compute()
-    array([71, 87, 46, 64, 67])
+    array([ 9, 83, 87, 63, 19])
     >>> dsoftmax.choice(x, 5, method="systematic", rng=0).compute()
     array([17, 47, 65, 79, 91])
     """
@@ -205,9 +205,9 @@ def gumbel_topk(
     >>> x = da.log(da.arange(1, 101, chunks=30))
     >>> keys, indices = dask.compute(*dsoftmax.gumbel_topk(x, 3, rng=0))
     >>> keys.round(3)
-    array([7.67 , 7.473, 7.144])
+    array([7.381, 7.246, 6.929])
     >>> indices
-    array([71, 87, 46])
+    array([ 9, 83, 87])
     """
     slices = as_slices("gumbel_topk", x, axis, where, split_every)
     return GumbelTopK(*_without(slices, as_count(k, "gumbel_topk", "k"), rng, split_every))
