@@ -28,6 +28,9 @@ from .normalizer import (
     log_d,
     quiet,
     scaled_rest,
+    scaled_top,
+    side_by_side,
+    sums_along_first,
 )
 from .normalizer import identity as nothing
 
@@ -69,11 +72,18 @@ def merge(*moments: Moments) -> Moments:
     first, *rest = moments
     if not rest:
         return first
+    if (parts := side_by_side(moments)) is not None:
+        return merged_together(parts)
     xp = common_namespace(*(part.m for part in moments))
     m = reduce(xp.maximum, (part.m for part in moments))  # propagates NaN
     with quiet():
         terms = zip(*(scaled(xp, part, m) for part in moments), strict=True)
         return Moments(m, *(compensated_sum(xp, several) for several in terms))
+
+
+def merged_together(parts: Moments) -> Moments:
+    """The same of small NumPy moments along the first axis."""
+    return Moments(*sums_along_first(parts, scaled))
 
 
 def scaled(xp: Any, part: Moments, m: Array) -> tuple[Array, ...]:
@@ -86,7 +96,7 @@ def scaled(xp: Any, part: Moments, m: Array) -> tuple[Array, ...]:
     f = xp.exp(g)
     t = xp.where(f == 0, 0.0, (part.t + part.d * g) * f)  # g may be -inf
     return (
-        xp.where(top, part.w, 0.0),
+        scaled_top(xp, part, m),
         scaled_rest(xp, part, m),
         xp.where(top, part.t, t),
         xp.where(top, part.q, (part.w + part.q) * f * f),

@@ -21,6 +21,9 @@ from .normalizer import (
     distance,
     quiet,
     scaled_rest,
+    scaled_top,
+    side_by_side,
+    sums_along_first,
 )
 
 Array = Any
@@ -50,18 +53,27 @@ def merge(*sums: Sums) -> Sums:
     first, *rest = sums
     if not rest:
         return first
+    if (parts := side_by_side(sums)) is not None:
+        return merged_together(parts)
     xp = common_namespace(*(part.m for part in sums))
     m = reduce(xp.maximum, (part.m for part in sums))  # propagates NaN
     with quiet():
-        w = compensated_sum(xp, (xp.where(part.m == m, part.w, 0.0) for part in sums))
-        s = compensated_sum(xp, (scaled_rest(xp, part, m) for part in sums))
-        scaled = zip(*(_scaled(xp, part, m) for part in sums), strict=True)
-        return Sums(m, w, s, tuple(compensated_sum(xp, several) for several in scaled))
+        terms = zip(*(scaled(xp, part, m) for part in sums), strict=True)
+        w, s, *o = (compensated_sum(xp, several) for several in terms)
+    return Sums(m, w, s, tuple(o))
 
 
-def _scaled(xp: Any, part: Sums, m: Array) -> list[Array]:
+def merged_together(parts: Sums) -> Sums:
+    """The same of small NumPy sums along the first axis."""
+    m, w, s, *o = sums_along_first(parts, scaled)
+    return Sums(m, w, s, tuple(o))
+
+
+def scaled(xp: Any, part: Sums, m: Array) -> tuple[Array, ...]:
+    """What a part adds to w, s and o at the maximum m."""
     factor = xp.exp(distance(xp, part, m))
-    return [xp.where(part.m == m, o, o * factor) for o in part.o]
+    o = (xp.where(part.m == m, o, o * factor) for o in part.o)
+    return scaled_top(xp, part, m), scaled_rest(xp, part, m), *o
 
 
 def mean(sums: Sums, k: int = 0) -> Array:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsoftmax._algebra import moments, sums
+from dsoftmax._algebra import moments, normalizer, sums
 from dsoftmax._algebra.moments import Moments, effective_sample_size, entropy, identity
+from dsoftmax._algebra.states import mapped
 from dsoftmax._algebra.sums import mean
 from dsoftmax._kernels import Terms, of_block
 from dsoftmax._kernels import moments as moments_of_block
@@ -182,3 +183,26 @@ def test_m_w_and_s_are_those_of_the_normalizer():
     same(found.normalizer, expected, 8 * EPS)
     same(sums_of_block(Terms(x, values=(x,)), (0, 1)).normalizer, expected, 8 * EPS)
     assert found.d == found.w + found.s
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_small_ones_merge_as_large_ones_do(dtype, shape, monkeypatch):
+    rng = np.random.default_rng(0)
+    for count in (2, 17):
+        drawn = rng.normal(size=(count, *shape)).round(1) * 4
+        special = rng.choice([-np.inf, np.inf, np.nan, 0], drawn.shape)
+        m = np.where(rng.random(drawn.shape) < 0.1, special, drawn).astype(dtype)
+        rest = rng.exponential(size=(4, *m.shape)) * rng.integers(0, 2, (4, *m.shape))
+        w, s, q, o = (np.asarray(field) for field in rest)
+        fields = [list(map(np.asarray, field)) for field in (m, w, s, -s, q, o)]
+        of_moments = [Moments(*part[:5]) for part in zip(*fields, strict=True)]
+        of_sums = [sums.Sums(m, w, s, (o, q)) for m, w, s, _, q, o in zip(*fields, strict=True)]
+        for merge, states in ((moments.merge, of_moments), (sums.merge, of_sums)):
+            together = merge(*states)
+            with monkeypatch.context() as patch:
+                patch.setattr(normalizer, "SMALL", 0)
+                one_by_one = merge(*states)
+            assert type(together) is type(one_by_one)
+            mapped(np.testing.assert_array_equal, together, one_by_one)
+            assert all(a.shape == shape for a in (together.m, together.w, together.s))

@@ -29,7 +29,7 @@ from . import kernels
 from .call import Call
 from .compiler import CannotCompileError, compiled
 from .log_calls import LANES, few_log_sums, many_log_sums
-from .merging import MERGES, merged
+from .merging import merge, merged
 from .plan import Kind
 from .tuning import LONG, NARROW, SHORT_GIVEN, TOGETHER
 
@@ -41,7 +41,7 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
-_LARGE, _LARGE_32 = 2.0**900, 2.0**100
+_LARGE, _LARGE_32 = 2.0**900, 2.0**96
 
 SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
 
@@ -127,7 +127,7 @@ def _states(
         state = merged(kind, state, (0,))
         if len(rest):
             other = _states(kind, rest, (0,), rest_b, rest_where, dtype)
-            state = MERGES[kind](state, other)
+            state = merge(kind, state, other)
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         return tuple(field.reshape(kept) for field in state)
     call = Call(reduced_axes(x, axes), x, b=b, where=where, kind=kind, dtype=dtype)

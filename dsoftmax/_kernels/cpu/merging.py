@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from ..._algebra import moments, normalizer, sums
 from ..._algebra.moments import Moments
-from ..._algebra.moments import merge as merge_moments
-from ..._algebra.normalizer import SMALL, State, merge, merged_together
+from ..._algebra.normalizer import SMALL, State
 from ..._algebra.sums import Sums
-from ..._algebra.sums import merge as merge_sums
 from .plan import Axes, Kind
 
 Array = np.ndarray
@@ -19,25 +19,26 @@ Array = np.ndarray
 _MERGED_AT_ONCE = 64
 
 
-def _merge_states(*states: tuple[Array, ...]) -> State:
-    return merge(*(State(*state) for state in states))
+def _one_sum(m: Array, w: Array, s: Array, o: Array) -> Sums:
+    return Sums(m, w, s, (o,))
 
 
-def _merge_moments(*states: tuple[Array, ...]) -> Moments:
-    return merge_moments(*(Moments(*state) for state in states))
-
-
-def _merge_sums(*states: tuple[Array, ...]) -> tuple[Array, ...]:
-    m, w, s, (o,) = merge_sums(*(Sums(m, w, s, (o,)) for m, w, s, o in states))
-    return m, w, s, o
-
-
-MERGES: dict[Kind, Callable[..., tuple[Array, ...]]] = {
-    "plain": _merge_states,
-    "weighted": _merge_states,
-    "moments": _merge_moments,
-    "values": _merge_sums,
+_ALGEBRAS: dict[Kind, tuple[Callable[..., Any], Any]] = {
+    "plain": (State, normalizer),
+    "weighted": (State, normalizer),
+    "moments": (Moments, moments),
+    "values": (_one_sum, sums),
 }
+
+
+def merge(kind: Kind, *states: tuple[Array, ...]) -> tuple[Array, ...]:
+    """The fields of the union of states, given by their fields."""
+    make, algebra = _ALGEBRAS[kind]
+    return _fields(algebra.merge(*(make(*state) for state in states)))
+
+
+def _fields(state: Any) -> tuple[Array, ...]:
+    return (*state[:3], *state.o) if isinstance(state, Sums) else tuple(state)
 
 
 def merged(kind: Kind, state: tuple[Array, ...], axes: Axes) -> tuple[Array, ...]:
@@ -60,8 +61,10 @@ def merged(kind: Kind, state: tuple[Array, ...], axes: Axes) -> tuple[Array, ...
                 np.concatenate([row, np.full((missing, row.shape[1]), value, row.dtype)])
                 for row, value in zip(rows, (-np.inf, *(0,) * len(rows)), strict=False)
             ]
-        if kind in ("plain", "weighted") and size == 1 and rows[0].size <= SMALL:
-            return tuple(field.reshape(kept) for field in merged_together(State(*rows)))
+        if size == 1 and rows[0].size <= SMALL:
+            make, algebra = _ALGEBRAS[kind]
+            rows = list(_fields(algebra.merged_together(make(*rows))))
+            break
         parts = range(0, n, size)
-        rows = list(MERGES[kind](*(tuple(row[i : i + size] for row in rows) for i in parts)))
+        rows = list(merge(kind, *(tuple(row[i : i + size] for row in rows) for i in parts)))
     return tuple(row.reshape(kept) for row in rows)

@@ -22,13 +22,16 @@ from .row_steps import addition, closed_lanes, reductions, tiles
 from .simd import (
     VECTOR_BYTES,
     count_equal,
+    fused,
     greater,
     halved,
     lanes_in_vector,
     largest,
     load,
+    lower_half,
     repeat,
     total,
+    upper_half,
     where_equal,
     widen,
 )
@@ -38,10 +41,10 @@ int64, float64 = np.int64, np.float64
 # exp(t) is 0 below, and t exp(t) with it.
 LOWEST = -800
 
-# Of a tile. Within a part terms of t, q and o are added as they are, and then these sums with
-# compensation: with that for each term float64 takes 1.37 times as long, without any, 10^3 equal
-# terms are off by 14 u.
-PART_BYTES = 16 * VECTOR_BYTES
+# Parts of a tile, of so many vectors. Within a part terms of t, q and o are added as they are, in
+# the working dtype; these sums are added in float64, for float64 with compensation. With that for
+# each term float64 takes 1.37 times as long; without any, 10^3 equal terms are off by 14 u.
+PART = {np.float32: 4, np.float64: 16}
 
 
 def row_sums(working: Any, moments: bool, masked: bool) -> Callable[..., None]:
@@ -171,60 +174,70 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
     scale = float64(2.0 ** SCALE[working])
     add = addition(working)
 
-    # Of a float32 half the lanes: with all of them, AVX2 has too few registers.
+    part_bytes = PART[working] * VECTOR_BYTES
+
+    # Sums of float32 in float64 have half the lanes: with all of them, AVX2 has too few registers.
     half = n // 2 if working is np.float32 else n
 
     @inlined
-    def moments_of(y: Any) -> Any:
-        """The scaled exponentials, and the terms of t and q."""
+    def squares(e: Any, q: Any) -> Any:
+        """q and the squares of exponentials, which are added in float64 at once."""
+        if half == n:
+            return fused(e, e, q)
+        wide = widen(e)
+        low, high = lower_half(wide), upper_half(wide)
+        return fused(high, high, fused(low, low, q))
+
+    @inlined
+    def of_part(terms: Any) -> Any:
+        """The sums of a part, as they are added to those of a tile."""
+        return widen(halved(terms)) if half < n else terms
+
+    @inlined
+    def moments_of(y: Any, s: Any, error: Any, t: Any, q: Any) -> Any:
+        """The sums with the scaled exponentials of y, and of a part with the terms of t and q."""
         e = scaled_exp(y)
-        term, wide = e * greater(y, repeat(lowest, n)), widen(e)
-        if half < n:
-            return wide, widen(halved(term)), halved(wide * wide)
-        return wide, widen(term), wide * wide
+        s, error = add(s, error, widen(e))
+        return s, error, fused(e, greater(y, repeat(lowest, n)), t), squares(e, q)
 
     @inlined
     def moments_below(tile: int, end: int, last: Any, reference: Any, ahead: int) -> Any:
         """The sums of scaled exponentials of x - reference if that is small, and the maximum."""
         top = greater(last, repeat(-infinity, n))
-        s, t, q = moments_of(last - reference)
-        error, t_error, q_error = repeat(0.0, n), repeat(0.0, half), repeat(0.0, half)
-        for part in range(tile, end, PART_BYTES):
-            t_part, q_part = repeat(0.0, half), repeat(0.0, half)
-            for at in range(part, min(part + PART_BYTES, end), VECTOR_BYTES):
+        s = error = repeat(0.0, n)
+        t_error = q_error = none = repeat(0.0, half)
+        s, error, t_part, q = moments_of(last - reference, s, error, repeat(zero, n), none)
+        t = of_part(t_part)
+        for part in range(tile, end, part_bytes):
+            t_part, q_part = repeat(zero, n), none
+            for at in range(part, min(part + part_bytes, end), VECTOR_BYTES):
                 prefetch(at + ahead)
                 x = load(at, working, n)
                 top = greater(x, top)
-                e, t_term, q_term = moments_of(x - reference)
-                s, error = add(s, error, e)
-                t_part, q_part = t_part + t_term, q_part + q_term
-            t, t_error = add(t, t_error, t_part)
+                s, error, t_part, q_part = moments_of(x - reference, s, error, t_part, q_part)
+            t, t_error = add(t, t_error, of_part(t_part))
             q, q_error = add(q, q_error, q_part)
         return total(s + error), total(t + t_error), total(q + q_error), largest(top)
 
     @inlined
     def moments_of_rest(tile: int, end: int, last: Any, m: Any, reference: Any, ahead: int) -> Any:
         """The same sums without the elements that are m, and the number of those."""
-        s, t, q = moments_of(where_equal(last, m, -infinity, last - reference))
-        error, t_error, q_error = repeat(0.0, n), repeat(0.0, half), repeat(0.0, half)
-        number = count_equal(last, m)
-        for part in range(tile, end, PART_BYTES):
-            t_part, q_part = repeat(0.0, half), repeat(0.0, half)
-            for at in range(part, min(part + PART_BYTES, end), VECTOR_BYTES):
+        s = error = repeat(0.0, n)
+        t_error = q_error = none = repeat(0.0, half)
+        y = where_equal(last, m, -infinity, last - reference)
+        s, error, t_part, q = moments_of(y, s, error, repeat(zero, n), none)
+        t, number = of_part(t_part), count_equal(last, m)
+        for part in range(tile, end, part_bytes):
+            t_part, q_part = repeat(zero, n), none
+            for at in range(part, min(part + part_bytes, end), VECTOR_BYTES):
                 prefetch(at + ahead)
                 x = load(at, working, n)
                 number += count_equal(x, m)
-                e, t_term, q_term = moments_of(where_equal(x, m, -infinity, x - reference))
-                s, error = add(s, error, e)
-                t_part, q_part = t_part + t_term, q_part + q_term
-            t, t_error = add(t, t_error, t_part)
+                y = where_equal(x, m, -infinity, x - reference)
+                s, error, t_part, q_part = moments_of(y, s, error, t_part, q_part)
+            t, t_error = add(t, t_error, of_part(t_part))
             q, q_error = add(q, q_error, q_part)
         return total(s + error), total(t + t_error), total(q + q_error), number
-
-    @inlined
-    def values_of(e: Any, v: Any) -> Any:
-        """Exponentials times values."""
-        return widen(halved(e * v)) if half < n else e * v
 
     @inlined
     def values_below(
@@ -233,19 +246,19 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
         """The sum of scaled exponentials, as above, that of all times values, and the maximum."""
         top = greater(last, repeat(-infinity, n))
         e = scaled_exp(last - reference)
-        s, o = widen(e), values_of(e, last_values)
+        s, o = widen(e), of_part(e * last_values)
         error, o_error = repeat(0.0, n), repeat(0.0, half)
         values -= tile
-        for part in range(tile, end, PART_BYTES):
-            o_part = repeat(0.0, half)
-            for at in range(part, min(part + PART_BYTES, end), VECTOR_BYTES):
+        for part in range(tile, end, part_bytes):
+            o_part = repeat(zero, n)
+            for at in range(part, min(part + part_bytes, end), VECTOR_BYTES):
                 prefetch(at + ahead)
                 x = load(at, working, n)
                 top = greater(x, top)
                 e = scaled_exp(x - reference)
                 s, error = add(s, error, widen(e))
-                o_part = o_part + values_of(e, load(at + values, working, n))
-            o, o_error = add(o, o_error, o_part)
+                o_part = fused(e, load(at + values, working, n), o_part)
+            o, o_error = add(o, o_error, of_part(o_part))
         return total(s + error), total(closed_lanes(o, o_error)), largest(top)
 
     @inlined
@@ -265,21 +278,20 @@ def steps(working: Any) -> tuple[Callable[..., Any], ...]:
             above = 0.0 if m == reference else float64(m) - float64(reference)
             at_m = working(exp(above) * scale)
         e = scaled_exp(where_equal(last, m, -infinity, last - reference))
-        s, o = widen(e), values_of(where_equal(last, m, at_m, e), last_values)
+        s, o = widen(e), of_part(where_equal(last, m, at_m, e) * last_values)
         error, o_error = repeat(0.0, n), repeat(0.0, half)
         number = count_equal(last, m)
         values -= tile
-        for part in range(tile, end, PART_BYTES):
-            o_part = repeat(0.0, half)
-            for at in range(part, min(part + PART_BYTES, end), VECTOR_BYTES):
+        for part in range(tile, end, part_bytes):
+            o_part = repeat(zero, n)
+            for at in range(part, min(part + part_bytes, end), VECTOR_BYTES):
                 prefetch(at + ahead)
                 x = load(at, working, n)
                 number += count_equal(x, m)
                 e = scaled_exp(where_equal(x, m, -infinity, x - reference))
                 s, error = add(s, error, widen(e))
-                e = where_equal(x, m, at_m, e)
-                o_part = o_part + values_of(e, load(at + values, working, n))
-            o, o_error = add(o, o_error, o_part)
+                o_part = fused(where_equal(x, m, at_m, e), load(at + values, working, n), o_part)
+            o, o_error = add(o, o_error, of_part(o_part))
         return total(s + error), total(closed_lanes(o, o_error)), number
 
     return moments_below, moments_of_rest, values_below, sums_of_values

@@ -347,22 +347,27 @@ def _fold(build: Callable[..., Any]) -> Any:
     return intrinsic(call)
 
 
-@intrinsic
-def halved(typing_context: Any, lanes: Any) -> Any:
-    """The sums of the lower and the upper half: a vector of half as many lanes."""
+def _half(of: Callable[..., Any]) -> Any:
+    """A function that makes a vector of half as many lanes of the lower and the upper half."""
 
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        (vector,) = args
-        half = vector.type.count // 2
-        low, high = (
-            builder.shuffle_vector(vector, vector, _places(list(range(i, i + half))))
-            for i in (0, half)
-        )
-        return builder.fadd(low, high)
+    def call(typing_context: Any, lanes: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            (vector,) = args
+            half = vector.type.count // 2
+            low, high = (
+                builder.shuffle_vector(vector, vector, _places(list(range(i, i + half))))
+                for i in (0, half)
+            )
+            return of(builder, low, high)
 
-    return Lanes(lanes.element, lanes.count // 2)(lanes), codegen
+        return Lanes(lanes.element, lanes.count // 2)(lanes), codegen
+
+    return intrinsic(call)
 
 
+lower_half = _half(lambda builder, low, high: low)
+upper_half = _half(lambda builder, low, high: high)
+halved = _half(lambda builder, low, high: builder.fadd(low, high))  # their sums
 total = _fold(lambda builder, a, b: builder.fadd(a, b))
 largest = _fold(lambda builder, a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 smallest = _fold(lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b))
