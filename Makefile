@@ -7,16 +7,19 @@ OUT ?= build/nile
 SITE := build/site
 TESTS :=
 
-# What needs no optional dependency, without what takes long; `lowest` leaves out the tests of the
-# kernels, which operations call, and some of theirs.
+# What needs no optional dependency, without what takes long.
 EVERYWHERE := -m "not emulated and not gpu and not huge and not system"
 DOCTESTS := dsoftmax --ignore dsoftmax/dashboard --ignore dsoftmax/dataframe.py \
 	--ignore-glob "dsoftmax/_frame*.py" --ignore-glob "dsoftmax/_named*.py" --ignore dsoftmax/xarray.py
-CORE := tests/algebra tests/graph tests/kernels tests/operations tests/project $(DOCTESTS) $(EVERYWHERE)
-CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex cumulative grouped inputs \
-	normalizer operations reference shared_memory softmax statistics topk weights where)
-LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/project/test_imports.py \
-	$(DOCTESTS) $(EVERYWHERE)
+# The core is softmax, log_softmax, logsumexp, top-k and their states: all of the algebra and of the
+# graph, but of operations and kernels what every other one builds on.
+CORE_OPERATIONS := $(patsubst %,tests/operations/test_%.py,arguments complex inputs normalizer operations \
+	reference shared_memory softmax statistics topk weights where)
+CORE_KERNELS := $(patsubst %,tests/kernels/test_%.py,blocks compile compiler cpu in_memory portable quick \
+	runs topk)
+CORE := tests/algebra tests/graph $(CORE_KERNELS) $(CORE_OPERATIONS) tests/project $(DOCTESTS) $(EVERYWHERE)
+LOWEST := tests/algebra tests/graph $(CORE_OPERATIONS) tests/operations/test_cumulative.py \
+	tests/operations/test_grouped.py tests/project/test_imports.py $(DOCTESTS) $(EVERYWHERE)
 RELEASE := $(CURDIR)/build/release
 RELEASED := $(patsubst %,tests/%.py,algebra/test_algebra graph/test_graph operations/test_scipy \
 	operations/test_softmax operations/test_topk project/test_imports)
@@ -39,7 +42,7 @@ demo: $(VENV)/installed-examples ## A posterior over 10^8 cells from real data, 
 	$(BIN)/python examples/nile_changepoint.py $(OUT) --save-log-posterior $(OUT)/log-posterior.zarr
 	$(BIN)/dsoftmax softmax $(OUT)/log-posterior.zarr $(OUT)/posterior.zarr
 
-quick: $(VENV)-quick/installed-test-core ## The core and its tests, three to five minutes; or some, with TESTS=...
+quick: $(VENV)-quick/installed-test-core ## The core and its tests, two to three minutes; or some, with TESTS=...
 	$(VENV)-quick/bin/python $(PYTEST) $(or $(TESTS),$(CORE))
 
 test: $(VENV)/installed-test ## All tests, the examples and doctests included; or some, with TESTS=...
