@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
@@ -57,8 +57,8 @@ def as_array(x: Any, function: str, name: str = "x", *, complex_ok: bool = False
         )
     if not supported(dtype) and array.ndim == 0 and array is not x and not np.isscalar(x):
         raise TypeError(
-            f"{function}: {name} is of type {type_name(x)}, not an array; pass an array, or a "
-            f"list as list({name}) makes of what is iterable"
+            f"{function}: {name} is of type {type_name(x)}, not an array; pass an array or a "
+            f"list, as list({name}) of what is iterable"
         )
     if not supported(dtype):
         raise TypeError(
@@ -105,6 +105,18 @@ def check_same_library(function: str, *arrays: Array) -> None:
             f"{function}: arrays of different libraries ({kinds}); convert them to one, e.g. with "
             "numpy.asarray"
         )
+
+
+def check_beside_dask(function: str, arrays: Mapping[str, Array]) -> None:
+    """Raise TypeError for arrays by their names, one of Dask and one that Dask cannot hold."""
+    if not any(isinstance(a, da.Array) for a in arrays.values()):
+        return
+    for name, a in arrays.items():
+        if not isinstance(a, da.Array) and not isinstance(a.dtype, np.dtype):
+            raise TypeError(
+                f"{function}: {name} is of type {type_name(a)}, beside a Dask array; convert it "
+                f"first, as with numpy.asarray({name})"
+            )
 
 
 def check_shape(shape: Any, axis: Axis, function: str) -> tuple[Axes, tuple[int, ...]]:

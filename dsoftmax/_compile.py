@@ -24,8 +24,9 @@ def compile(  # noqa: A001  # as re has one
     Parameters
     ----------
     dtypes : iterable of dtypes, optional
-        The dtypes of the arrays, and of weights and values beside them, as names or dtypes: floats,
-        integers, booleans. The default takes one to three minutes of a core.
+        The dtypes of the arrays, and of weights and values beside them, as names or dtypes: floats
+        of up to 64 bits (bfloat16 included), integers, booleans. The default takes one to three
+        minutes of a core.
     processes : int, optional
         The number of processes that compile, each on a core of its own, in about 0.4 GB of memory.
         With the default, this process does it all.
@@ -39,7 +40,7 @@ def compile(  # noqa: A001  # as re has one
     ------
     TypeError
         If dtypes is not an iterable of dtypes, or one has no compiled kernels, such as complex
-        numbers; or if processes is not an integer.
+        numbers and longdouble; or if processes is not an integer.
     ValueError
         If processes is less than 1.
     RuntimeError
@@ -67,7 +68,7 @@ def compile(  # noqa: A001  # as re has one
 
         client.run(dsoftmax.compile, ["float32"])
     """
-    hint = 'give names or dtypes of real numbers, such as ("float32", "int16")'
+    hint = 'give names or dtypes of real numbers of up to 64 bits, such as ("float32", "int16")'
     if isinstance(dtypes, (str, bytes)) or not isinstance(dtypes, Iterable):
         raise TypeError(f"compile: dtypes is {dtypes!r}; {hint}")
     names = []

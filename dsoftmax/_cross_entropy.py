@@ -12,7 +12,15 @@ import numpy as np
 
 from . import operations
 from ._algebra.dtypes import dtype_name
-from ._arguments import Array, Axes, as_array, check_not_empty, check_same_library
+from ._arguments import (
+    Array,
+    Axes,
+    as_any_array,
+    as_array,
+    check_beside_dask,
+    check_not_empty,
+    check_same_library,
+)
 from ._engine import reduced
 from ._graph.alignment import cut_as, join_blocks, unlike
 from ._graph.stage import Call, Stage
@@ -122,6 +130,7 @@ def cross_entropy(
     array([0.4076, 0.0949, 0.    ])
     """
     x, labels = as_array(x, _NAME), _as_labels(labels)
+    check_beside_dask(_NAME, {"x": x, "labels": labels})
     if axis is None or isinstance(axis, tuple):
         raise TypeError(f"{_NAME}: axis is {axis!r}; use one int, the axis of the classes")
     terms, axes, dtype = as_terms(_NAME, x, axis, split_every, where=where)
@@ -154,7 +163,7 @@ def cross_entropy(
 
 
 def _as_labels(labels: Any) -> Array:
-    found = as_array(labels, _NAME, "labels", complex_ok=True)
+    found = as_any_array(labels, _NAME, "labels")
     if not (name := dtype_name(found.dtype)).lstrip("u").startswith("int"):
         raise TypeError(_not_integers(name))
     return found
@@ -162,8 +171,8 @@ def _as_labels(labels: Any) -> Array:
 
 def _not_integers(dtype: str) -> str:
     return (
-        f"{_NAME}: labels have dtype {dtype}; pass integers, the places of the classes along the "
-        "axis, as labels.astype('int64') where they are"
+        f"{_NAME}: labels have dtype {dtype}; pass integers, the indices of the classes along the "
+        "axis, as labels.astype('int64') where the values are whole"
     )
 
 

@@ -63,7 +63,7 @@ def cumulative_logsumexp(
         a bool.
     ValueError
         If x has no dimension, or several and axis is left out; if axis is out of range
-        (`numpy.exceptions.AxisError`), or reread is something else. Raised at the call.
+        (`numpy.exceptions.AxisError`), or reread is not True, False or "auto". Raised at the call.
 
     See Also
     --------

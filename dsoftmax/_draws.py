@@ -71,12 +71,13 @@ def choice(
     Raises
     ------
     TypeError
-        If x is not what `softmax` takes, or size, axis or rng is of the wrong type.
+        If x is not what `softmax` takes, if size, axis, replace or rng is of the wrong type, or if
+        where is not boolean.
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or a slice is empty, size is
-        negative or, without replacement, exceeds the number of elements, method is something else,
-        or lengths are unknown. Only the computation can find a slice with NaN or +inf, or one
-        with no element of positive probability, or with fewer of them than draws without
+        negative or, without replacement, exceeds the number of elements, method is none of the
+        three, or lengths are unknown. Only the computation can find a slice with NaN or +inf, or
+        one with no element of positive probability, or with fewer of them than draws without
         replacement.
 
     See Also
@@ -147,8 +148,8 @@ def gumbel_topk(
     The indices are those of k elements drawn one after the other from the softmax of what is left
     [1]_, in this order: the same as those of ``choice(x, k, replace=False)`` for the same seed.
     Estimators with importance weights, and stochastic beam search, also need the keys [2]_: an
-    element is among the first k - 1 exactly if its key exceeds the last key, kappa, which has the
-    probability :math:`1 - \exp(-\exp(x - \kappa))`.
+    element is among the first k - 1 exactly if its key exceeds the last one, kappa, and given kappa
+    that has the probability :math:`1 - \exp(-\exp(x - \kappa))`.
 
     Parameters
     ----------

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import dask
 
-from ._arguments import check_split_every
 from ._graph.tree import SplitEvery, fan_in, slices_in_one_block
 from ._group_arguments import Grouping
 
@@ -71,7 +70,6 @@ def parts_of(given: Grouping, split_every: SplitEvery, moments: bool = False) ->
     if not given.is_lazy:
         return None
     axis, each = given.axis, group_bytes(moments)
-    check_split_every(split_every, given.x.ndim, given.function)
     if slices_in_one_block(given.x, (axis,)):
         return None
     known, total, chunks = _known(given), given.x.shape[axis], given.x.numblocks[axis]

@@ -46,10 +46,10 @@ from ._reread import second_reads
 def rescaled(given: Grouping, logarithm: bool, split_every: SplitEvery, reread: Reread) -> Array:
     """The softmax of each group, or its logarithm: an array like x, lazy if x or labels are."""
     axis = given.axis
+    check_split_every(split_every, given.x.ndim, given.function)
     if not given.is_lazy:
         y = groups.whole(given.labelled, axis, logarithm)
         return of_dtype(y, dtype_name(given.dtype))
-    check_split_every(split_every, given.x.ndim, given.function)
     options = given.options | {"logarithm": logarithm, "result": dtype_name(given.dtype)}
     arrays, call = (given.x, *given.keys), Call.of(given.function, given.x, (axis,))
     if slices_in_one_block(given.x, (axis,)):
@@ -93,6 +93,7 @@ EFFECTIVE_SAMPLE_SIZE = Statistic(effective_sample_size, True, 0.0)
 def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> Any:
     """A statistic of each group: (labels, values), or values if labels are expected."""
     axis, shape = given.axis, given.shape
+    check_split_every(split_every, given.x.ndim, given.function)
     options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
     options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
     parts = parts_of(given, split_every, statistic.moments)

@@ -55,8 +55,8 @@ def _finished(top: Top, of_top: Callable[[Top], Array], function: str, k: int, a
         if found < k:
             name, more = ARGUMENTS[function]
             raise ValueError(
-                f"{function}: {name} is {k}, but only {found} elements of a slice have a positive "
-                f"probability; use at most {found}{more}"
+                f"{function}: {name} is {k}, but a slice has only {found} "
+                f"element{'s' * (found != 1)} of positive probability; use at most {found}{more}"
             )
     return of_top(top)
 

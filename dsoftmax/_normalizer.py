@@ -40,6 +40,7 @@ from ._arguments import (
     Axes,
     Axis,
     as_array,
+    check_beside_dask,
     check_exact,
     check_exactly,
     check_same_library,
@@ -297,7 +298,8 @@ class Normalizer:
         Raises
         ------
         TypeError
-            If blocks is not iterable, or is a Dask array, which `Normalizer.of` takes.
+            If blocks is not iterable, or is a string, a mapping, a DataFrame or a Dask array, which
+            `Normalizer.of` takes.
         ValueError
             If there are no blocks and axis is given, since the number of slices is then unknown.
 
@@ -383,6 +385,10 @@ class Normalizer:
         if not supported(name):
             raise TypeError(
                 f"Normalizer.identity: dtype is {dtype!r}; use a float, complex or integer one"
+            )
+        if statistics and is_complex(name):
+            raise TypeError(
+                f"Normalizer.identity: dtype is {dtype!r}; use a real one, which statistics need"
             )
         if shape is None and axis is not None:
             raise TypeError(
@@ -553,9 +559,12 @@ class Normalizer:
         if others and all(map(self._is_like, others)):
             states, ndim = (p._states for p in parts), max(p._ndim for p in parts)
             return Normalizer(_kernels.merge(*states), self.axis, self._dtype, ndim)
-        for other in others:
+        for i, other in enumerate(others):
             if not isinstance(other, Normalizer):
-                raise TypeError(f"merge takes Normalizers, not {type(other).__name__}")
+                raise TypeError(
+                    f"merge: others[{i}] is of type {type(other).__name__}; pass Normalizers, as "
+                    "those of Normalizer.of"
+                )
             self._check_mergeable(other)
         ndim = max(part._ndim for part in parts)
         lengths = [next((n for n in along if n == n), math.nan) for along in _shapes(parts)]
@@ -567,12 +576,12 @@ class Normalizer:
             return Normalizer._identity(self.shape, self.axis, asked, ndim, statistics, exact)
         if len({part.statistics for part in parts}) > 1:
             raise ValueError(
-                "cannot merge normalizers with statistics and without; make all of them with "
+                "merge: some normalizers have statistics and others do not; make all of them with "
                 "statistics=True, or none"
             )
         if len({part.exact for part in parts}) > 1:
             raise ValueError(
-                "cannot merge normalizers with exact sums and without; make all of them with "
+                "merge: some normalizers have exact sums and others do not; make all of them with "
                 "exact=True, or none"
             )
         statistics, exact = parts[0].statistics, parts[0].exact
@@ -645,8 +654,9 @@ class Normalizer:
         alike = self.axis == other.axis and len(self.shape) == len(other.shape)
         if not alike or not all(starmap(_agree, zip(self.shape, other.shape, strict=True))):
             raise ValueError(
-                f"cannot merge normalizers of shape {self.shape} over axis {self.axis} and of "
-                f"shape {other.shape} over axis {other.axis}; merge parts of the same slices"
+                f"merge: normalizers of shape {self.shape} over axis {self.axis} and of shape "
+                f"{other.shape} over axis {other.axis} have different slices; merge parts of the "
+                "same slices"
             )
 
     def __float__(self) -> float:
@@ -921,6 +931,8 @@ class Normalizer:
         reread = check_reread(reread, function)
         axes = self._axes_of(function, x)
         if self._lazy or isinstance(x, da.Array):
+            own = self._states if self._lazy else self._states.m
+            check_beside_dask(function, {"x": x, "the normalizer": own})
             kind = self._kind(self.statistics, self.exact)
             return rescaled_blocks(name, function, kernel, x, self._states, axes, reread, kind)
         if name == "softmax" and self._of_one_slice and not self.exact:

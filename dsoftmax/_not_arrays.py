@@ -15,13 +15,13 @@ from array_api_compat import is_array_api_obj
 
 from ._algebra.dtypes import is_sparse, type_name
 
-_NUMPY = ".to_numpy(), of a DataFrame only that of the score columns"
+_NUMPY = ".to_numpy() (of a DataFrame, that of its score columns only)"
 _ARRAY_OF = {  # by the library of what has labels, how to come to the array in it
     "xarray": ".data",
     "dask": ".to_dask_array(lengths=True)",
     "pandas": _NUMPY,
 }
-_OF_FRAMES = ", or use dsoftmax.dataframe within groups of rows"
+_OF_FRAMES = ", or use dsoftmax.dataframe, which computes within groups of rows"
 _INSTEAD = {"xarray": ", or use dsoftmax.xarray, which keeps labels"}  # of x, in these functions:
 _OF_LABELLED = {"softmax", "log_softmax", "logsumexp", "entropy", "effective_sample_size"}
 
@@ -32,9 +32,10 @@ def check_is_array(x: Any, function: str, name: str) -> None:
         library = type_name(x).split()[0]
         known = name in ("x", "a") and function in _OF_LABELLED
         instead = _INSTEAD.get(library, _OF_FRAMES) if known and library in _ARRAY_OF else ""
+        lost = ", and the result would have no labels" if name in ("x", "a") else ""
         raise TypeError(
-            f"{function}: {name} is of type {type_name(x)}, not an array, and the result would "
-            f"have no labels; pass {name}{_ARRAY_OF.get(library, _NUMPY)}{instead}"
+            f"{function}: {name} is of type {type_name(x)}, not an array{lost}; pass "
+            f"{name}{_ARRAY_OF.get(library, _NUMPY)}{instead}"
         )
     if isinstance(x, (str, bytes, os.PathLike)):
         raise TypeError(

@@ -77,8 +77,9 @@ def softmax(
     ValueError
         If axis is out of range (`numpy.exceptions.AxisError`) or repeated, if x is known to be
         empty along axis, if where does not broadcast with x, if split_every is less than 2, or if
-        reread is something else. All errors are raised at the call, before anything is computed,
-        except that chunks of unknown lengths in x and where can only be compared by a worker.
+        reread is not True, False or "auto". All errors are raised at the call, before anything is
+        computed, except that chunks of unknown lengths in x and where can only be compared by a
+        worker.
 
     See Also
     --------
@@ -98,13 +99,13 @@ def softmax(
     s / split_every for the merges, and one per chunk for the result. If every chunk holds whole
     slices, there is only one task per chunk.
 
-    A NumPy array of 2^18 elements or more (2^20 where slices are contiguous in memory) is computed
-    by several threads: as many as Dask's setting ``num_workers`` says, by default one for each core
-    that the process may use. One thread is used outside the main thread, in a process started by
-    another, and where Dask's scheduler is set to be synchronous. Dask's setting
-    ``dsoftmax.threads`` overrides all of this, except outside the main thread. The number of
-    threads does not change a bit of the result. The same holds for all functions that take one
-    array and an axis.
+    A NumPy array of 2^18 elements or more (2^20 in `softmax`, `log_softmax` and `logsumexp` without
+    ``b``, if slices are contiguous in memory) is computed by several threads: as many as Dask's
+    setting ``num_workers`` says, by default one for each core that the process may use. One thread
+    is used outside the main thread, in a process started by another, and where Dask's scheduler is
+    set to be synchronous. Dask's setting ``dsoftmax.threads`` overrides all of this, except outside
+    the main thread. The number of threads does not change a bit of the result. The same holds for
+    all functions that take one array and an axis.
 
     References
     ----------

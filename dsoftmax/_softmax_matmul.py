@@ -10,7 +10,7 @@ import numpy as np
 
 from . import _kernels, operations
 from ._algebra.dtypes import dtype_name, is_complex, result_dtype
-from ._arguments import Array, as_array, check_not_empty
+from ._arguments import Array, as_array, check_beside_dask, check_not_empty
 from ._engine import of_states, reduced, states
 from ._graph.alignment import cut_as, join_blocks, unlike
 from ._graph.stage import Call, Stage
@@ -132,6 +132,7 @@ def softmax_matmul(
             f"{_NAME}: v has dtype {dtype_name(v.dtype)}; pass a real array, as v.real and v.imag "
             "one by one"
         )
+    check_beside_dask(_NAME, {"x": x, "v": v})
     dtype = result_dtype(x, v)
     terms, _, _ = as_terms(_NAME, x, -1, split_every, where=where)
     v = v if isinstance(v, da.Array) or isinstance(terms, Joined) else as_like(v, x, _NAME)
@@ -202,8 +203,8 @@ def _check_shapes(x: Array, v: Array) -> _Labels:
         if not any(map(math.isnan, lengths)):
             raise ValueError(
                 f"{_NAME}: x of shape {tuple(x.shape)} and v of shape {tuple(v.shape)} do not fit; "
-                "the last axis of x has to be as long as that of the rows of v (its last but one, "
-                "or only one), and the axes before the last two have to broadcast"
+                "the last axis of x must have the length of the second-to-last axis of v (of the "
+                "only one of a vector), and the axes before the last two must broadcast"
             )
         if not all(map(math.isnan, lengths)) or x.numblocks[j] != v.numblocks[i]:
             raise ValueError(

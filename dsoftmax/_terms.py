@@ -26,6 +26,7 @@ from ._arguments import (
     as_any_array,
     as_array,
     check_axis,
+    check_beside_dask,
     check_same_library,
     check_split_every,
 )
@@ -89,7 +90,9 @@ def as_terms(
     if not lazy:
         terms = terms.of(a if a is x else as_like(a, x, function) for a in terms.arrays)
     names = _names(name, terms)
-    shape = check_broadcast(function, dict(zip(names.arrays, terms.arrays, strict=True)))
+    named = dict(zip(names.arrays, terms.arrays, strict=True))
+    check_beside_dask(function, named)
+    shape = check_broadcast(function, named)
     axes = check_axis(axis, shape, function)
     check_split_every(split_every, len(shape), function)
     if not lazy:

@@ -76,10 +76,11 @@ def softmax_topk(
     TypeError
         If x is complex or not numeric, sparse, labelled, stored, a Dask collection other than an
         array, or a list of Dask or masked arrays; if k, axis or split_every is of the wrong type,
-        or if axis is left out of an array of several dimensions.
+        if where is not boolean, or if axis is left out of an array of several dimensions.
     ValueError
         If k is negative or exceeds the length of the axis, axis is out of range
-        (`numpy.exceptions.AxisError`), or split_every is less than 2. All errors are raised at the
+        (`numpy.exceptions.AxisError`), where does not broadcast with x, or split_every is less than
+        2. All errors are raised at the
         call, except for a k too large for an axis of unknown length, which only the computation can
         find.
 

@@ -40,7 +40,7 @@ def softmax(
     x : Series or DataFrame
         Scores, of pandas or Dask: floats, integers or booleans of NumPy, pandas' nullable kinds or
         Arrow. Missing scores are NaN. Each column of a DataFrame is normalised by itself.
-    by : Series or str, or list or tuple of such
+    by : Series or column name, or list or tuple of such
         The label of each row: a Series with the index of x, or the name of a column of a DataFrame,
         which is then not a score; several are keys, whose combinations are the groups. Any kind
         with an order and a hash: integers, strings, dates, categories. A row with a missing label
@@ -60,8 +60,8 @@ def softmax(
     Raises
     ------
     TypeError
-        If x or by is something else, only one of them is from Dask, a column of scores is not
-        numeric, or labels have no order or no hash.
+        If x is no Series or DataFrame, or by neither a Series nor the name of a column, only one of
+        them is from Dask, a column of scores is not numeric, or labels have no order or no hash.
     ValueError
         If by has another index or other partitions than x, or expected_groups has a label twice or
         a missing one. Raised at the call, or in the computation where only a worker can tell.
@@ -112,7 +112,7 @@ def log_softmax(
     ----------
     x : Series or DataFrame
         Scores, of pandas or Dask, as in `softmax`.
-    by : Series or str, or list or tuple of such
+    by : Series or column name, or list or tuple of such
         The label of each row, as in `softmax`.
     expected_groups : array_like, or tuple of such, optional
         The labels that count, as in `softmax`.
@@ -149,7 +149,7 @@ def logsumexp(
     ----------
     x : Series or DataFrame
         Scores, of pandas or Dask, as in `softmax`.
-    by : Series or str, or list or tuple of such
+    by : Series or column name, or list or tuple of such
         The label of each row, as in `softmax`.
     expected_groups : array_like, or tuple of such, optional
         The labels for each key, all different, in the order of the result. Others do not count.
@@ -190,7 +190,7 @@ def entropy(
     ----------
     x : Series or DataFrame
         Scores, of pandas or Dask, as in `softmax`.
-    by : Series or str, or list or tuple of such
+    by : Series or column name, or list or tuple of such
         The label of each row, as in `softmax`.
     expected_groups : array_like, or tuple of such, optional
         The labels of the result, as in `logsumexp`.
@@ -229,7 +229,7 @@ def effective_sample_size(
     ----------
     x : Series or DataFrame
         Log-weights, of pandas or Dask, as in `softmax`.
-    by : Series or str, or list or tuple of such
+    by : Series or column name, or list or tuple of such
         The label of each row, as in `softmax`.
     expected_groups : array_like, or tuple of such, optional
         The labels of the result, as in `logsumexp`.

@@ -87,9 +87,9 @@ def softmax(
 
     For n chunks there is one task per chunk for its groups, about n / split_every to merge these,
     and one per chunk for the result. A group takes 32 bytes of a partial result, and the last task
-    of the merge holds all groups. If these may exceed 128 MiB, or lengths are unknown, in more than
-    16 chunks or large ones, groups are split into parts, and no task holds all of them; this takes
-    1.3 more tasks for each chunk. See ``docs/groups.md``.
+    of the merge holds all groups. If these may exceed 128 MiB, or lengths are unknown, and there
+    are more than 16 chunks, or large ones, groups are split into parts, and no task holds all of
+    them; this takes about 1.3 more tasks for each chunk. See ``docs/groups.md``.
 
     References
     ----------

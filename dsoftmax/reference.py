@@ -13,8 +13,8 @@ function           in paper  memory/element fails
 `parallel_softmax` sect. 3.1 3, in parallel also if one begins with -inf, or the first is empty
 ================== ========= ============== ==================================================
 
-Where one fails, results are NaN, and NumPy warns.  `dsoftmax.softmax` gives NaN where
-`safe_softmax` does, and nowhere else; it does not warn.
+Where one fails, results are NaN, and all but `naive_softmax` let NumPy warn.  `dsoftmax.softmax`
+gives NaN where `safe_softmax` does, and nowhere else; it does not warn.
 """
 
 from __future__ import annotations

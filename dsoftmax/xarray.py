@@ -70,7 +70,8 @@ def softmax(
     Raises
     ------
     TypeError
-        If x, by or where is something else; also as in `dsoftmax.softmax`.
+        If x is no DataArray or Dataset, where is no DataArray, or by is neither that nor the name
+        of a coordinate; if where and by are both given; also as in `dsoftmax.softmax`.
     ValueError
         If dim or by names something that x does not have, or where or by has dimensions that x does
         not have; `xarray.AlignmentError` if it has other coordinates.

@@ -103,9 +103,10 @@ def plain(x: Any, fill: float = -np.inf) -> Array:
     """
     x = as_block(x)
     if isinstance(x, np.ma.MaskedArray):
-        masked = x.mask is not np.ma.nomask
-        x = np.ma.filled(x.astype(dtypes_for(x.dtype).result), fill) if masked else x
-        x = np.ma.getdata(x, subok=False)
+        mask, x = x.mask, np.ma.getdata(x, subok=False)
+        if mask is not np.ma.nomask:
+            x = x.astype(dtypes_for(x.dtype).result)
+            x[mask] = fill
     return x.copy("A") if isinstance(x, np.ndarray) and not x.flags.aligned else x
 
 

@@ -98,8 +98,8 @@ def _of_terms(terms: Terms, axes: Axes) -> Exact | OnDevice:
     try:
         if not exact_on_cpu.can_fuse():
             raise RuntimeError(
-                "exact sums need fused multiply-adds, which this processor has not (x86 has them "
-                "since 2013, with AVX2); use exact=False"
+                "exact sums need fused multiply-adds, which this processor lacks (x86 has "
+                "them since 2013, with AVX2); use exact=False"
             )
         with waiting():
             state = exact_on_cpu.of_block(_supported(x), axes, where)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from .._algebra.dtypes import dtype_name, dtype_of
+from .._algebra.dtypes import dtype_name, dtype_of, is_complex
 from .._algebra.namespace import array_namespace
 from .._algebra.normalizer import State, common_namespace, log_d, quiet
 from .._algebra.normalizer import merge as merge_normalizers
@@ -51,6 +51,11 @@ def of_block(classes: Classes, axes: tuple[int, ...]) -> Labelled:
     """The state of a block along one axis, which stays with length 1."""
     (axis,) = axes
     x, _, where, _ = unmasked_terms(classes.x)
+    if is_complex(name := dtype_name(x.dtype)):
+        raise TypeError(
+            f"a block has dtype {name}, and its Dask array a real one; pass the real part, as with "
+            "x.map_blocks(lambda block: block.real)"
+        )
     labels = moved(classes.labels, x)
     xp = common_namespace(x, labels)
     normalizer = kernels_for(x).of_block(x, axes, where=where)
@@ -123,9 +128,10 @@ def checked(labels: Array, classes: int, ignored: int | None) -> Array:
     xp = array_namespace(labels)
     numbers = labels if name in ("int32", "int64") else xp.astype(labels, dtype_of(xp, "int64"))
     # NumPy alone compares all integers right: 2**64 - 1 is not -1, and 300 is no uint8.
-    exact = labels if isinstance(labels, np.ndarray) else numbers
+    of_numpy = isinstance(labels, np.ndarray)
+    exact = labels if of_numpy else numbers
     left_out = xp.zeros_like(exact, dtype=xp.bool) if masked is None else masked
-    if ignored is not None:
+    if ignored is not None and (of_numpy or -(2**63) <= ignored < 2**63):
         left_out = left_out | (exact == ignored)
     wrong = ~left_out & ((exact < 0) | (exact >= classes))
     if xp.any(wrong):

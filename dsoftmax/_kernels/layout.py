@@ -12,9 +12,14 @@ Array = Any
 Axes = tuple[int, ...]
 
 
-def joint_name(*arrays: Array | None) -> str:
-    """The dtype that a block promotes to with the weights or values beside it."""
-    return promoted_name(*(dtype_name(a.dtype) for a in arrays if a is not None))
+def joint_name(x: Array, *others: Array | None) -> str:
+    """The dtype that a block promotes to with the weights or values beside it.
+
+    With each alone: integers beside integers are computed in float64, also if float32 is there too.
+    """
+    name = dtype_name(x.dtype)
+    pairs = [promoted_name(name, dtype_name(a.dtype)) for a in others if a is not None]
+    return promoted_name(*(dtypes_for(pair).result for pair in pairs)) if pairs else name
 
 
 def reduced_axes(x: Array, axes: Axes) -> tuple[bool, ...]:

@@ -25,7 +25,7 @@ from .._algebra.normalizer import common_namespace
 from .._algebra.normalizer import merge as merge_normalizers
 from .._algebra.states import concatenated, mapped
 from . import exact as exactly
-from .blocks import laid_out
+from .blocks import Terms, laid_out, plain
 from .choose import can_compile, kernels_for
 from .cpu import block as block_on_cpu
 from .cpu import quick as quick_on_cpu
@@ -81,6 +81,8 @@ def of_block(x: Any, axes: tuple[int, ...], k: int, normalized: bool, exact: boo
 
     A negative k asks for the smallest elements. ``exact`` is whether the sums of normalizers are.
     """
+    if isinstance(x, Terms):  # masked entries count as -inf, also beside a mask
+        x = x._replace(x=plain(x.x))
     if exact:
         top = of_block(x, axes, k, normalized)._replace(normalizer=None)
         state = exactly.of_block(x, axes)

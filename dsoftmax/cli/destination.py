@@ -46,7 +46,9 @@ class Destination:
         self.source = sources[0]
         self.committed = False
         if self.path.suffix not in FORMATS:
-            raise MisuseError(f"{path} ends in neither .npy nor .zarr, the formats to write")
+            raise MisuseError(
+                f"{path} ends in neither .npy nor .zarr; give DST one of these endings"
+            )
         self._format = FORMATS[self.path.suffix]
         if self._format is ZarrArray:
             import_zarr()

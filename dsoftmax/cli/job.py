@@ -92,7 +92,7 @@ def check_scheduler(address: str, hint: str) -> None:
         answer = asyncio.run(identity())
         problem = "" if answer["type"] == "Scheduler" else f"it is a {answer['type']}"
     except TimeoutError:
-        problem = f"nothing within {CONNECT_TIMEOUT} s"
+        problem = f"no answer within {CONNECT_TIMEOUT} s"
     except Exception as error:  # whatever the answer of another protocol causes
         problem = one_line(error)
     if problem:
@@ -137,7 +137,7 @@ def compute(
         raise
     except KilledWorker as error:
         raise JobError(
-            f"{error.allowed_failures + 1} workers died of a task ({key_split(error.task)}), "
+            f"{error.allowed_failures + 1} workers died in a task ({key_split(error.task)}), "
             "probably for lack of memory; try a smaller --chunk-size, or see the workers' logs"
         ) from error
     except (CommClosedError, CancelledError) as error:

@@ -143,7 +143,7 @@ def _check_dtypes(function: Function, sources: Sources) -> None:
         if not wanted[what]:
             hint = {
                 "number": "convert it to a real float, integer or bool",
-                "integer": "labels are integers, the indices of classes",
+                "integer": "convert the labels to integers, the indices of the classes",
                 "bool": "--where takes booleans, such as mask != 0",
                 "label": "--by takes integers, strings, dates or other labels that have an order",
             }

@@ -30,7 +30,7 @@ _TEXT = "font-size: 13px; line-height: 1.45; color: #333"
 _SUM_HELP = (
     "m + log d of all states that workers hold now, merged: the log-sum-exp of the chunks that are "
     "done. It rises to that of the whole. Of several slices it is the first one's. Nothing is "
-    "shown of states that take more than 64 kiB or are on a GPU, nor of operations without a sum."
+    "shown of states that take more than 64 KiB or are on a GPU, nor of operations without a sum."
 )
 _MEMORY_HELP = (
     "What the results of tasks take on all workers, in memory and on disk, and the size of the "

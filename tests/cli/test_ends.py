@@ -94,7 +94,7 @@ def test_a_silent_scheduler(tmp_path, npy):
         done = run(tmp_path, "softmax", "x.npy", "y.npy", "--scheduler", address)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"Error: no Dask scheduler answers at {address} (nothing within 10 s); start one with "
+        f"Error: no Dask scheduler answers at {address} (no answer within 10 s); start one with "
         "`dask scheduler`, or leave out --scheduler\n"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy"}
@@ -127,7 +127,7 @@ def test_an_address_that_is_not_a_scheduler(cluster):
 
 def test_a_task_that_kills_its_worker(cluster):
     x = da.ones(3, chunks=3).map_blocks(lambda block: os._exit(1), meta=np.empty(0))
-    message = r"1 workers? died of a task \(lambda\), probably for lack of memory; try a smaller"
+    message = r"1 workers? died in a task \(lambda\), probably for lack of memory; try a smaller"
     with Client(cluster) as client, pytest.raises(job.JobError, match=message):
         job.compute("softmax", client, [x])
 

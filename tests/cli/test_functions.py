@@ -209,7 +209,7 @@ def test_zarr_arrays_beside_a_zarr_array(tmp_path):
     [
         ("softmax", {"where": np.ones(60, int)}, r"where\.npy has dtype int64; --where takes bool"),
         ("expectation", {"beside": X + 0j}, r"beside\.npy has dtype complex128; convert it"),
-        ("cross-entropy", {"beside": LABELS + 0.0}, r"has dtype float64; labels are integers"),
+        ("cross-entropy", {"beside": LABELS + 0.0}, r"has dtype float64; convert the labels"),
         ("logsumexp", {"x": X + 0j}, r"x\.npy has dtype complex128; convert it to a real float"),
     ],
 )

@@ -85,7 +85,12 @@ def test_refused_dtypes(tmp_path, operation, value):
         (2, "x.npy", "x.npy", "x.npy is the source itself; write to another path"),
         (1, "x.npy", "no/y.npy", "no is not a directory"),
         (1, "x.npy", "group.zarr", "exists; choose another name, or give --overwrite"),
-        (2, "x.npy", "y.csv", "y.csv ends in neither .npy nor .zarr, the formats to write"),
+        (
+            2,
+            "x.npy",
+            "y.csv",
+            "y.csv ends in neither .npy nor .zarr; give DST one of these endings",
+        ),
         (1, "x.npy", "x.npy/y.npy", "x.npy is not a directory"),
         (1, "x.npy", "x.npy/y.zarr", "x.npy is not a directory"),
         (1, "x.npy", "/dev/fd/y.npy", "cannot write /proc/"),  # where nobody can, not even root

@@ -7,6 +7,7 @@ blocks are among those of `tests/kernels/test_blocks.py`.
 import warnings
 from functools import partial
 
+import dask.array as da
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -157,3 +158,20 @@ def test_jax_without_float64(block):
     y = block.run(softmax_without_float64, x)
     assert y.dtype == np.float32
     assert_allclose(y, special.softmax(x, axis=0), rtol=1e-5)
+
+
+def test_torch_beside_dask():
+    torch = pytest.importorskip("torch")
+    x, t = da.zeros((4, 3), chunks=2), torch.zeros(4, 3, dtype=torch.float64)
+    mask, labels = torch.ones(4, 3, dtype=torch.bool), torch.zeros(4, dtype=torch.int64)
+    for name, call in {
+        "logsumexp: a": lambda: dsoftmax.logsumexp(t, b=x),
+        "softmax: where": lambda: dsoftmax.softmax(x, where=mask),
+        "softmax_topk: where": lambda: dsoftmax.softmax_topk(x, 2, 1, where=mask),
+        r"expectation: values\[1\]": lambda: dsoftmax.expectation(x, (x, t)),
+        "softmax_matmul: v": lambda: dsoftmax.softmax_matmul(x, t.T),
+        "cross_entropy: labels": lambda: dsoftmax.cross_entropy(x, labels),
+        "Normalizer.softmax: x": lambda: dsoftmax.Normalizer.of(x, 1).softmax(t),
+    }.items():
+        with pytest.raises(TypeError, match=f"{name} is of type torch Tensor, beside a Dask"):
+            call()

@@ -193,7 +193,7 @@ def test_labels_of_every_integer_dtype(dtype):
 
 @pytest.mark.parametrize("labels", [LABELS * 1.0, LABELS > 3, LABELS * 1j, [[1.5]] * 6])
 def test_labels_that_are_no_integers(labels):
-    message = "cross_entropy: labels have dtype .*; pass integers, the places of the classes"
+    message = "cross_entropy: labels have dtype .*; pass integers, the indices of the classes"
     with pytest.raises(TypeError, match=message):
         cross_entropy(X, labels)
     lazy = da.from_array(np.asarray(labels), chunks=3)
@@ -420,3 +420,23 @@ print(da.array_expr_enabled())
 
 def test_the_array_expression_mode():
     assert printed(EXPRESSIONS, expressions=True) == "True\n"
+
+
+def test_complex_blocks_of_a_real_array():
+    x = da.from_array(np.arange(4.0), chunks=2)
+    x = x.map_blocks(lambda block: block + 1j, dtype=float, meta=np.empty(0))
+    with pytest.raises(TypeError, match="a block has dtype complex128, and its Dask array a real"):
+        cross_entropy(x, 1).compute()
+
+
+def test_labels_that_are_no_numbers_or_too_large():
+    for labels in ([None, 1], [2**64, 0]):
+        with pytest.raises(TypeError, match="labels have dtype object; pass integers"):
+            cross_entropy(np.zeros((2, 3)), labels)
+
+
+def test_an_ignored_label_of_torch_that_no_int64_equals():
+    torch = pytest.importorskip("torch")
+    for label in (2**64 - 1, 2**70):
+        with pytest.raises(ValueError, match=r"labels\[1\] is -1"):
+            cross_entropy(torch.zeros(2, 3), torch.tensor([0, -1]), ignore_label=label)

@@ -1,10 +1,11 @@
 """Masked entries take no part: where a slice has nothing else, and in products and labels."""
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
 
-from dsoftmax import Normalizer, cross_entropy, softmax, softmax_matmul
+from dsoftmax import Normalizer, cross_entropy, entropy, softmax, softmax_matmul, softmax_topk
 
 X = np.ma.array([[0.0, 1.0], [2.0, 3.0]], mask=[[False, True], [True, True]])
 
@@ -56,3 +57,18 @@ def test_numbers_of_one_slice_are_numbers(kind):
     n = Normalizer.of([1.0, 2.0], **kind)
     for number in (n.m, n.w, n.s, n.d):
         assert type(number) is np.float64
+
+
+def test_a_mask_beside_does_not_change_what_is_masked():
+    for data, mask in (([5.0, -np.inf], [1, 0]), ([5.0, 0.0], [1, 1])):
+        x = np.ma.array(data, mask=mask)
+        for one in (x, lazily(x)):
+            for where in (True, [True, True]):
+                beside = dask.compute(*softmax_topk(one, 2, where=where))
+                for a, b in zip(beside, dask.compute(*softmax_topk(one, 2)), strict=True):
+                    np.testing.assert_array_equal(a, b)
+
+
+def test_masked_float16_does_not_warn():
+    x = lazily(np.ma.array(np.zeros(4, "f2"), mask=[0, 1, 0, 0]))
+    assert entropy(x).compute() == np.float16(np.log(3))

@@ -368,7 +368,7 @@ class TestNormalizers:
             n.entropy()
         with pytest.raises(ValueError, match="effective_sample_size: .* make it with statistics="):
             n.effective_sample_size()
-        with pytest.raises(ValueError, match="cannot merge normalizers with statistics and with"):
+        with pytest.raises(ValueError, match="some normalizers have statistics and others do not"):
             n.merge(Normalizer.of(X, statistics=True))
         with pytest.raises(ValueError, match=r"Normalizer.of: statistics .* add log\(b\) to x"):
             Normalizer.of(X, b=2, statistics=True)
@@ -456,3 +456,21 @@ def test_perplexity_and_size_beside_mpmath():
     found = effective_sample_size(da.from_array(x, chunks=30)).compute()
     assert found.dtype == np.float32
     assert found == pytest.approx(exact, rel=1e-6)
+
+
+def test_integers_are_computed_in_float64_whatever_is_beside_them():
+    x, k = np.array([-110, 0, 3], "i1"), np.array([1, 0, 2], "u1")
+    exact = expectation(x, k)
+    assert_allclose(exact, expectation(x.astype("f8"), k.astype("f8")), rtol=1e-15)
+    for beside in (np.ones(3, "f4"), np.ones(3, "f2")):
+        for one in (x, da.from_array(x, chunks=3)):
+            assert np.asarray(expectation(one, (k, beside))[0]) == exact
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_products_of_float32_are_added_in_float64(axis):
+    """All are float32, and their sums no float32."""
+    v = np.zeros((64, 4, 16), "f4")
+    v[:, 0], v[:, 1:3], v[:, 3] = 2**25, 1, -(2**25)
+    v = np.repeat(np.expand_dims(v.ravel(), 1 - axis), 32, 1 - axis)
+    assert_array_equal(expectation(np.zeros(v.shape, "f4"), v, axis), 0.5)

@@ -41,7 +41,7 @@ NAMES = frozenset(["bool", *_INTEGERS, "float16", "bfloat16", "float32", "float6
 
 # Kernels multiply weights and values by exponentials times 2**SCALE, and add the products up: what
 # is larger than this may overflow there, in float64 or in the float32 of values beside a float32 x.
-_LARGE, _LARGE_32 = 2.0**900, 2.0**96
+_LARGE, _LARGE_32 = 2.0**900, 2.0**100
 
 SMALLEST = {working: np.finfo(working).smallest_normal for working in (np.float32, np.float64)}
 

@@ -106,7 +106,8 @@ def _kernel_once(factory: Factory, parameters: tuple[Any, ...]) -> Kernel:
             _failures.append(error)
             warnings.warn(
                 f"dsoftmax runs without compiled kernels, several times slower ({error!r}); the "
-                "results are the same. Install a numba that supports this Python and this machine",
+                "results are as accurate, but exact=True fails. Install a numba that supports this "
+                "Python and this machine",
                 RuntimeWarning,
                 stacklevel=2,
             )
