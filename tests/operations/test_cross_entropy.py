@@ -438,5 +438,5 @@ def test_labels_that_are_no_numbers_or_too_large():
 def test_an_ignored_label_of_torch_that_no_int64_equals():
     torch = pytest.importorskip("torch")
     for label in (2**64 - 1, 2**70):
-        with pytest.raises(ValueError, match=r"labels\[1\] is -1"):
+        with pytest.raises(ValueError, match=r"a label is -1 at .1,."):
             cross_entropy(torch.zeros(2, 3), torch.tensor([0, -1]), ignore_label=label)
