@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import dask
 
+from ._arguments import check_split_every
 from ._graph.tree import SplitEvery, fan_in, slices_in_one_block
 from ._group_arguments import Grouping
 
@@ -67,6 +68,7 @@ class Parts(NamedTuple):
 
 def parts_of(given: Grouping, split_every: SplitEvery, moments: bool = False) -> Parts | None:
     """The parts of groups that there may be too many of for one task; else None."""
+    check_split_every(split_every, given.x.ndim, given.function)
     if not given.is_lazy:
         return None
     axis, each = given.axis, group_bytes(moments)

@@ -93,7 +93,6 @@ EFFECTIVE_SAMPLE_SIZE = Statistic(effective_sample_size, True, 0.0)
 def reduced(given: Grouping, statistic: Statistic, split_every: SplitEvery) -> Any:
     """A statistic of each group: (labels, values), or values if labels are expected."""
     axis, shape = given.axis, given.shape
-    check_split_every(split_every, given.x.ndim, given.function)
     options: dict[str, Any] = {"axis": axis, "result": dtype_name(given.dtype)}
     options |= {"statistic": statistic, "length": None if shape is None else math.prod(shape)}
     parts = parts_of(given, split_every, statistic.moments)

@@ -127,5 +127,5 @@ def test_dtypes_to_compile():
     assert done.exit_code == 2
     assert done.output.splitlines()[-1] == (
         "Error: compile: DTYPES has 'float3', which has no compiled kernels; give dtypes of real "
-        "numbers, as in dsoftmax compile float32 int16"
+        "numbers of up to 64 bits, as in dsoftmax compile float32 int16"
     )

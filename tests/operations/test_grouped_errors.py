@@ -110,3 +110,9 @@ def test_blocks_that_are_not_what_their_array_says():
     masked = da.ones(4, chunks=2).map_blocks(np.ma.asarray, meta=np.empty(0))
     with pytest.raises(TypeError, match="x is masked"):
         grouped.softmax(masked, by).compute()
+
+
+@pytest.mark.parametrize("function", [grouped.softmax, grouped.logsumexp])
+def test_split_every_of_arrays_in_memory(function):
+    with pytest.raises(TypeError, match="split_every is 'a'"):
+        function(np.zeros(4), np.array([0, 0, 1, 1]), split_every="a")
