@@ -22,6 +22,7 @@ from .dtypes import dtype_of, dtypes_for
 from .namespace import array_namespace
 from .normalizer import (
     State,
+    are_small,
     common_namespace,
     compensated_sum,
     distance,
@@ -72,8 +73,8 @@ def merge(*moments: Moments) -> Moments:
     first, *rest = moments
     if not rest:
         return first
-    if (parts := side_by_side(moments)) is not None:
-        return merged_together(parts)
+    if are_small(moments):
+        return merged_together(side_by_side(moments))
     xp = common_namespace(*(part.m for part in moments))
     m = reduce(xp.maximum, (part.m for part in moments))  # propagates NaN
     with quiet():

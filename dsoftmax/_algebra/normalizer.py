@@ -98,8 +98,10 @@ def merge(*states: State) -> State:
     first, *rest = states
     if not rest:
         return first
-    if (parts := side_by_side(states)) is not None:
-        return merged_together(parts)
+    if are_small(states):
+        if first.m.size == 1 and first.w.dtype == np.float64:
+            return _merged_numbers(states)
+        return merged_together(side_by_side(states))
     xp = common_namespace(*(state.m for state in states))
     m = reduce(xp.maximum, (state.m for state in states))  # propagates NaN
     with quiet():
@@ -113,15 +115,30 @@ def merged_together(parts: State) -> State:
     return State(*sums_along_first(parts, lambda *of: (scaled_top(*of), scaled_rest(*of))))
 
 
-def side_by_side(states: tuple[Any, ...]) -> Any:
-    """States of any kind as one, along a new first axis, if they are NumPy's, alike and small."""
-    first = states[0]
+def _merged_numbers(states: tuple[State, ...]) -> State:
+    """The same of one slice in Python's floats, which take half the time of arrays of one."""
+    maxima, w, s = ([x.item() for x in field] for field in zip(*states, strict=True))
+    m = max(maxima) if all(x == x for x in maxima) else math.nan
+    with quiet():
+        factors = np.exp([x - m for x in maxima]).tolist()
+    parts = list(zip([x == m for x in maxima], w, s, factors, strict=True))
+    total = _sum_of_floats([a if top else 0.0 for top, a, _, _ in parts])
+    rest = _sum_of_floats([b if top else (a + b) * factor for top, a, b, factor in parts])
+    shape, dtype = states[0].m.shape, states[0].m.dtype
+    return State(np.full(shape, m, dtype), np.full(shape, total), np.full(shape, rest))
+
+
+def are_small(states: tuple[Any, ...]) -> bool:
+    """Whether states of any kind are NumPy's, alike, and so few and small that they go together."""
     if not all(type(state.m) is np.ndarray for state in states):
-        return None
+        return False
     alike = len({(state.m.shape, state.m.dtype, state.w.dtype) for state in states}) == 1
-    if not alike or len(states) > SMALL // max(first.m.size, 1):
-        return None
-    return type(first)(
+    return alike and len(states) <= SMALL // max(states[0].m.size, 1)
+
+
+def side_by_side(states: tuple[Any, ...]) -> Any:
+    """States of any kind, all NumPy's and alike, as one along a new first axis."""
+    return type(states[0])(
         *(
             tuple(map(np.array, zip(*field, strict=True)))
             if isinstance(field[0], tuple)
@@ -132,10 +149,7 @@ def side_by_side(states: tuple[Any, ...]) -> Any:
 
 
 def sums_along_first(parts: Any, scaled: Callable[..., tuple[Array, ...]]) -> list[Array]:
-    """The maximum of small NumPy states along the first axis, and the sums of what they add at it.
-
-    In a few operations for all of them; ``scaled(xp, parts, m)`` gives these terms.
-    """
+    """The maximum of small NumPy states along the first axis, and the sums of their scaled terms."""
     m = np.asarray(np.max(parts.m, axis=0))  # propagates NaN
     with quiet():
         terms = np.stack(scaled(numpy_arrays, parts, m), axis=1)

@@ -16,6 +16,7 @@ from .moments import is_empty
 from .namespace import array_namespace
 from .normalizer import (
     State,
+    are_small,
     common_namespace,
     compensated_sum,
     distance,
@@ -53,8 +54,8 @@ def merge(*sums: Sums) -> Sums:
     first, *rest = sums
     if not rest:
         return first
-    if (parts := side_by_side(sums)) is not None:
-        return merged_together(parts)
+    if are_small(sums):
+        return merged_together(side_by_side(sums))
     xp = common_namespace(*(part.m for part in sums))
     m = reduce(xp.maximum, (part.m for part in sums))  # propagates NaN
     with quiet():
