@@ -149,7 +149,7 @@ def side_by_side(states: tuple[Any, ...]) -> Any:
 
 
 def sums_along_first(parts: Any, scaled: Callable[..., tuple[Array, ...]]) -> list[Array]:
-    """The maximum of small NumPy states along the first axis, and the sums of their scaled terms."""
+    """The maximum of small NumPy states along the first axis, and the sums of scaled terms."""
     m = np.asarray(np.max(parts.m, axis=0))  # propagates NaN
     with quiet():
         terms = np.stack(scaled(numpy_arrays, parts, m), axis=1)
