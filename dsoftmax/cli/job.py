@@ -47,7 +47,7 @@ def connected(
     logging.getLogger("distributed.worker.memory").setLevel(logging.WARNING)
     if scheduler is not None:
         check_scheduler(scheduler, "start one with `dask scheduler`, or leave out --scheduler")
-        with Client(scheduler, timeout=CONNECT_TIMEOUT) as client:
+        with _closed(Client(scheduler, timeout=CONNECT_TIMEOUT)) as client:
             yield client
         return
     cluster = LocalCluster(
@@ -59,8 +59,22 @@ def connected(
         scheduler_kwargs={"dashboard": dashboard},
         silence_logs=False,
     )
-    with cluster, Client(cluster) as client:
+    with _closed(cluster), _closed(Client(cluster)) as client:
         yield client
+
+
+@contextlib.contextmanager
+def _closed(made: Any) -> Iterator[Any]:
+    """A client or a cluster, closed at the end.
+
+    On a busy machine that may take longer than Dask waits, which hides no result and no error.
+    """
+    made.__enter__()
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(TimeoutError):
+            made.__exit__(None, None, None)
 
 
 def _port() -> int:

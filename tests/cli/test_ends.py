@@ -184,3 +184,21 @@ def test_only_the_first_signal_counts():
         interrupted_twice()
     assert caught.value.number == signal.SIGTERM
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_what_is_slow_to_close_hides_nothing(monkeypatch):
+    """As Dask's clients are on a busy machine."""
+
+    class Slow(Client):
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            raise TimeoutError("Timeout")
+
+    monkeypatch.setattr(job, "Client", Slow)
+    with job.connected(None, 1, dashboard=False) as client:
+        assert client.submit(lambda: 3).result() == 3
+    with (
+        pytest.raises(job.JobError, match="the disk is full"),
+        job.connected(None, 1, dashboard=False),
+    ):
+        raise job.JobError("the disk is full")
