@@ -83,7 +83,7 @@ def test_a_full_disk(tmp_path, dst, message):
     np.save(tmp_path / "x.npy", x)
     done = run(tmp_path, "softmax", "x.npy", dst, "--chunk-size", "8MB", preexec_fn=limit_files)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith(message.format(tmp_path))
+    assert done.stderr.splitlines()[-1].startswith(message.format(tmp_path)), done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"x.npy"}
 
