@@ -40,14 +40,12 @@ def connected(
     scheduler: str | None, threads: int | None, dashboard: bool = True
 ) -> Iterator[Client]:
     """A client of the scheduler, or of a cluster in this process; closed at the end."""
-    # They also log what is raised, and what an interrupted job leaves unfinished; that workers
-    # pause for lack of memory is only logged.
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    hush()
+    # That workers pause for lack of memory is only logged.
     logging.getLogger("distributed.worker.memory").setLevel(logging.WARNING)
     if scheduler is not None:
         check_scheduler(scheduler, "start one with `dask scheduler`, or leave out --scheduler")
-        with _closed(Client(scheduler, timeout=CONNECT_TIMEOUT)) as client:
+        with Client(scheduler, timeout=CONNECT_TIMEOUT) as client:
             yield client
         return
     cluster = LocalCluster(
@@ -59,22 +57,17 @@ def connected(
         scheduler_kwargs={"dashboard": dashboard},
         silence_logs=False,
     )
-    with _closed(cluster), _closed(Client(cluster)) as client:
+    with cluster, Client(cluster) as client:
         yield client
 
 
-@contextlib.contextmanager
-def _closed(made: Any) -> Iterator[Any]:
-    """A client or a cluster, closed at the end.
+def hush() -> None:
+    """Keep logs off the terminal that say what is raised, too, or is left unfinished at the end.
 
-    On a busy machine that may take longer than Dask waits, which hides no result and no error.
+    Of asyncio it is a timeout that nobody waits for, if a loop stops just when it has passed.
     """
-    made.__enter__()
-    try:
-        yield made
-    finally:
-        with contextlib.suppress(TimeoutError):
-            made.__exit__(None, None, None)
+    for name in ("distributed", "distributed.client", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _port() -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 
 import click
 from distributed import Client
 
 from .._install import how_to_install
-from .job import check_scheduler
+from .job import check_scheduler, hush
 from .storage import one_line
 from .workers import CONNECT_TIMEOUT, JobError
 
@@ -36,8 +35,7 @@ def dashboard_link(client: Client, own: bool) -> str:
 
 def add_page(address: str) -> None:
     """Add the page to a running scheduler and print its link; any error is one line."""
-    for name in ("distributed", "distributed.client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    hush()
     try:
         check_scheduler(address, "start one with `dask scheduler`")
         with Client(address, timeout=CONNECT_TIMEOUT) as client:
